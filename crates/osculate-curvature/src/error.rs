@@ -1,0 +1,136 @@
+//! Why an evaluation, a product or an estimate could not be made.
+
+use thiserror::Error;
+
+/// A failure reported by the user's own loss.
+///
+/// Made from any error or message, so that a fallible objective can use `?`.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct ObjectiveError(Box<dyn std::error::Error + Send + Sync + 'static>);
+
+impl ObjectiveError {
+    /// Wraps an error or a message.
+    pub fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync + 'static>>) -> Self {
+        Self(error.into())
+    }
+
+    /// The error that the objective returned.
+    pub fn inner(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+        self.0.as_ref()
+    }
+}
+
+/// Why a curvature result could not be computed. The model is never changed by the attempt.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CurvatureError {
+    /// The objective returned an error.
+    #[error("the objective failed: {0}")]
+    Objective(#[from] ObjectiveError),
+
+    /// The objective, or the backward pass of its loss, panicked.
+    #[error("the objective panicked: {message}")]
+    ObjectivePanicked {
+        /// The panic's message.
+        message: String,
+    },
+
+    /// The loss is not a single number.
+    #[error("the loss must hold one element, got shape {shape:?}; reduce it with mean() or sum()")]
+    LossNotScalar {
+        /// Shape of the returned tensor.
+        shape: Vec<usize>,
+    },
+
+    /// No parameter received a gradient from the loss.
+    #[error(
+        "no parameter has a gradient: the model or its inputs are not on an autodiff device \
+         (use `device.autodiff()`), every parameter is frozen, or the loss does not depend on them"
+    )]
+    NoGradient,
+
+    /// An estimate needs outputs and a criterion, and the objective has only a loss.
+    #[error(
+        "{what} needs the model's outputs and the loss's kind; pass a \
+         `Supervised` objective instead of a plain closure"
+    )]
+    NotSupervised {
+        /// What was asked for.
+        what: &'static str,
+    },
+
+    /// Outputs and targets do not fit together.
+    #[error("the criterion expects targets for outputs of shape {outputs:?}, got {targets:?}")]
+    TargetShape {
+        /// Shape of the model's outputs.
+        outputs: Vec<usize>,
+        /// Shape of the targets.
+        targets: Vec<usize>,
+    },
+
+    /// A vector does not live in the space of the operator.
+    #[error("the vector has {got}, where the operator expects {expected}")]
+    LayoutMismatch {
+        /// First differing parameter of the operator, or its number of parameters.
+        expected: String,
+        /// The same of the vector.
+        got: String,
+    },
+
+    /// A selection matched no parameter.
+    #[error("the selection matches none of the {available} parameters: {paths}")]
+    EmptySelection {
+        /// How many parameters there are.
+        available: usize,
+        /// Their paths.
+        paths: String,
+    },
+
+    /// A number that had to be finite is not.
+    #[error("{what} is {value}, expected a finite number")]
+    NonFinite {
+        /// What the number is.
+        what: &'static str,
+        /// Its value.
+        value: f64,
+    },
+
+    /// A setting is out of its range.
+    #[error("{name} = {value} is invalid, expected {expected}")]
+    InvalidSetting {
+        /// Name of the setting.
+        name: &'static str,
+        /// The value given.
+        value: String,
+        /// What would be valid.
+        expected: &'static str,
+    },
+
+    /// A dense eigenproblem on the host failed.
+    #[error("the {size} x {size} tridiagonal eigenproblem did not converge")]
+    Eigensolver {
+        /// Order of the matrix.
+        size: usize,
+    },
+}
+
+impl CurvatureError {
+    /// Checks a setting, and names it with its value where it is out of range.
+    pub(crate) fn check(
+        valid: bool,
+        name: &'static str,
+        value: impl std::fmt::Display,
+        expected: &'static str,
+    ) -> Result<(), CurvatureError> {
+        if valid {
+            Ok(())
+        } else {
+            Err(CurvatureError::InvalidSetting {
+                name,
+                value: value.to_string(),
+                expected,
+            })
+        }
+    }
+}

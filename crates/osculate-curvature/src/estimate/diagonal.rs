@@ -1,0 +1,149 @@
+use super::HutchinsonConfig;
+use crate::cost::Cost;
+use crate::error::CurvatureError;
+use crate::operator::CurvatureOperator;
+use crate::params::ParamVec;
+
+/// An estimate with one value for each parameter element.
+#[derive(Debug, Clone)]
+pub struct DiagonalEstimate {
+    /// Mean over the probes.
+    pub value: ParamVec,
+    /// Standard error of each element of the mean; `None` for a single probe.
+    pub standard_error: Option<ParamVec>,
+    /// Number of probes used.
+    pub probes: usize,
+    /// What it cost.
+    pub cost: Cost,
+    /// Whether the tolerance was reached: the norm of the standard errors is below
+    /// `relative_tolerance` times the norm of the estimate. `true` where no tolerance was asked.
+    pub converged: bool,
+}
+
+/// Hutchinson's estimate of the diagonal of `A`: the mean of `z ⊙ (A z)`.
+///
+/// It keeps the sign of the diagonal. For Rademacher probes it is unbiased with variance
+/// `sum_{j != i} A_ij^2` for element `i` and each probe.
+///
+/// Cost: one product for each probe. Memory: three vectors beside the operator's own.
+///
+/// # Errors
+/// [`CurvatureError::InvalidSetting`], [`CurvatureError::NonFinite`] where a product is not finite,
+/// and as the operator's products.
+pub fn hutchinson_diagonal(
+    operator: &dyn CurvatureOperator,
+    config: &HutchinsonConfig,
+) -> Result<DiagonalEstimate, CurvatureError> {
+    estimate(operator, config, |z, az| z.hadamard(az))
+}
+
+/// The mean of `|A z|`, the quantity that AdaHessian accumulates.
+///
+/// It is *not* an estimate of the diagonal: `E (Az)_i^2 = sum_j A_ij^2`, so `|A z|_i` is of the
+/// size of the norm of row `i`. It equals the absolute diagonal for diagonal matrices alone.
+///
+/// Cost and errors: as [`hutchinson_diagonal`].
+///
+/// # Errors
+/// As [`hutchinson_diagonal`].
+pub fn hutchinson_abs(
+    operator: &dyn CurvatureOperator,
+    config: &HutchinsonConfig,
+) -> Result<DiagonalEstimate, CurvatureError> {
+    estimate(operator, config, |_, az| az.abs())
+}
+
+fn estimate(
+    operator: &dyn CurvatureOperator,
+    config: &HutchinsonConfig,
+    sample: impl Fn(&ParamVec, &ParamVec) -> ParamVec,
+) -> Result<DiagonalEstimate, CurvatureError> {
+    let _span = tracing::debug_span!("hutchinson_diagonal", probes = config.probes).entered();
+    config.validate()?;
+    let layout = operator.layout();
+    let mut moments = Moments::default();
+    let mut cost = Cost::ZERO;
+    let mut converged = config.relative_tolerance.is_none();
+    for index in 0..config.probes {
+        let z = config.draw(&layout, index);
+        let product = operator.apply_probe(&z)?;
+        cost += product.cost;
+        moments.add(sample(&z.to_compute_dtype(), &product.value));
+        if config.relative_tolerance.is_some()
+            && let Some((mean, error)) = moments.mean_and_error()
+            && config.reached(moments.count, error.norm(), mean.norm())
+        {
+            converged = true;
+            break;
+        }
+    }
+    moments.finish(cost, converged)
+}
+
+/// Running mean and sum of squared deviations (Welford), on the device.
+#[derive(Default)]
+pub(super) struct Moments {
+    count: usize,
+    state: Option<(ParamVec, ParamVec)>,
+}
+
+impl Moments {
+    pub(super) fn add(&mut self, x: ParamVec) {
+        self.count += 1;
+        self.state = Some(match self.state.take() {
+            None => {
+                let deviations = x.scale(0.0);
+                (x, deviations)
+            }
+            Some((mean, deviations)) => {
+                let delta = x.sub(&mean);
+                let mean = mean.axpy(1.0 / self.count as f64, &delta);
+                let deviations = deviations.add(&delta.hadamard(&x.sub(&mean)));
+                (mean, deviations)
+            }
+        });
+    }
+
+    fn mean_and_error(&self) -> Option<(&ParamVec, ParamVec)> {
+        let (mean, deviations) = self.state.as_ref()?;
+        (self.count > 1).then(|| {
+            let n = self.count as f64;
+            let error = deviations.map(|(_, d)| {
+                d.clone()
+                    .clamp_min(0.0)
+                    .div_scalar(n * (n - 1.0))
+                    .sqrt()
+            });
+            (mean, error)
+        })
+    }
+
+    pub(super) fn finish(
+        self,
+        cost: Cost,
+        converged: bool,
+    ) -> Result<DiagonalEstimate, CurvatureError> {
+        let standard_error = self.mean_and_error().map(|(_, error)| error);
+        let Some((value, _)) = self.state else {
+            return Err(CurvatureError::InvalidSetting {
+                name: "probes",
+                value: "0".to_string(),
+                expected: "at least one probe",
+            });
+        };
+        let norm = value.norm();
+        if !norm.is_finite() {
+            return Err(CurvatureError::NonFinite {
+                what: "the norm of the estimated diagonal",
+                value: norm,
+            });
+        }
+        Ok(DiagonalEstimate {
+            value,
+            standard_error,
+            probes: self.count,
+            cost,
+            converged,
+        })
+    }
+}

@@ -1,0 +1,69 @@
+use burn::module::Module;
+
+use super::diagonal::{DiagonalEstimate, Moments};
+use crate::error::CurvatureError;
+use crate::oracle::GradientOracle;
+use crate::params::random;
+
+/// Settings of [`gnb_diagonal`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GnbConfig {
+    /// How many times targets are drawn. Each draw costs one gradient. Default 1.
+    pub draws: usize,
+    /// Seed of the draws. Default 0.
+    pub seed: u64,
+}
+
+impl Default for GnbConfig {
+    fn default() -> Self {
+        Self { draws: 1, seed: 0 }
+    }
+}
+
+/// The Gauss-Newton-Bartlett estimate of the diagonal of the Gauss-Newton matrix.
+///
+/// Targets `ŷ` are drawn from the model's own distribution, and with `ĝ` the gradient of the *mean*
+/// loss over `B` rows at these targets,
+///
+/// ```text
+/// diag(G) ≈ B ĝ ⊙ ĝ / s
+/// ```
+///
+/// with the criterion's likelihood scale `s` (1 for cross-entropy). It is never negative, and
+/// unbiased because scores of independent rows have zero cross terms; with the batch's own targets
+/// it would be biased by about `B - 1` times the squared mean gradient.
+///
+/// Cost: one gradient evaluation for each draw. It needs a [`Supervised`](crate::Supervised)
+/// objective.
+///
+/// # Errors
+/// [`CurvatureError::NotSupervised`], [`CurvatureError::InvalidSetting`] for no draws,
+/// [`CurvatureError::NonFinite`] where a gradient is not finite, and as the oracle.
+///
+/// Paper: Liu et al., *Sophia*, <https://arxiv.org/abs/2305.14342>.
+pub fn gnb_diagonal<M: Module>(
+    oracle: &GradientOracle<'_, M>,
+    config: &GnbConfig,
+) -> Result<DiagonalEstimate, CurvatureError> {
+    let _span = tracing::debug_span!("gnb_diagonal", draws = config.draws).entered();
+    CurvatureError::check(config.draws > 0, "draws", config.draws, "at least one draw")?;
+    let criterion = oracle
+        .supervised("a Gauss-Newton-Bartlett diagonal")?
+        .criterion();
+    let layout = oracle.layout()?;
+    let before = oracle.cost();
+    let mut moments = Moments::default();
+    for draw in 0..config.draws {
+        let seed = random::mix(config.seed, draw as u64);
+        let mut factor = 1.0;
+        // Sampling looks at the outputs of the same pass whose tape it then uses.
+        let gradient = oracle.pull_back(&layout, |outputs| {
+            let [rows, columns] = outputs.dims();
+            factor = rows as f64 / criterion.likelihood_scale(columns);
+            criterion.sample(outputs.clone(), seed).loss(outputs)
+        })?;
+        let gradient = gradient.to_compute_dtype();
+        moments.add(gradient.hadamard(&gradient).scale(factor));
+    }
+    moments.finish(oracle.cost().since(before), true)
+}

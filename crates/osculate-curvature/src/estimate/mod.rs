@@ -1,0 +1,96 @@
+//! Diagonals and traces from random probes.
+
+mod diagonal;
+mod gnb;
+mod trace;
+
+pub use diagonal::{DiagonalEstimate, hutchinson_abs, hutchinson_diagonal};
+pub use gnb::{GnbConfig, gnb_diagonal};
+pub use trace::{BlockTrace, TraceEstimate, hutchinson_trace};
+
+use std::sync::Arc;
+
+use crate::error::CurvatureError;
+use crate::params::{ParamLayout, ParamVec, random};
+
+/// Distribution of a random probe. Both have zero mean, unit variance and independent elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ProbeDistribution {
+    /// +1 or -1 with equal probability: the smaller variance, exact for diagonal matrices.
+    #[default]
+    Rademacher,
+    /// Standard normal.
+    Gaussian,
+}
+
+impl ProbeDistribution {
+    /// Draws probe number `index` of a seed. It is the same on every device and backend.
+    pub fn draw(self, layout: &Arc<ParamLayout>, seed: u64, index: u64) -> ParamVec {
+        let seed = random::mix(seed, index);
+        match self {
+            ProbeDistribution::Rademacher => ParamVec::rademacher(layout, seed),
+            ProbeDistribution::Gaussian => ParamVec::gaussian(layout, seed),
+        }
+    }
+}
+
+/// Settings of the Hutchinson estimators.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HutchinsonConfig {
+    /// Largest number of probes, each of which costs one product. Default 32.
+    pub probes: usize,
+    /// Stops as soon as the standard error is below this fraction of the estimate, after at least
+    /// four probes. Default `None`: all probes are used.
+    ///
+    /// It is the standard error that is watched, never the change of the running mean, which
+    /// becomes small by chance.
+    pub relative_tolerance: Option<f64>,
+    /// Distribution of the probes. Default Rademacher.
+    pub distribution: ProbeDistribution,
+    /// Seed of the probes. Default 0.
+    pub seed: u64,
+}
+
+impl Default for HutchinsonConfig {
+    fn default() -> Self {
+        Self {
+            probes: 32,
+            relative_tolerance: None,
+            distribution: ProbeDistribution::Rademacher,
+            seed: 0,
+        }
+    }
+}
+
+/// Fewest probes whose standard error is trusted to stop.
+const FEWEST_PROBES: usize = 4;
+
+impl HutchinsonConfig {
+    fn validate(&self) -> Result<(), CurvatureError> {
+        CurvatureError::check(
+            self.probes > 0,
+            "probes",
+            self.probes,
+            "at least one probe",
+        )?;
+        let tolerance = self.relative_tolerance.unwrap_or(1.0);
+        CurvatureError::check(
+            tolerance.is_finite() && tolerance > 0.0,
+            "relative_tolerance",
+            tolerance,
+            "a positive finite number",
+        )
+    }
+
+    fn draw(&self, layout: &Arc<ParamLayout>, index: usize) -> ParamVec {
+        self.distribution.draw(layout, self.seed, index as u64)
+    }
+
+    /// Whether an estimate with this standard error is good enough to stop.
+    fn reached(&self, probes: usize, standard_error: f64, value: f64) -> bool {
+        probes >= FEWEST_PROBES
+            && self
+                .relative_tolerance
+                .is_some_and(|tolerance| standard_error <= tolerance * value.abs())
+    }
+}

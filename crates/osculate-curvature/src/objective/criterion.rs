@@ -1,0 +1,183 @@
+use burn::tensor::activation::{log_sigmoid, log_softmax, sigmoid, softmax};
+use burn::tensor::{Int, Tensor};
+
+use crate::error::CurvatureError;
+use crate::params::random;
+
+/// The kind of a supervised loss, with the targets of one batch. All reduce by the mean.
+///
+/// For outputs `f` of shape `[B, C]`:
+///
+/// | criterion | loss | output Hessian times `u` |
+/// |---|---|---|
+/// | cross-entropy | `mean_b -log softmax(f_b)[y_b]` | `(p*u - p (p.u)) / B` |
+/// | mean squared error | `mean_bc (f - y)^2` | `2 u / (B C)` |
+/// | binary cross-entropy with logits | `mean_bc -y log s(f) - (1-y) log s(-f)` | `s(1-s) u / (B C)` |
+///
+/// Each is, up to scale, the negative log-likelihood of a model distribution: categorical, normal
+/// (of variance `C / 2`) and Bernoulli. [`sample`](Criterion::sample) draws targets from it, which
+/// is what the Fisher matrix and the Gauss-Newton-Bartlett diagonal need.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Criterion {
+    /// Softmax cross-entropy with integer classes, targets of shape `[B]`.
+    CrossEntropy {
+        /// Class of each row, in `0..C`.
+        targets: Tensor<1, Int>,
+    },
+    /// Mean squared error over rows and columns, targets of shape `[B, C]`.
+    Mse {
+        /// Value of each output.
+        targets: Tensor<2>,
+    },
+    /// Binary cross-entropy of logits, mean over rows and columns, targets of shape `[B, C]`.
+    BceWithLogits {
+        /// Probability of each output, in `[0, 1]`.
+        targets: Tensor<2>,
+    },
+}
+
+impl Criterion {
+    /// Softmax cross-entropy, mean over the rows.
+    pub fn cross_entropy(targets: Tensor<1, Int>) -> Self {
+        Criterion::CrossEntropy { targets }
+    }
+
+    /// Mean squared error, mean over rows and columns.
+    pub fn mse(targets: Tensor<2>) -> Self {
+        Criterion::Mse { targets }
+    }
+
+    /// Binary cross-entropy with logits, mean over rows and columns.
+    pub fn bce_with_logits(targets: Tensor<2>) -> Self {
+        Criterion::BceWithLogits { targets }
+    }
+
+    fn check(&self, outputs: &Tensor<2>) -> Result<(), CurvatureError> {
+        let [rows, columns] = outputs.dims();
+        let targets = match self {
+            Criterion::CrossEntropy { targets } => targets.dims().to_vec(),
+            Criterion::Mse { targets } | Criterion::BceWithLogits { targets } => {
+                targets.dims().to_vec()
+            }
+        };
+        let fits = match self {
+            Criterion::CrossEntropy { .. } => targets == [rows],
+            _ => targets == [rows, columns],
+        };
+        if fits {
+            Ok(())
+        } else {
+            Err(CurvatureError::TargetShape {
+                outputs: vec![rows, columns],
+                targets,
+            })
+        }
+    }
+
+    /// The loss of each row, shape `[B]`; their mean is [`loss`](Criterion::loss).
+    ///
+    /// # Errors
+    /// [`CurvatureError::TargetShape`] where targets and outputs do not fit.
+    pub fn per_sample(&self, outputs: Tensor<2>) -> Result<Tensor<1>, CurvatureError> {
+        self.check(&outputs)?;
+        let dtype = outputs.dtype();
+        Ok(match self {
+            Criterion::CrossEntropy { targets } => {
+                let indices = targets.clone().unsqueeze_dim::<2>(1);
+                log_softmax(outputs, 1)
+                    .gather(1, indices)
+                    .neg()
+                    .squeeze_dim(1)
+            }
+            Criterion::Mse { targets } => (outputs - targets.clone().cast(dtype))
+                .square()
+                .mean_dim(1)
+                .squeeze_dim(1),
+            Criterion::BceWithLogits { targets } => {
+                let targets = targets.clone().cast(dtype);
+                // -y log s(f) - (1-y) log s(-f), with log s(-f) = log s(f) - f.
+                let log_p = log_sigmoid(outputs.clone());
+                let loss = outputs.clone() - outputs * targets - log_p;
+                loss.mean_dim(1).squeeze_dim(1)
+            }
+        })
+    }
+
+    /// The loss, one element.
+    ///
+    /// # Errors
+    /// [`CurvatureError::TargetShape`] where targets and outputs do not fit.
+    pub fn loss(&self, outputs: Tensor<2>) -> Result<Tensor<1>, CurvatureError> {
+        Ok(self.per_sample(outputs)?.mean())
+    }
+
+    /// The Hessian of the loss with respect to the outputs, times `direction`: shapes `[B, C]`.
+    ///
+    /// It is block-diagonal over the rows, positive semi-definite, and does not depend on the
+    /// targets for any of the criteria. Cost: elementwise.
+    pub fn hessian_vp(&self, outputs: Tensor<2>, direction: Tensor<2>) -> Tensor<2> {
+        let [rows, columns] = outputs.dims();
+        match self {
+            Criterion::CrossEntropy { .. } => {
+                let p = softmax(outputs, 1);
+                let pu = p.clone() * direction;
+                let mean = pu.clone().sum_dim(1);
+                (pu - p * mean).div_scalar(rows as f64)
+            }
+            Criterion::Mse { .. } => direction.mul_scalar(2.0 / (rows * columns) as f64),
+            Criterion::BceWithLogits { .. } => {
+                let p = sigmoid(outputs);
+                let variance = p.clone() - p.square();
+                (variance * direction).div_scalar((rows * columns) as f64)
+            }
+        }
+    }
+
+    /// The same criterion with targets drawn from the model's own distribution.
+    ///
+    /// The uniform or normal numbers are drawn on the host from `seed`, so that one seed gives the
+    /// same targets on every backend; nothing is read back from the device.
+    pub fn sample(&self, outputs: Tensor<2>, seed: u64) -> Criterion {
+        let outputs = outputs.without_autodiff();
+        let [rows, columns] = outputs.dims();
+        let (device, dtype) = (outputs.device(), outputs.dtype());
+        match self {
+            Criterion::CrossEntropy { .. } => {
+                // Inverse of the cumulative distribution: the class is the number of classes whose
+                // cumulative probability the uniform number has passed.
+                let uniform = random::uniform(rows, seed, dtype, &device).unsqueeze_dim::<2>(1);
+                let cumulative = softmax(outputs, 1).cumsum(1);
+                let passed = cumulative.lower_equal(uniform.expand([rows, columns]));
+                let last = columns.saturating_sub(1) as i64;
+                let targets = passed.int().sum_dim(1).clamp(0, last).squeeze_dim(1);
+                Criterion::CrossEntropy { targets }
+            }
+            Criterion::Mse { .. } => {
+                let noise = random::normal(rows * columns, seed, dtype, &device)
+                    .reshape([rows, columns])
+                    .mul_scalar((columns as f64 / 2.0).sqrt());
+                Criterion::Mse {
+                    targets: outputs + noise,
+                }
+            }
+            Criterion::BceWithLogits { .. } => {
+                let uniform =
+                    random::uniform(rows * columns, seed, dtype, &device).reshape([rows, columns]);
+                let targets = uniform.lower(sigmoid(outputs)).float().cast(dtype);
+                Criterion::BceWithLogits { targets }
+            }
+        }
+    }
+
+    /// The factor `s` for which one row's loss is `s` times a negative log-likelihood.
+    ///
+    /// With it, the Gauss-Newton matrix is `E[g g^T] / s` for gradients `g` of sampled rows: the
+    /// mean over `C` outputs in binary cross-entropy makes the loss `1/C` of the likelihood's.
+    pub fn likelihood_scale(&self, outputs: usize) -> f64 {
+        match self {
+            Criterion::CrossEntropy { .. } | Criterion::Mse { .. } => 1.0,
+            Criterion::BceWithLogits { .. } => 1.0 / outputs.max(1) as f64,
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! How a loss is evaluated on a module and a fixed batch.
+
+mod criterion;
+mod supervised;
+
+pub use criterion::Criterion;
+pub use supervised::{Supervised, SupervisedObjective};
+
+use burn::tensor::Tensor;
+
+use crate::error::ObjectiveError;
+
+/// A loss `L(model)` on a fixed batch.
+///
+/// Every closure `Fn(&M) -> Tensor<1>` is an objective. One step may call it several times, at
+/// different weights, and expects the same function each time: the batch must be captured by the
+/// closure, not drawn inside it. Dropout is safe, because the device is seeded alike before each
+/// call, and so is batch normalisation, because calls are made on models whose running statistics
+/// are their own.
+///
+/// ```
+/// use burn::tensor::Tensor;
+/// use osculate_curvature::Objective;
+///
+/// struct Model;
+/// fn takes_objective(_: &dyn Objective<Model>) {}
+///
+/// takes_objective(&|_: &Model| -> Tensor<1> { unimplemented!("the loss of one batch") });
+/// ```
+pub trait Objective<M> {
+    /// The loss, a tensor of one element.
+    ///
+    /// # Errors
+    /// Whatever keeps the loss from being computed. The step is then given up and the model is
+    /// handed back as it was.
+    fn loss(&self, model: &M) -> Result<Tensor<1>, ObjectiveError>;
+
+    /// The same loss as outputs and a criterion, where it has that form.
+    ///
+    /// Gauss-Newton and Fisher products and the Gauss-Newton-Bartlett diagonal need it, and
+    /// finite differences choose a better step with it.
+    fn supervised(&self) -> Option<&dyn SupervisedObjective<M>> {
+        None
+    }
+}
+
+impl<M, F> Objective<M> for F
+where
+    F: Fn(&M) -> Tensor<1>,
+{
+    fn loss(&self, model: &M) -> Result<Tensor<1>, ObjectiveError> {
+        Ok(self(model))
+    }
+}
+
+/// An objective made from a closure that can fail.
+///
+/// ```
+/// use burn::tensor::Tensor;
+/// use osculate_curvature::{Fallible, ObjectiveError};
+///
+/// struct Model;
+/// let objective = Fallible(|_: &Model| -> Result<Tensor<1>, ObjectiveError> {
+///     Err(ObjectiveError::new("the batch is empty"))
+/// });
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Fallible<F>(pub F);
+
+impl<M, F> Objective<M> for Fallible<F>
+where
+    F: Fn(&M) -> Result<Tensor<1>, ObjectiveError>,
+{
+    fn loss(&self, model: &M) -> Result<Tensor<1>, ObjectiveError> {
+        (self.0)(model)
+    }
+}

@@ -1,0 +1,199 @@
+//! Operators made from operators.
+
+use std::sync::Arc;
+
+use burn::module::ParamGroup;
+
+use super::{CurvatureOperator, Product, Structure};
+use crate::error::CurvatureError;
+use crate::params::{ParamLayout, ParamVec};
+
+/// `A + B`.
+#[derive(Debug, Clone)]
+pub struct Sum<A, B> {
+    left: A,
+    right: B,
+}
+
+impl<A: CurvatureOperator, B: CurvatureOperator> Sum<A, B> {
+    /// The sum of two operators on one space.
+    ///
+    /// # Errors
+    /// [`CurvatureError::LayoutMismatch`] where the spaces differ.
+    pub fn new(left: A, right: B) -> Result<Self, CurvatureError> {
+        left.layout().check(&right.layout())?;
+        Ok(Self { left, right })
+    }
+
+    fn combine(a: Product, b: Product) -> Product {
+        Product {
+            value: a.value.add(&b.value),
+            cost: a.cost + b.cost,
+            provenance: a.provenance.combine(b.provenance),
+        }
+    }
+}
+
+impl<A: CurvatureOperator, B: CurvatureOperator> CurvatureOperator for Sum<A, B> {
+    fn layout(&self) -> Arc<ParamLayout> {
+        self.left.layout()
+    }
+
+    fn structure(&self) -> Structure {
+        match (self.left.structure(), self.right.structure()) {
+            (Structure::PositiveSemidefinite, Structure::PositiveSemidefinite) => {
+                Structure::PositiveSemidefinite
+            }
+            _ => Structure::Symmetric,
+        }
+    }
+
+    fn apply(&self, v: &ParamVec) -> Result<Product, CurvatureError> {
+        Ok(Self::combine(self.left.apply(v)?, self.right.apply(v)?))
+    }
+
+    fn apply_probe(&self, z: &ParamVec) -> Result<Product, CurvatureError> {
+        Ok(Self::combine(
+            self.left.apply_probe(z)?,
+            self.right.apply_probe(z)?,
+        ))
+    }
+}
+
+/// `alpha A`.
+#[derive(Debug, Clone)]
+pub struct Scaled<A> {
+    inner: A,
+    alpha: f64,
+}
+
+impl<A: CurvatureOperator> Scaled<A> {
+    /// `alpha` times an operator.
+    pub fn new(alpha: f64, inner: A) -> Self {
+        Self { inner, alpha }
+    }
+
+    fn scale(&self, product: Product) -> Product {
+        Product {
+            value: product.value.scale(self.alpha),
+            cost: product.cost,
+            provenance: product.provenance.scale(self.alpha),
+        }
+    }
+}
+
+impl<A: CurvatureOperator> CurvatureOperator for Scaled<A> {
+    fn layout(&self) -> Arc<ParamLayout> {
+        self.inner.layout()
+    }
+
+    fn structure(&self) -> Structure {
+        if self.alpha >= 0.0 {
+            self.inner.structure()
+        } else {
+            Structure::Symmetric
+        }
+    }
+
+    fn apply(&self, v: &ParamVec) -> Result<Product, CurvatureError> {
+        Ok(self.scale(self.inner.apply(v)?))
+    }
+
+    fn apply_probe(&self, z: &ParamVec) -> Result<Product, CurvatureError> {
+        Ok(self.scale(self.inner.apply_probe(z)?))
+    }
+}
+
+/// `A + shift I`.
+#[derive(Debug, Clone)]
+pub struct Shifted<A> {
+    inner: A,
+    shift: f64,
+}
+
+impl<A: CurvatureOperator> Shifted<A> {
+    /// An operator with a multiple of the identity added: damping, where `shift` is positive.
+    pub fn new(inner: A, shift: f64) -> Self {
+        Self { inner, shift }
+    }
+
+    fn shift(&self, product: Product, v: &ParamVec) -> Product {
+        Product {
+            value: product.value.axpy(self.shift, &v.to_compute_dtype()),
+            ..product
+        }
+    }
+}
+
+impl<A: CurvatureOperator> CurvatureOperator for Shifted<A> {
+    fn layout(&self) -> Arc<ParamLayout> {
+        self.inner.layout()
+    }
+
+    fn structure(&self) -> Structure {
+        if self.shift >= 0.0 {
+            self.inner.structure()
+        } else {
+            Structure::Symmetric
+        }
+    }
+
+    fn apply(&self, v: &ParamVec) -> Result<Product, CurvatureError> {
+        Ok(self.shift(self.inner.apply(v)?, v))
+    }
+
+    fn apply_probe(&self, z: &ParamVec) -> Result<Product, CurvatureError> {
+        Ok(self.shift(self.inner.apply_probe(z)?, z))
+    }
+}
+
+/// The diagonal block `P A P^T` of an operator on the parameters of a group.
+#[derive(Debug, Clone)]
+pub struct Restricted<A> {
+    inner: A,
+    full: Arc<ParamLayout>,
+    layout: Arc<ParamLayout>,
+    positions: Vec<usize>,
+}
+
+impl<A: CurvatureOperator> Restricted<A> {
+    /// The block of the parameters that `group` selects by path, regular expression or identity.
+    ///
+    /// # Errors
+    /// [`CurvatureError::EmptySelection`] where nothing matches.
+    pub fn new(inner: A, group: &ParamGroup) -> Result<Self, CurvatureError> {
+        let full = inner.layout();
+        let positions = full.select(group)?;
+        let layout = Arc::new(full.subset(&positions));
+        Ok(Self {
+            inner,
+            full,
+            layout,
+            positions,
+        })
+    }
+}
+
+impl<A: CurvatureOperator> CurvatureOperator for Restricted<A> {
+    fn layout(&self) -> Arc<ParamLayout> {
+        self.layout.clone()
+    }
+
+    fn structure(&self) -> Structure {
+        self.inner.structure()
+    }
+
+    // A probe of the block is zero elsewhere, so it is not a probe of the whole: both go the way
+    // of a general direction.
+    fn apply(&self, v: &ParamVec) -> Result<Product, CurvatureError> {
+        self.layout.check(v.layout())?;
+        let product = self.inner.apply(&v.embed(&self.full, &self.positions))?;
+        Ok(Product {
+            value: ParamVec::new(
+                self.layout.clone(),
+                product.value.subset(&self.positions).into_tensors(),
+            ),
+            ..product
+        })
+    }
+}

@@ -1,0 +1,96 @@
+use std::sync::Arc;
+
+use burn::tensor::{Tensor, TensorData};
+
+use super::{CurvatureOperator, Product, Provenance, Structure};
+use crate::cost::Cost;
+use crate::error::CurvatureError;
+use crate::params::{ParamLayout, ParamVec};
+
+/// An explicit symmetric matrix over parameter space, for tests and for small models.
+///
+/// Memory: `n^2` elements in `f64` on the host; a product reads the vector back.
+#[derive(Debug, Clone)]
+pub struct DenseOperator {
+    layout: Arc<ParamLayout>,
+    rows: Vec<f64>,
+    structure: Structure,
+}
+
+impl DenseOperator {
+    /// The operator of a row-major matrix.
+    ///
+    /// # Errors
+    /// [`CurvatureError::InvalidSetting`] if the number of elements is not the square of the
+    /// dimension.
+    pub fn new(
+        layout: Arc<ParamLayout>,
+        rows: Vec<f64>,
+        structure: Structure,
+    ) -> Result<Self, CurvatureError> {
+        let n = layout.num_elements();
+        CurvatureError::check(
+            rows.len() == n * n,
+            "number of matrix elements",
+            rows.len(),
+            "the square of the layout's dimension",
+        )?;
+        Ok(Self {
+            layout,
+            rows,
+            structure,
+        })
+    }
+}
+
+impl CurvatureOperator for DenseOperator {
+    fn layout(&self) -> Arc<ParamLayout> {
+        self.layout.clone()
+    }
+
+    fn structure(&self) -> Structure {
+        self.structure
+    }
+
+    fn apply(&self, v: &ParamVec) -> Result<Product, CurvatureError> {
+        self.layout.check(v.layout())?;
+        let x = v.to_values();
+        let mut y = self
+            .rows
+            .chunks(x.len().max(1))
+            .map(|row| row.iter().zip(&x).map(|(a, b)| a * b).sum::<f64>());
+        let value = v.map(|(entry, _)| {
+            let n = entry.num_elements();
+            let part: Vec<f64> = y.by_ref().take(n).collect();
+            Tensor::from_data(
+                TensorData::new(part, [n]),
+                (&entry.device, entry.compute_dtype()),
+            )
+        });
+        Ok(Product {
+            value,
+            cost: Cost::ZERO,
+            provenance: Provenance::Exact,
+        })
+    }
+}
+
+/// The matrix of an operator, row-major in `f64`, built column by column from products with unit
+/// vectors. It is not symmetrised, so that its asymmetry shows the error of the products.
+///
+/// Cost: one product for each element of the space.
+///
+/// # Errors
+/// As the operator's products.
+pub fn dense_matrix(operator: &dyn CurvatureOperator) -> Result<Vec<f64>, CurvatureError> {
+    let layout = operator.layout();
+    let n = layout.num_elements();
+    let mut matrix = vec![0.0; n * n];
+    for column in 0..n {
+        let product = operator.apply(&ParamVec::basis(&layout, column))?;
+        for (row, value) in product.value.to_values().into_iter().enumerate() {
+            matrix[row * n + column] = value;
+        }
+    }
+    Ok(matrix)
+}

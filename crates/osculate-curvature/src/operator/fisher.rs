@@ -1,0 +1,109 @@
+use std::sync::Arc;
+
+use burn::module::Module;
+
+use super::ggn::{checked_norm, clean_outputs, outputs_around, zero_product};
+use super::step::Stepper;
+use super::{CurvatureOperator, ErrorEstimate, Product, Provenance, Structure};
+use crate::error::CurvatureError;
+use crate::objective::Criterion;
+use crate::oracle::GradientOracle;
+use crate::params::{ParamLayout, ParamVec};
+
+/// Which targets the per-sample gradients of a [`Fisher`] matrix are taken at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FisherKind {
+    /// The targets of the batch: the second moment of the gradients, usually called the empirical
+    /// Fisher matrix. It is not an estimate of the Fisher matrix.
+    Empirical,
+    /// Targets drawn once from the model's distribution with this seed: a one-sample Monte-Carlo
+    /// estimate of the Fisher matrix, whose expectation is the Gauss-Newton matrix.
+    Sampled {
+        /// Seed of the draw.
+        seed: u64,
+    },
+}
+
+/// A Fisher matrix `F = (1 / B s) sum_b g_b g_b^T` of per-sample gradients `g_b`.
+///
+/// `s` is the criterion's [`likelihood_scale`](Criterion::likelihood_scale) for sampled targets,
+/// which makes the expectation of `F` the Gauss-Newton matrix, and 1 for the empirical kind.
+///
+/// No per-sample gradient is formed: `g_b^T v` is a central difference of per-sample losses, and
+/// the weighted sum `(1/B) sum_b (g_b^T v) g_b` is one backward pass. A product costs three forward
+/// passes and one backward. It needs a [`Supervised`](crate::Supervised) objective whose rows are
+/// independent: batch normalisation in training mode couples them.
+pub struct Fisher<'a, M: Module> {
+    oracle: &'a GradientOracle<'a, M>,
+    layout: Arc<ParamLayout>,
+    stepper: Stepper,
+    criterion: Criterion,
+    scale: f64,
+}
+
+impl<'a, M: Module> Fisher<'a, M> {
+    /// The Fisher matrix at the oracle's weights. Runs the clean pass if none has run.
+    ///
+    /// # Errors
+    /// [`CurvatureError::NotSupervised`], and as [`GradientOracle::clean`].
+    pub fn new(
+        oracle: &'a GradientOracle<'a, M>,
+        kind: FisherKind,
+    ) -> Result<Self, CurvatureError> {
+        let criterion = oracle.supervised("a Fisher product")?.criterion();
+        let layout = oracle.layout()?;
+        let stepper = Stepper::new(&layout, oracle.parameters()?.norm(), 1.0 / 3.0);
+        let (criterion, scale) = match kind {
+            FisherKind::Empirical => (criterion.clone(), 1.0),
+            FisherKind::Sampled { seed } => {
+                let outputs = clean_outputs(oracle)?;
+                let scale = criterion.likelihood_scale(outputs.dims()[1]);
+                (criterion.sample(outputs, seed), scale)
+            }
+        };
+        Ok(Self {
+            oracle,
+            layout,
+            stepper,
+            criterion,
+            scale,
+        })
+    }
+}
+
+impl<M: Module> CurvatureOperator for Fisher<'_, M> {
+    fn layout(&self) -> Arc<ParamLayout> {
+        self.layout.clone()
+    }
+
+    fn structure(&self) -> Structure {
+        Structure::PositiveSemidefinite
+    }
+
+    fn apply(&self, v: &ParamVec) -> Result<Product, CurvatureError> {
+        let _span = tracing::debug_span!("fisher_vp").entered();
+        self.layout.check(v.layout())?;
+        let before = self.oracle.cost();
+        let norm = checked_norm(v)?;
+        if norm == 0.0 {
+            return Ok(zero_product(&self.layout));
+        }
+        let ((plus, minus), h) = outputs_around(self.oracle, &self.stepper, v, norm)?;
+        let directional = self
+            .criterion
+            .per_sample(plus)?
+            .sub(self.criterion.per_sample(minus)?)
+            .mul_scalar(norm / (2.0 * h * self.scale));
+        let value = self.oracle.pull_back(&self.layout, |outputs| {
+            Ok((self.criterion.per_sample(outputs)? * directional).mean())
+        })?;
+        Ok(Product {
+            value: value.to_compute_dtype(),
+            cost: self.oracle.cost().since(before),
+            provenance: Provenance::FiniteDifference {
+                step: h,
+                error: ErrorEstimate::default(),
+            },
+        })
+    }
+}

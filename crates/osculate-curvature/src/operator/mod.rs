@@ -1,0 +1,163 @@
+//! Curvature as linear operators: products with a vector, without forming a matrix.
+
+mod algebra;
+mod dense;
+mod fisher;
+mod ggn;
+mod hessian;
+mod step;
+mod symmetry;
+
+pub use algebra::{Restricted, Scaled, Shifted, Sum};
+pub use dense::{DenseOperator, dense_matrix};
+pub use fisher::{Fisher, FisherKind};
+pub use ggn::GaussNewton;
+pub use hessian::{Hessian, HessianConfig, Scheme};
+pub use step::StepRule;
+pub use symmetry::{SymmetryCheck, symmetry_check};
+
+use std::sync::Arc;
+
+use crate::cost::Cost;
+use crate::error::CurvatureError;
+use crate::params::{ParamLayout, ParamVec};
+
+/// What is known of an operator before it is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Structure {
+    /// `A = A^T`, eigenvalues of either sign.
+    Symmetric,
+    /// `A = A^T` and `v^T A v >= 0`.
+    PositiveSemidefinite,
+}
+
+/// How a product was made.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Provenance {
+    /// Exact up to rounding.
+    Exact,
+    /// A finite difference.
+    FiniteDifference {
+        /// Length of the step in parameter space, in units of the weights.
+        step: f64,
+        /// How far off the product may be.
+        error: ErrorEstimate,
+    },
+}
+
+impl Provenance {
+    /// The provenance of a combination of two products: the larger step, the summed errors.
+    fn combine(self, other: Provenance) -> Provenance {
+        match (self, other) {
+            (Provenance::Exact, made) | (made, Provenance::Exact) => made,
+            (
+                Provenance::FiniteDifference { step: a, error: e },
+                Provenance::FiniteDifference { step: b, error: f },
+            ) => Provenance::FiniteDifference {
+                step: a.max(b),
+                error: ErrorEstimate {
+                    truncation: add(e.truncation, f.truncation),
+                    rounding: add(e.rounding, f.rounding),
+                },
+            },
+        }
+    }
+
+    fn scale(self, alpha: f64) -> Provenance {
+        match self {
+            Provenance::Exact => Provenance::Exact,
+            Provenance::FiniteDifference { step, error } => Provenance::FiniteDifference {
+                step,
+                error: ErrorEstimate {
+                    truncation: error.truncation.map(|x| x * alpha.abs()),
+                    rounding: error.rounding.map(|x| x * alpha.abs()),
+                },
+            },
+        }
+    }
+}
+
+fn add(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a + b),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Estimated Euclidean norms of the two errors of a finite-difference product, in the unit of the
+/// product. `None` where the scheme has no estimate to give.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct ErrorEstimate {
+    /// What the higher derivatives contribute, from doubling the step.
+    pub truncation: Option<f64>,
+    /// What the rounding of the gradients contributes: an order of magnitude, from the gradients'
+    /// norms and the element type.
+    pub rounding: Option<f64>,
+}
+
+impl ErrorEstimate {
+    /// The larger of the known errors.
+    pub fn largest(&self) -> Option<f64> {
+        match (self.truncation, self.rounding) {
+            (Some(a), Some(b)) => Some(a.max(b)),
+            (one, other) => one.or(other),
+        }
+    }
+}
+
+/// The product of an operator with a vector.
+#[derive(Debug, Clone)]
+pub struct Product {
+    /// `A v`, in the type in which statistics are kept (`F32` for half-precision parameters).
+    pub value: ParamVec,
+    /// What it cost.
+    pub cost: Cost,
+    /// How it was made.
+    pub provenance: Provenance,
+}
+
+/// A symmetric linear operator on parameter space.
+pub trait CurvatureOperator {
+    /// The space it acts on.
+    fn layout(&self) -> Arc<ParamLayout>;
+
+    /// What is known of it.
+    fn structure(&self) -> Structure;
+
+    /// `A v`.
+    ///
+    /// # Errors
+    /// [`CurvatureError::LayoutMismatch`] for a vector of another space, and whatever the objective
+    /// fails with.
+    fn apply(&self, v: &ParamVec) -> Result<Product, CurvatureError>;
+
+    /// `A z` for a random probe `z` with independent elements of unit variance.
+    ///
+    /// Finite differences know the right step for such a direction without looking for it. For
+    /// every other operator this is [`apply`](Self::apply).
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    fn apply_probe(&self, z: &ParamVec) -> Result<Product, CurvatureError> {
+        self.apply(z)
+    }
+}
+
+impl<T: CurvatureOperator + ?Sized> CurvatureOperator for &T {
+    fn layout(&self) -> Arc<ParamLayout> {
+        (**self).layout()
+    }
+
+    fn structure(&self) -> Structure {
+        (**self).structure()
+    }
+
+    fn apply(&self, v: &ParamVec) -> Result<Product, CurvatureError> {
+        (**self).apply(v)
+    }
+
+    fn apply_probe(&self, z: &ParamVec) -> Result<Product, CurvatureError> {
+        (**self).apply_probe(z)
+    }
+}

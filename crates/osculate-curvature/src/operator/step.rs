@@ -1,0 +1,175 @@
+//! How far to move for a finite difference.
+
+use std::cell::Cell;
+
+use burn::tensor::{DType, Tensor};
+
+use crate::error::CurvatureError;
+use crate::params::ParamLayout;
+
+/// How the length of a finite-difference step is chosen.
+///
+/// The right length differs by orders of magnitude between directions when it is measured in
+/// parameter space, and hardly at all when it is measured by how far the model's outputs move.
+/// Lengths below are for `f32` parameters and a unit direction; they shrink with the cube root of
+/// the machine epsilon for `f64` (by 1.2e-3).
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[non_exhaustive]
+pub enum StepRule {
+    /// [`FunctionSpace`](StepRule::FunctionSpace) where the objective is supervised; otherwise
+    /// [`Relative`](StepRule::Relative) for random probes and
+    /// [`Doubling`](StepRule::Doubling) for every other direction.
+    #[default]
+    Auto,
+    /// The step that moves the outputs by `tau` (root mean square over samples and outputs), a
+    /// power of two within `[2^-14, 2^-3]`.
+    ///
+    /// The first product costs two forward passes more; later products start from the last step
+    /// and check it with the outputs that the gradient passes give anyway.
+    FunctionSpace {
+        /// Movement of the outputs. The default of `Auto` is 0.01.
+        tau: f64,
+    },
+    /// `2^-9 |θ|`. Right for directions whose elements are independent, poor for others.
+    Relative,
+    /// Starts at `2^-10` and halves until the truncation error falls under ten times the rounding
+    /// error. Costs four gradients and two for each halving, and estimates its own error.
+    Doubling,
+    /// This length.
+    Fixed {
+        /// Length of the step in parameter space.
+        length: f64,
+    },
+}
+
+impl StepRule {
+    pub(crate) fn validate(&self) -> Result<(), CurvatureError> {
+        let (name, value) = match self {
+            StepRule::FunctionSpace { tau } => ("tau", *tau),
+            StepRule::Fixed { length } => ("length", *length),
+            _ => return Ok(()),
+        };
+        CurvatureError::check(
+            value.is_finite() && value > 0.0,
+            name,
+            value,
+            "a positive finite number",
+        )
+    }
+}
+
+/// Lengths for one element type, and the last step that worked.
+#[derive(Debug)]
+pub(crate) struct Stepper {
+    /// Factor on all `f32` lengths.
+    scale: f64,
+    shortest: f64,
+    longest: f64,
+    theta_norm: f64,
+    dimension: f64,
+    last: Cell<Option<f64>>,
+}
+
+impl Stepper {
+    /// `order` is the power of the machine epsilon that the optimal step follows: 1/3 for central
+    /// differences, 1/2 for forward differences.
+    pub(crate) fn new(layout: &ParamLayout, theta_norm: f64, order: f64) -> Self {
+        let epsilon = epsilon(layout);
+        let scale = (epsilon / f64::from(f32::EPSILON)).powf(order);
+        // A step under the spacing of the weights themselves would be rounded away.
+        let spacing = 64.0 * epsilon * theta_norm;
+        Self {
+            scale,
+            shortest: (2f64.powi(-14) * scale).max(spacing),
+            longest: (2f64.powi(-3) * scale).max(spacing),
+            theta_norm,
+            dimension: layout.num_elements() as f64,
+            last: Cell::new(None),
+        }
+    }
+
+    pub(crate) fn clamp(&self, h: f64) -> f64 {
+        let rounded = 2f64.powi(h.log2().round().clamp(-1000.0, 1000.0) as i32);
+        rounded.clamp(self.shortest, self.longest)
+    }
+
+    pub(crate) fn relative(&self) -> f64 {
+        // At the origin the weights have no scale; 1e-3 for each element stands in for it.
+        let reference = self.theta_norm.max(1e-3 * self.dimension.sqrt());
+        power_of_two(2f64.powi(-9) * self.scale * reference)
+    }
+
+    pub(crate) fn start(&self) -> f64 {
+        self.clamp(2f64.powi(-10) * self.scale)
+    }
+
+    pub(crate) fn last(&self) -> Option<f64> {
+        self.last.get()
+    }
+
+    pub(crate) fn set_last(&self, h: f64) {
+        self.last.set(Some(h));
+    }
+
+    /// Finds a step at which `pair` moves the outputs by about `tau`, and returns what `pair` made
+    /// there. `first` is where to begin.
+    ///
+    /// A step that misses by no more than a factor of eight is kept: the error is flat around the
+    /// optimum, and repeating a pair costs more than it gains.
+    pub(crate) fn in_function_space<T>(
+        &self,
+        tau: f64,
+        first: f64,
+        mut pair: impl FnMut(f64) -> Result<(T, f64), CurvatureError>,
+    ) -> Result<(T, f64), CurvatureError> {
+        let tau = tau * self.scale;
+        let mut h = self.clamp(first);
+        let mut attempts = 3;
+        loop {
+            let (made, moved) = pair(h)?;
+            attempts -= 1;
+            let next = if moved.is_finite() && moved > 0.0 {
+                self.clamp(h * tau / moved)
+            } else if moved == 0.0 {
+                self.longest
+            } else {
+                self.clamp(h / 64.0)
+            };
+            self.last.set(Some(next));
+            let near = next <= 8.0 * h && next >= h / 8.0;
+            if near || attempts == 0 {
+                return Ok((made, h));
+            }
+            h = next;
+        }
+    }
+}
+
+fn power_of_two(h: f64) -> f64 {
+    2f64.powi(h.log2().round() as i32)
+}
+
+/// Machine epsilon of the least precise element type of a layout.
+pub(crate) fn epsilon(layout: &ParamLayout) -> f64 {
+    layout
+        .entries()
+        .iter()
+        .map(|entry| match entry.dtype {
+            DType::F64 => f64::EPSILON,
+            DType::F16 => 2f64.powi(-10),
+            DType::BF16 => 2f64.powi(-7),
+            _ => f64::from(f32::EPSILON),
+        })
+        .fold(0.0, f64::max)
+}
+
+/// Root mean square of half the difference of two outputs. One read-back.
+pub(crate) fn movement(plus: &Tensor<2>, minus: &Tensor<2>) -> f64 {
+    let elements = plus.shape().num_elements();
+    if elements == 0 {
+        return 0.0;
+    }
+    let squared = (plus.clone() - minus.clone()).square().mean();
+    let mean: f64 = squared.cast(DType::F32).into_scalar::<f32>().into();
+    0.5 * mean.sqrt()
+}

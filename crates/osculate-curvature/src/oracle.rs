@@ -1,0 +1,287 @@
+//! Gradients and outputs at and around the weights, without touching the model.
+
+use std::any::Any;
+use std::cell::{Cell, OnceCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use crate::cost::Cost;
+use crate::error::CurvatureError;
+use crate::objective::{Objective, SupervisedObjective};
+use crate::params::{ParamLayout, ParamVec, Snapshot, collect_gradients};
+
+/// A loss and its gradient at one point.
+#[derive(Debug, Clone)]
+pub struct Evaluation {
+    /// The loss, one element, without autodiff.
+    pub loss: Tensor<1>,
+    /// The gradient with respect to every parameter that received one.
+    pub gradient: ParamVec,
+    /// The outputs of shape `[samples, outputs]`, where the objective is supervised.
+    pub outputs: Option<Tensor<2>>,
+}
+
+struct Clean<M> {
+    evaluation: Evaluation,
+    model: M,
+}
+
+/// Evaluates one objective at a model's weights `θ` and around them.
+///
+/// The model is only read. Every evaluation runs on a probe model that shares nothing with it:
+/// weights are restored by never having been changed, whatever the objective does, a panic
+/// included. All evaluations of one oracle are made of the same function: the device's random
+/// generator is seeded alike before each (so every pass sees one dropout mask), and each probe has
+/// running statistics of its own.
+///
+/// The first evaluation at `θ` itself, the *clean pass*, is kept. [`into_model`](Self::into_model)
+/// gives the model after exactly that one pass, which is where batch normalisation's running
+/// statistics have moved once.
+///
+/// # Example
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// # use osculate_curvature::GradientOracle;
+/// let device = Device::flex().autodiff();
+/// let model: Linear = LinearConfig::new(3, 1).init(&device);
+/// let x = Tensor::<2>::ones([5, 3], &device);
+/// let loss = |model: &Linear| model.forward(x.clone()).square().mean();
+/// let oracle = GradientOracle::new(&model, &loss);
+/// let gradient = &oracle.clean()?.gradient;
+/// assert_eq!(gradient.layout().num_elements(), 4);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+pub struct GradientOracle<'a, M: Module> {
+    objective: &'a dyn Objective<M>,
+    snapshot: Snapshot<M>,
+    devices: Vec<Device>,
+    seed: u64,
+    clean: OnceCell<Clean<M>>,
+    parameters: OnceCell<ParamVec>,
+    cost: Cell<Cost>,
+}
+
+impl<'a, M: Module> GradientOracle<'a, M> {
+    /// An oracle at the model's present weights, with seed 0.
+    pub fn new(model: &M, objective: &'a dyn Objective<M>) -> Self {
+        Self {
+            objective,
+            snapshot: Snapshot::new(model),
+            devices: model.devices(),
+            seed: 0,
+            clean: OnceCell::new(),
+            parameters: OnceCell::new(),
+            cost: Cell::new(Cost::ZERO),
+        }
+    }
+
+    /// Sets the seed that the device's random generator gets before each evaluation.
+    ///
+    /// The generator belongs to the device, not to the oracle: what the caller draws on the device
+    /// afterwards continues this stream.
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// The seed of the evaluations.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The objective.
+    pub fn objective(&self) -> &'a dyn Objective<M> {
+        self.objective
+    }
+
+    /// The objective as outputs and criterion.
+    ///
+    /// # Errors
+    /// [`CurvatureError::NotSupervised`], naming `what` needed it.
+    pub fn supervised(
+        &self,
+        what: &'static str,
+    ) -> Result<&'a dyn SupervisedObjective<M>, CurvatureError> {
+        self.objective
+            .supervised()
+            .ok_or(CurvatureError::NotSupervised { what })
+    }
+
+    /// What has been spent so far.
+    pub fn cost(&self) -> Cost {
+        self.cost.get()
+    }
+
+    /// The evaluation at `θ`. The first call costs one gradient, later calls nothing.
+    ///
+    /// # Errors
+    /// Whatever the objective fails with, and [`CurvatureError::NoGradient`] where no parameter
+    /// takes part in the loss.
+    pub fn clean(&self) -> Result<&Evaluation, CurvatureError> {
+        if let Some(clean) = self.clean.get() {
+            return Ok(&clean.evaluation);
+        }
+        let model = self.snapshot.probe(None, true);
+        let evaluation = self.evaluate(&model)?;
+        if evaluation.gradient.layout().is_empty() {
+            return Err(CurvatureError::NoGradient);
+        }
+        Ok(&self.clean.get_or_init(|| Clean { evaluation, model }).evaluation)
+    }
+
+    /// The parameters that received a gradient in the clean pass.
+    ///
+    /// # Errors
+    /// As [`clean`](Self::clean).
+    pub fn layout(&self) -> Result<Arc<ParamLayout>, CurvatureError> {
+        Ok(self.clean()?.gradient.layout().clone())
+    }
+
+    /// The weights `θ`, over the parameters that received a gradient.
+    ///
+    /// # Errors
+    /// As [`clean`](Self::clean).
+    pub fn parameters(&self) -> Result<&ParamVec, CurvatureError> {
+        let layout = self.layout()?;
+        Ok(self
+            .parameters
+            .get_or_init(|| self.snapshot.values(&layout)))
+    }
+
+    /// The model after its one clean pass, or `None` before it.
+    pub fn into_model(self) -> Option<M> {
+        self.clean.into_inner().map(|clean| clean.model)
+    }
+
+    /// Loss and gradient at `θ + scale * offset`. The gradient has the offset's layout: parameters
+    /// that take no part in the loss there have zeros.
+    ///
+    /// Cost: one gradient evaluation, and a copy of the moved weights while it runs.
+    ///
+    /// # Errors
+    /// Whatever the objective fails with.
+    pub fn evaluate_at(&self, offset: &ParamVec, scale: f64) -> Result<Evaluation, CurvatureError> {
+        let model = self.snapshot.probe(Some((offset, scale)), true);
+        let evaluation = self.evaluate(&model)?;
+        Ok(Evaluation {
+            gradient: conform(evaluation.gradient, offset.layout()),
+            ..evaluation
+        })
+    }
+
+    /// Outputs at `θ + scale * offset`, or at `θ` for `None`, without recording a tape.
+    ///
+    /// Cost: one forward pass.
+    ///
+    /// # Errors
+    /// [`CurvatureError::NotSupervised`], or a panic of the forward pass.
+    pub fn outputs_at(
+        &self,
+        offset: Option<(&ParamVec, f64)>,
+    ) -> Result<Tensor<2>, CurvatureError> {
+        let supervised = self.supervised("an output")?;
+        let model = self.snapshot.probe(offset, false);
+        self.spend(Cost::FORWARD);
+        self.guarded(|| Ok(supervised.outputs(&model).without_autodiff()))
+    }
+
+    /// The gradient at `θ` of a scalar function of the outputs: for `sum(outputs * u)` with a
+    /// constant `u` it is the vector-Jacobian product `J^T u`.
+    ///
+    /// Cost: one gradient evaluation.
+    ///
+    /// # Errors
+    /// [`CurvatureError::NotSupervised`], or a panic of either pass.
+    pub fn pull_back(
+        &self,
+        layout: &Arc<ParamLayout>,
+        scalar: impl FnOnce(Tensor<2>) -> Result<Tensor<1>, CurvatureError>,
+    ) -> Result<ParamVec, CurvatureError> {
+        let supervised = self.supervised("a vector-Jacobian product")?;
+        let model = self.snapshot.probe(None, true);
+        self.spend(Cost::GRADIENT);
+        let gradient = self.guarded(|| {
+            let value = scalar(supervised.outputs(&model))?;
+            backward(&model, value)
+        })?;
+        Ok(conform(gradient, layout))
+    }
+
+    fn evaluate(&self, model: &M) -> Result<Evaluation, CurvatureError> {
+        let _span = tracing::trace_span!("gradient").entered();
+        self.spend(Cost::GRADIENT);
+        self.guarded(|| {
+            let (loss, outputs) = match self.objective.supervised() {
+                Some(supervised) => {
+                    let outputs = supervised.outputs(model);
+                    let kept = outputs.clone().without_autodiff();
+                    (supervised.criterion().loss(outputs)?, Some(kept))
+                }
+                None => (self.objective.loss(model)?, None),
+            };
+            let value = loss.clone().without_autodiff();
+            Ok(Evaluation {
+                gradient: backward(model, loss)?,
+                loss: value,
+                outputs,
+            })
+        })
+    }
+
+    /// Seeds the devices and turns a panic of the user's code into an error.
+    fn guarded<T>(
+        &self,
+        run: impl FnOnce() -> Result<T, CurvatureError>,
+    ) -> Result<T, CurvatureError> {
+        for device in &self.devices {
+            device.seed(self.seed);
+        }
+        // Nothing outlives the closure but its result: the probe model is dropped with it.
+        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
+            Err(CurvatureError::ObjectivePanicked {
+                message: panic_message(payload.as_ref()),
+            })
+        })
+    }
+
+    fn spend(&self, cost: Cost) {
+        self.cost.set(self.cost.get() + cost);
+    }
+}
+
+fn backward<M: Module>(model: &M, loss: Tensor<1>) -> Result<ParamVec, CurvatureError> {
+    if loss.shape().num_elements() != 1 {
+        return Err(CurvatureError::LossNotScalar {
+            shape: loss.dims().to_vec(),
+        });
+    }
+    if !loss.is_autodiff() || !loss.is_tracked() {
+        return Err(CurvatureError::NoGradient);
+    }
+    Ok(collect_gradients(model, loss.backward()))
+}
+
+/// Rewrites a gradient to a layout, with zeros for parameters that it lacks.
+fn conform(gradient: ParamVec, layout: &Arc<ParamLayout>) -> ParamVec {
+    if gradient.layout().is_compatible(layout) {
+        return ParamVec::new(layout.clone(), gradient.into_tensors());
+    }
+    let zeros = ParamVec::zeros(layout);
+    let tensors = zeros
+        .iter()
+        .map(|(entry, zero)| gradient.get(&entry.path).unwrap_or(zero).clone())
+        .collect();
+    ParamVec::new(layout.clone(), tensors)
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(|message| (*message).to_string())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "the panic carried no message".to_string())
+}

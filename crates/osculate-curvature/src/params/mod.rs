@@ -1,0 +1,12 @@
+//! Vectors in parameter space, and how they meet a module.
+
+mod layout;
+mod module;
+pub(crate) mod random;
+mod reduce;
+mod vector;
+
+pub use layout::{ParamEntry, ParamLayout};
+pub use module::assign;
+pub(crate) use module::{Snapshot, collect_gradients};
+pub use vector::{FiniteFlags, ParamVec};

@@ -1,0 +1,101 @@
+use super::EigenPair;
+use crate::cost::Cost;
+use crate::error::CurvatureError;
+use crate::operator::CurvatureOperator;
+use crate::params::ParamVec;
+
+/// Settings of [`power_iteration`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PowerIterationConfig {
+    /// Largest number of iterations, each of which costs one product. Default 100.
+    pub iterations: usize,
+    /// Residual that counts as converged, relative to the eigenvalue. Default 1e-3.
+    pub tolerance: f64,
+    /// Seed of the starting vector. Default 0.
+    pub seed: u64,
+}
+
+impl Default for PowerIterationConfig {
+    fn default() -> Self {
+        Self {
+            iterations: 100,
+            tolerance: 1e-3,
+            seed: 0,
+        }
+    }
+}
+
+/// The result of [`power_iteration`].
+#[derive(Debug, Clone)]
+pub struct PowerIteration {
+    /// The eigenpair of largest magnitude, with its Rayleigh quotient and residual.
+    pub pair: EigenPair,
+    /// Number of iterations taken.
+    pub iterations: usize,
+    /// What the products cost.
+    pub cost: Cost,
+    /// Whether the residual is within the tolerance.
+    pub converged: bool,
+}
+
+/// The eigenpair of largest magnitude, by repeated products.
+///
+/// It keeps two vectors where [`lanczos`](super::lanczos) keeps one a step, and needs many more
+/// products: prefer Lanczos unless memory forbids it. Eigenvalues of equal magnitude and opposite
+/// sign keep it from converging, which the residual then shows.
+///
+/// # Errors
+/// [`CurvatureError::InvalidSetting`], [`CurvatureError::NonFinite`] where a product is not finite,
+/// and as the operator's products.
+pub fn power_iteration(
+    operator: &dyn CurvatureOperator,
+    config: &PowerIterationConfig,
+) -> Result<PowerIteration, CurvatureError> {
+    let _span = tracing::debug_span!("power_iteration", iterations = config.iterations).entered();
+    CurvatureError::check(
+        config.iterations > 0,
+        "iterations",
+        config.iterations,
+        "at least one iteration",
+    )?;
+    CurvatureError::check(
+        config.tolerance.is_finite() && config.tolerance > 0.0,
+        "tolerance",
+        config.tolerance,
+        "a positive finite number",
+    )?;
+    let mut v = ParamVec::gaussian(&operator.layout(), config.seed).to_compute_dtype();
+    v = v.scale(1.0 / v.norm());
+    let mut cost = Cost::ZERO;
+    let mut iterations = 0;
+    loop {
+        iterations += 1;
+        let product = operator.apply(&v)?;
+        cost += product.cost;
+        let value = v.dot(&product.value);
+        let residual = product.value.axpy(-value, &v).norm();
+        let length = product.value.norm();
+        if !value.is_finite() || !length.is_finite() {
+            return Err(CurvatureError::NonFinite {
+                what: "a Rayleigh quotient",
+                value,
+            });
+        }
+        let converged = residual <= config.tolerance * value.abs();
+        if converged || iterations == config.iterations || length == 0.0 {
+            let converged = converged || length == 0.0;
+            return Ok(PowerIteration {
+                pair: EigenPair {
+                    value,
+                    vector: v,
+                    residual,
+                    converged,
+                },
+                iterations,
+                cost,
+                converged,
+            });
+        }
+        v = product.value.scale(1.0 / length);
+    }
+}

@@ -1,0 +1,442 @@
+use burn::config::Config;
+use burn::module::Module;
+use burn::optim::LearningRate;
+use burn::tensor::{Bool, Tensor};
+use osculate_curvature::{
+    FiniteFlags, HessianConfig, Objective, ParamEntry, ParamVec, ProbeDistribution, assign,
+};
+
+use super::curvature::{CurvatureSource, DiagonalFn, ProbeFn, SourceKind};
+use super::{ema, finite, flag, load_all, select};
+use crate::config::{Check, ConfigError, StepPolicy};
+use crate::error::{StepError, StepErrorCause};
+use crate::optimizer::{ClosureOptimizer, StatefulOptimizer, Step, guard};
+use crate::record::{RecordError, StateRecord, StateStore};
+use crate::report::SkipReason;
+use crate::session::Session;
+
+/// How the curvature of a matrix (a parameter of rank 2) is averaged.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+pub enum MatrixAveraging {
+    /// Every element has its own.
+    None,
+    /// One mean for each row.
+    Row,
+    /// One mean for each run of this many consecutive elements; the last run may be shorter.
+    Blocks(usize),
+}
+
+/// [`AdaHessian`] configuration.
+#[derive(Config, Debug)]
+pub struct AdaHessianConfig {
+    /// Decay of the first moment. Default 0.9.
+    #[config(default = 0.9)]
+    pub beta_1: f64,
+    /// Decay of the second moment, the mean of squared curvature. Default 0.999.
+    #[config(default = 0.999)]
+    pub beta_2: f64,
+    /// Added to the denominator. Default 1e-4.
+    #[config(default = 1e-4)]
+    pub epsilon: f64,
+    /// Decoupled weight decay. Default 0.
+    #[config(default = 0.0)]
+    pub weight_decay: f64,
+    /// Power of the root mean squared curvature in the denominator, from 0 (plain momentum) to 1.
+    /// Default 1.
+    #[config(default = 1.0)]
+    pub hessian_power: f64,
+    /// Steps between two Hessian-vector products; the last one is reused between. Default 1.
+    #[config(default = 1)]
+    pub period: usize,
+    /// Averages the curvature of convolution kernels (rank 3 and above) over their spatial
+    /// dimensions, all but the first two. Default `true`.
+    #[config(default = true)]
+    pub spatial_averaging: bool,
+    /// How the curvature of matrices is averaged. Default `None`, as in the authors' vision code;
+    /// their language code takes `Row` or `Blocks(32)`.
+    #[config(default = "MatrixAveraging::None")]
+    pub matrix_averaging: MatrixAveraging,
+    /// Largest root mean square, over a parameter's elements, of the update before the learning
+    /// rate; a larger one is scaled down. A safeguard against parameters with a gradient and no
+    /// curvature, whose update is `1 / epsilon` times their gradient. Default: none.
+    pub max_update_rms: Option<f64>,
+    /// Settings of the step that do not depend on the method.
+    #[config(default = "StepPolicy::new()")]
+    pub policy: StepPolicy,
+}
+
+/// Adam with curvature in the place of the squared gradient.
+///
+/// At step `t`, with one Rademacher probe `z` and `D` the average of `|H z|`:
+///
+/// ```text
+/// m = β1 m + (1 - β1) g
+/// v = β2 v + (1 - β2) D²
+/// θ = θ - lr ( m̂ / ((√v̂)^k + ε) + λ θ ),   m̂ = m / (1 - β1^t),  v̂ = v / (1 - β2^t)
+/// ```
+///
+/// As in the authors' code, and unlike their paper, absolute values are averaged, not signed ones:
+/// for a full Hessian `|Hz|_i` is of the size of the norm of row `i`.
+///
+/// Learning rates are those of SGD rather than of Adam: the authors take 0.15 for image
+/// classification.
+///
+/// - Cost: 3 gradient evaluations a step, `1 + 2 / period` on average with a longer period.
+/// - State: 2 elements for each parameter element, 3 with a period above 1; two numbers for each
+///   parameter besides.
+/// - When not to use it: with ReLU networks trained through a finite-difference Hessian, whose
+///   kinks inflate `|Hz|`, unless the period is long; where gradients are the bottleneck.
+///
+/// A parameter whose gradient or curvature is not finite keeps its weights and state, under the
+/// default policy. Zero-element and scalar parameters are fine.
+///
+/// Paper: Yao et al., *ADAHESSIAN*, <https://arxiv.org/abs/2006.00719>.
+///
+/// ```
+/// use osculate_optim::AdaHessianConfig;
+/// let optimizer = AdaHessianConfig::new().with_period(5).init()?;
+/// # Ok::<(), osculate_optim::ConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct AdaHessian {
+    config: AdaHessianConfig,
+    source: CurvatureSource,
+    state: StateStore,
+    steps: u64,
+    age: u64,
+}
+
+const NAME: &str = "adahessian";
+const FIRST_MOMENT: &str = "m";
+const SECOND_MOMENT: &str = "v";
+/// The moving averages of the constant 1, by which the moments are divided: `1 - β^t`, where `t`
+/// counts the steps that this parameter took part in.
+const FIRST_WEIGHT: &str = "m_weight";
+const SECOND_WEIGHT: &str = "v_weight";
+/// The last curvature, kept only where it is reused.
+const CURVATURE: &str = "curvature";
+const FIELDS: [&str; 5] = [
+    FIRST_MOMENT,
+    SECOND_MOMENT,
+    FIRST_WEIGHT,
+    SECOND_WEIGHT,
+    CURVATURE,
+];
+
+impl AdaHessianConfig {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a decay outside `[0, 1)`, a power outside `[0, 1]`, a period or block of
+    /// 0, a negative or non-finite number, or an invalid policy.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let block = match self.matrix_averaging {
+            MatrixAveraging::Blocks(block) => block,
+            _ => 1,
+        };
+        Check::of("AdaHessianConfig")
+            .decay("beta_1", self.beta_1)
+            .decay("beta_2", self.beta_2)
+            .positive("epsilon", self.epsilon)
+            .non_negative("weight_decay", self.weight_decay)
+            .that(
+                (0.0..=1.0).contains(&self.hessian_power),
+                "hessian_power",
+                self.hessian_power,
+                "a number in [0, 1]",
+            )
+            .that(self.period > 0, "period", self.period, "at least 1")
+            .that(block > 0, "matrix_averaging", block, "blocks of at least 1")
+            .positive("max_update_rms", self.max_update_rms.unwrap_or(1.0))
+            .policy(&self.policy)
+            .finish()
+    }
+
+    /// Makes the optimizer.
+    ///
+    /// # Errors
+    /// As [`validate`](Self::validate).
+    pub fn init(&self) -> Result<AdaHessian, ConfigError> {
+        self.validate()?;
+        let kind = SourceKind::Hutchinson(ProbeDistribution::Rademacher);
+        Ok(AdaHessian {
+            config: self.clone(),
+            source: CurvatureSource::new(kind),
+            state: StateStore::default(),
+            steps: 0,
+            age: 0,
+        })
+    }
+
+    /// `|Hz|` averaged within the blocks of a parameter.
+    fn average(&self, entry: &ParamEntry, curvature: Tensor<1>) -> Tensor<1> {
+        let dims = entry.shape.as_slice();
+        let n = entry.num_elements();
+        let block = match (dims.len(), self.matrix_averaging) {
+            (2, MatrixAveraging::Row) => dims[1],
+            (2, MatrixAveraging::Blocks(block)) => block,
+            (rank, _) if rank > 2 && self.spatial_averaging => dims[2..].iter().product(),
+            _ => 1,
+        };
+        if block <= 1 || n == 0 {
+            return curvature;
+        }
+        let whole = n - n % block;
+        let mut parts = Vec::new();
+        if whole > 0 {
+            parts.push(block_means(curvature.clone().slice(0..whole), block));
+        }
+        if whole < n {
+            parts.push(block_means(curvature.slice(whole..n), n - whole));
+        }
+        Tensor::cat(parts, 0)
+    }
+}
+
+/// Replaces every element by the mean of its run of `block` elements.
+fn block_means(values: Tensor<1>, block: usize) -> Tensor<1> {
+    let n = values.dims()[0];
+    values
+        .reshape([n / block, block])
+        .mean_dim(1)
+        .expand([n / block, block])
+        .reshape([n])
+}
+
+impl AdaHessian {
+    /// Draws probes by the caller's own function instead of from the policy's seed.
+    pub fn with_probes(mut self, probes: ProbeFn) -> Self {
+        self.source.set_probes(probes);
+        self
+    }
+
+    /// Takes `|Hz|`, before averaging, from the caller's own function.
+    pub fn with_curvature(mut self, curvature: DiagonalFn) -> Self {
+        self.source.set_kind(SourceKind::Custom(curvature));
+        self
+    }
+
+    /// Changes how Hessian-vector products are made.
+    pub fn with_hessian(mut self, config: HessianConfig) -> Self {
+        self.source.set_hessian(config);
+        self
+    }
+
+    /// The curvature of this step: a new estimate where one is due, the kept one otherwise.
+    fn curvature<M: Module>(
+        &self,
+        session: &mut Session<'_, M>,
+    ) -> Result<Curvature, StepErrorCause> {
+        let kept = load_all(&self.state, CURVATURE, session.gradient())?;
+        let due = self.steps % self.config.period as u64 == 0;
+        if let (false, Some(value)) = (due, &kept) {
+            return Ok(Curvature {
+                value: value.clone(),
+                usable: None,
+                finite_difference: self.source.last_step(),
+                fresh: false,
+            });
+        }
+        let (estimate, finite_difference) =
+            self.source
+                .estimate(session.oracle(), self.steps, |_, product| product.abs())?;
+        let value = estimate.map(|(entry, d)| self.config.average(entry, d.clone().abs()));
+        if !session.skips() {
+            return Ok(Curvature {
+                value,
+                usable: None,
+                finite_difference,
+                fresh: true,
+            });
+        }
+        let flags = value.finite_flags();
+        session.record_check(SkipReason::Curvature, flags.clone());
+        // An older curvature stands in for one that is not finite; without it the parameter waits.
+        let (value, usable) = match kept {
+            None => (value.zero_where_not(&flags), Some(flags)),
+            Some(kept) => (value.where_finite(&flags, &kept), None),
+        };
+        Ok(Curvature {
+            value,
+            usable,
+            finite_difference,
+            fresh: true,
+        })
+    }
+
+    /// New weights and state of one parameter, beside the old ones.
+    fn update(
+        &self,
+        lr: f64,
+        entry: &ParamEntry,
+        weights: &Tensor<1>,
+        gradient: &Tensor<1>,
+        curvature: &Tensor<1>,
+    ) -> Result<Update, RecordError> {
+        let AdaHessianConfig { beta_1, beta_2, .. } = self.config;
+        let (n, dtype) = (entry.num_elements(), entry.compute_dtype());
+        let load = |field, len| -> Result<Tensor<1>, RecordError> {
+            Ok(match self.state.get(entry, field, len, dtype)? {
+                Some(tensor) => tensor,
+                None => Tensor::zeros([len], (&entry.device, dtype)),
+            })
+        };
+        let (m_old, v_old) = (load(FIRST_MOMENT, n)?, load(SECOND_MOMENT, n)?);
+        let (m_weight_old, v_weight_old) = (load(FIRST_WEIGHT, 1)?, load(SECOND_WEIGHT, 1)?);
+
+        let one = Tensor::ones([1], (&entry.device, dtype));
+        let m = ema(m_old.clone(), gradient.clone().cast(dtype), beta_1);
+        let v = ema(v_old.clone(), curvature.clone().square(), beta_2);
+        let m_weight = ema(m_weight_old.clone(), one.clone(), beta_1);
+        let v_weight = ema(v_weight_old.clone(), one, beta_2);
+
+        let mut root = (v.clone() / v_weight.clone()).sqrt();
+        if self.config.hessian_power != 1.0 {
+            root = root.powf_scalar(self.config.hessian_power);
+        }
+        let mut update = m.clone() / m_weight.clone() / root.add_scalar(self.config.epsilon);
+        if let Some(limit) = self.config.max_update_rms {
+            let rms = update.clone().square().mean().sqrt();
+            update = update * rms.recip().mul_scalar(limit).clamp_max(1.0);
+        }
+        let wide = weights.clone().cast(dtype);
+        if self.config.weight_decay > 0.0 {
+            update = update + wide.clone().mul_scalar(self.config.weight_decay);
+        }
+        Ok(Update {
+            weights: ((wide - update.mul_scalar(lr)).cast(entry.dtype), weights.clone()),
+            fields: [
+                (FIRST_MOMENT, m, m_old),
+                (SECOND_MOMENT, v, v_old),
+                (FIRST_WEIGHT, m_weight, m_weight_old),
+                (SECOND_WEIGHT, v_weight, v_weight_old),
+            ],
+        })
+    }
+}
+
+/// The curvature of one step.
+struct Curvature {
+    value: ParamVec,
+    /// Flags of the parameters that have a curvature, where not all do.
+    usable: Option<FiniteFlags>,
+    finite_difference: Option<f64>,
+    fresh: bool,
+}
+
+/// New and old tensors of one parameter.
+struct Update {
+    weights: (Tensor<1>, Tensor<1>),
+    fields: [(&'static str, Tensor<1>, Tensor<1>); 4],
+}
+
+impl Update {
+    /// Keeps the old tensors where `allowed` is not set, or where a new one is not finite. Returns
+    /// the flag by which it decided on the latter.
+    fn settle(self, allowed: Option<Tensor<1, Bool>>) -> (Self, Tensor<1, Bool>) {
+        let Update {
+            weights: (weights, weights_old),
+            fields,
+        } = self;
+        // A second moment that overflowed gives a finite update of zero, for ever.
+        let sound = finite(&weights).bool_and(finite(&fields[1].1));
+        let ok = match allowed {
+            Some(allowed) => sound.clone().bool_and(allowed),
+            None => sound.clone(),
+        };
+        let fields = fields.map(|(name, new, old)| (name, select(&ok, new, old.clone()), old));
+        let weights = (select(&ok, weights, weights_old.clone()), weights_old);
+        (Self { weights, fields }, sound)
+    }
+}
+
+impl<M: Module> ClosureOptimizer<M> for AdaHessian {
+    fn step(
+        &mut self,
+        lr: LearningRate,
+        model: M,
+        objective: &dyn Objective<M>,
+    ) -> Result<Step<M>, StepError<M>> {
+        guard(lr, model, |model| {
+            let _span = tracing::debug_span!("step", optimizer = NAME).entered();
+            let policy = self.config.policy.clone();
+            let mut session = Session::begin(model, objective, &policy, self.steps)?;
+            let curvature = self.curvature(&mut session)?;
+            let allowed = match (session.gradient_flags(), &curvature.usable) {
+                (Some(a), Some(b)) => Some(a.and(b)),
+                (one, other) => one.or_else(|| other.clone()),
+            };
+            let gradient = session.clip(session.gradient().clone());
+            let weights = session.oracle().parameters()?.clone();
+
+            let mut updates = Vec::with_capacity(weights.layout().len());
+            let mut sound = Vec::new();
+            for (index, (entry, w)) in weights.iter().enumerate() {
+                let (g, d) = (&gradient.tensors()[index], &curvature.value.tensors()[index]);
+                let mut update = self.update(lr, entry, w, g, d)?;
+                if session.skips() {
+                    let flag = flag(allowed.as_ref(), index).cloned();
+                    let settled = update.settle(flag);
+                    update = settled.0;
+                    sound.push(settled.1);
+                }
+                updates.push(update);
+            }
+            let layout = weights.layout().clone();
+            if session.skips() {
+                session.record_check(SkipReason::Update, FiniteFlags::new(layout.clone(), sound));
+            }
+
+            // Nothing can fail from here on.
+            let mut report = session.report(0);
+            let model = session.into_model()?;
+            let mut moved = Vec::with_capacity(updates.len());
+            for (index, (entry, update)) in layout.entries().iter().zip(updates).enumerate() {
+                for (field, new, _) in update.fields {
+                    self.state.set(entry, field, new);
+                }
+                if self.config.period > 1 && curvature.fresh {
+                    let value = curvature.value.tensors()[index].clone();
+                    self.state.set(entry, CURVATURE, value);
+                }
+                moved.push(update.weights.0);
+            }
+            let model = assign(model, &ParamVec::new(layout, moved));
+            self.source.set_last_step(curvature.finite_difference);
+            self.age = if curvature.fresh { 0 } else { self.age + 1 };
+            self.steps += 1;
+            report.curvature_age = Some(self.age as usize);
+            report.state_bytes = self.state.num_bytes();
+            Ok(Step { model, report })
+        })
+    }
+}
+
+impl StatefulOptimizer for AdaHessian {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn to_record(&self) -> StateRecord {
+        let mut record = StateRecord::new(NAME);
+        record.set_count("steps", self.steps);
+        record.set_count("age", self.age);
+        record.set_optional("finite_difference_step", self.source.last_step());
+        self.state.write(&mut record);
+        record
+    }
+
+    fn load_record(&mut self, record: StateRecord) -> Result<(), RecordError> {
+        record.expect(NAME)?;
+        let (steps, age) = (record.count("steps")?, record.count("age")?);
+        self.source
+            .set_last_step(record.optional("finite_difference_step"));
+        self.state = StateStore::read(&record, &FIELDS);
+        (self.steps, self.age) = (steps, age);
+        Ok(())
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.state.num_bytes()
+    }
+}

@@ -1,0 +1,50 @@
+//! Optimizers that precondition with an estimate of the Hessian's diagonal.
+
+mod adahessian;
+mod curvature;
+mod sophia;
+
+pub use adahessian::{AdaHessian, AdaHessianConfig, MatrixAveraging};
+pub use curvature::{DiagonalFn, DiagonalRequest, ProbeFn};
+pub use sophia::{Sophia, SophiaConfig, SophiaEstimator};
+
+use burn::tensor::{Bool, Tensor};
+use osculate_curvature::{FiniteFlags, ParamVec};
+
+use crate::record::{RecordError, StateStore};
+
+/// `beta average + (1 - beta) value`.
+fn ema(average: Tensor<1>, value: Tensor<1>, beta: f64) -> Tensor<1> {
+    average.mul_scalar(beta) + value.mul_scalar(1.0 - beta)
+}
+
+/// `new` where the flag of one element is set, `old` elsewhere, on the device.
+fn select(flag: &Tensor<1, Bool>, new: Tensor<1>, old: Tensor<1>) -> Tensor<1> {
+    let flag = flag.clone().expand(new.dims());
+    old.mask_where(flag, new)
+}
+
+/// Whether all elements are finite, as a flag on the device.
+fn finite(tensor: &Tensor<1>) -> Tensor<1, Bool> {
+    tensor.clone().sum().is_finite()
+}
+
+/// The tensors of one field for every parameter of a vector, or `None` where one is missing.
+fn load_all(
+    state: &StateStore,
+    field: &'static str,
+    like: &ParamVec,
+) -> Result<Option<ParamVec>, RecordError> {
+    let tensors = like
+        .layout()
+        .entries()
+        .iter()
+        .map(|entry| state.get(entry, field, entry.num_elements(), entry.compute_dtype()))
+        .collect::<Result<Option<Vec<_>>, _>>()?;
+    Ok(tensors.map(|tensors| ParamVec::new(like.layout().clone(), tensors)))
+}
+
+/// The flag of parameter `index`, where flags are kept.
+fn flag(flags: Option<&FiniteFlags>, index: usize) -> Option<&Tensor<1, Bool>> {
+    flags.map(|flags| &flags.tensors()[index])
+}

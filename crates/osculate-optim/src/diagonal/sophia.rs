@@ -1,0 +1,333 @@
+use burn::config::Config;
+use burn::module::Module;
+use burn::optim::LearningRate;
+use burn::tensor::Tensor;
+use osculate_curvature::{
+    HessianConfig, Objective, ParamEntry, ParamVec, ProbeDistribution, assign,
+};
+
+use super::curvature::{CurvatureSource, DiagonalFn, ProbeFn, SourceKind};
+use super::{ema, flag, select};
+use crate::config::{Check, ConfigError, StepPolicy};
+use crate::error::{StepError, StepErrorCause};
+use crate::optimizer::{ClosureOptimizer, StatefulOptimizer, Step, guard};
+use crate::record::{RecordError, StateRecord, StateStore};
+use crate::report::SkipReason;
+use crate::session::Session;
+
+/// Which estimate of the diagonal [`Sophia`] uses.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+pub enum SophiaEstimator {
+    /// Sophia-H: `u ⊙ H u` for a standard normal probe `u`, signed. Works with any loss.
+    Hutchinson,
+    /// Sophia-G: Gauss-Newton-Bartlett, from targets that the model draws. Never negative; needs a
+    /// [`Supervised`](osculate_curvature::Supervised) objective.
+    GaussNewtonBartlett,
+}
+
+/// [`Sophia`] configuration. [`SophiaConfig::h`] and [`SophiaConfig::g`] give the defaults of the
+/// two variants.
+#[derive(Config, Debug)]
+pub struct SophiaConfig {
+    /// Which estimate of the diagonal is used.
+    pub estimator: SophiaEstimator,
+    /// The curvature's weight in the denominator. Default 0.01 for Sophia-H and 0.05 for Sophia-G.
+    /// Tune it so that the report's win rate is between 0.1 and 0.5.
+    pub gamma: f64,
+    /// Decay of the gradient's average. Default 0.96.
+    #[config(default = 0.96)]
+    pub beta_1: f64,
+    /// Decay of the curvature's average. Default 0.99.
+    #[config(default = 0.99)]
+    pub beta_2: f64,
+    /// Smallest denominator. Default 1e-12.
+    #[config(default = 1e-12)]
+    pub epsilon: f64,
+    /// Decoupled weight decay. Default 0.2.
+    #[config(default = 0.2)]
+    pub weight_decay: f64,
+    /// Steps between two estimates. Default 10.
+    #[config(default = 10)]
+    pub period: usize,
+    /// Estimates before the update in the steps 1, `period` + 1, ... as the paper does. With
+    /// `false`, after the update in the steps `period`, 2 `period`, ... as the authors' code does:
+    /// the first `period` steps are then sign steps. Default `true`.
+    #[config(default = true)]
+    pub hessian_first: bool,
+    /// Settings of the step that do not depend on the method.
+    #[config(default = "StepPolicy::new()")]
+    pub policy: StepPolicy,
+}
+
+/// Momentum preconditioned by a clipped estimate of the Hessian's diagonal.
+///
+/// At step `t`, with an estimate `ĥ` every `period` steps:
+///
+/// ```text
+/// m = β1 m + (1 - β1) g
+/// h = β2 h + (1 - β2) ĥ
+/// θ = θ - lr λ θ
+/// θ = θ - lr clip(m / max(γ h, ε), -1, 1)
+/// ```
+///
+/// No bias is corrected: the curvature starts at zero, so early steps are sign steps, by intent. An
+/// element whose curvature is not positive takes a sign step too. Learning rates are about those of
+/// Lion, half to a fifth of AdamW's.
+///
+/// For Sophia-G the estimate is `B ĝ ⊙ ĝ` with the number `B` of samples (tokens) in the batch, so
+/// `γ` does not depend on the batch; the authors' code keeps `B` apart and calls `γ` `rho`.
+///
+/// - Cost with a period of 10: 1.2 gradient evaluations a step for Sophia-H, 1.1 for Sophia-G.
+/// - State: 2 elements for each parameter element.
+/// - When not to use it: with very small batches, where `ĥ` is mostly noise.
+///
+/// A parameter whose gradient is not finite keeps its weights and state under the default policy; a
+/// curvature that is not finite is left out of the average.
+///
+/// Paper: Liu et al., *Sophia*, <https://arxiv.org/abs/2305.14342>.
+///
+/// ```
+/// use osculate_optim::SophiaConfig;
+/// let optimizer = SophiaConfig::g().with_weight_decay(0.1).init()?;
+/// # Ok::<(), osculate_optim::ConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Sophia {
+    config: SophiaConfig,
+    source: CurvatureSource,
+    state: StateStore,
+    steps: u64,
+    age: u64,
+}
+
+const MOMENTUM: &str = "m";
+const CURVATURE: &str = "h";
+const FIELDS: [&str; 2] = [MOMENTUM, CURVATURE];
+
+impl SophiaConfig {
+    /// Sophia-H with its defaults.
+    pub fn h() -> Self {
+        Self::new(SophiaEstimator::Hutchinson, 0.01)
+    }
+
+    /// Sophia-G with its defaults.
+    pub fn g() -> Self {
+        Self::new(SophiaEstimator::GaussNewtonBartlett, 0.05)
+    }
+
+    /// Replaces the curvature's weight.
+    pub fn with_gamma(mut self, gamma: f64) -> Self {
+        self.gamma = gamma;
+        self
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a decay outside `[0, 1)`, a period of 0, a negative or non-finite
+    /// number, or an invalid policy.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        Check::of("SophiaConfig")
+            .non_negative("gamma", self.gamma)
+            .decay("beta_1", self.beta_1)
+            .decay("beta_2", self.beta_2)
+            .positive("epsilon", self.epsilon)
+            .non_negative("weight_decay", self.weight_decay)
+            .that(self.period > 0, "period", self.period, "at least 1")
+            .policy(&self.policy)
+            .finish()
+    }
+
+    /// Makes the optimizer.
+    ///
+    /// # Errors
+    /// As [`validate`](Self::validate).
+    pub fn init(&self) -> Result<Sophia, ConfigError> {
+        self.validate()?;
+        let kind = match self.estimator {
+            SophiaEstimator::Hutchinson => SourceKind::Hutchinson(ProbeDistribution::Gaussian),
+            SophiaEstimator::GaussNewtonBartlett => SourceKind::GaussNewtonBartlett,
+        };
+        Ok(Sophia {
+            config: self.clone(),
+            source: CurvatureSource::new(kind),
+            state: StateStore::default(),
+            steps: 0,
+            age: 0,
+        })
+    }
+
+    /// Whether an estimate is due before, or after, the update of the step with this number.
+    fn due(&self, steps: u64, before_update: bool) -> bool {
+        let period = self.period as u64;
+        if self.hessian_first {
+            before_update && steps % period == 0
+        } else {
+            !before_update && steps % period == period - 1
+        }
+    }
+}
+
+impl Sophia {
+    /// Draws probes by the caller's own function instead of from the policy's seed.
+    pub fn with_probes(mut self, probes: ProbeFn) -> Self {
+        self.source.set_probes(probes);
+        self
+    }
+
+    /// Takes the estimate of the diagonal from the caller's own function.
+    pub fn with_diagonal(mut self, diagonal: DiagonalFn) -> Self {
+        self.source.set_kind(SourceKind::Custom(diagonal));
+        self
+    }
+
+    /// Changes how Hessian-vector products are made.
+    pub fn with_hessian(mut self, config: HessianConfig) -> Self {
+        self.source.set_hessian(config);
+        self
+    }
+
+    fn method(&self) -> &'static str {
+        match self.config.estimator {
+            SophiaEstimator::Hutchinson => "sophia-h",
+            SophiaEstimator::GaussNewtonBartlett => "sophia-g",
+        }
+    }
+
+    fn slot(&self, entry: &ParamEntry, field: &'static str) -> Result<Tensor<1>, RecordError> {
+        let (n, dtype) = (entry.num_elements(), entry.compute_dtype());
+        Ok(match self.state.get(entry, field, n, dtype)? {
+            Some(tensor) => tensor,
+            None => Tensor::zeros([n], (&entry.device, dtype)),
+        })
+    }
+
+    /// The curvature's average after this step's estimate.
+    fn refreshed<M: Module>(
+        &self,
+        session: &mut Session<'_, M>,
+        curvature: ParamVec,
+    ) -> Result<(ParamVec, Option<f64>), StepErrorCause> {
+        let (estimate, finite_difference) =
+            self.source
+                .estimate(session.oracle(), self.steps, |probe, product| {
+                    probe.hadamard(product)
+                })?;
+        let beta = self.config.beta_2;
+        let averaged = curvature.zip_map(&estimate, |h, new| ema(h, new, beta));
+        if !session.skips() {
+            return Ok((averaged, finite_difference));
+        }
+        let flags = averaged.finite_flags();
+        session.record_check(SkipReason::Curvature, flags.clone());
+        Ok((averaged.where_finite(&flags, &curvature), finite_difference))
+    }
+}
+
+impl<M: Module> ClosureOptimizer<M> for Sophia {
+    fn step(
+        &mut self,
+        lr: LearningRate,
+        model: M,
+        objective: &dyn Objective<M>,
+    ) -> Result<Step<M>, StepError<M>> {
+        guard(lr, model, |model| {
+            let _span = tracing::debug_span!("step", optimizer = self.method()).entered();
+            let config = self.config.clone();
+            let mut session = Session::begin(model, objective, &config.policy, self.steps)?;
+            let weights = session.oracle().parameters()?.clone();
+            let layout = weights.layout().clone();
+            let loaded = layout
+                .entries()
+                .iter()
+                .map(|entry| self.slot(entry, CURVATURE))
+                .collect::<Result<_, _>>()?;
+            let mut curvature = ParamVec::new(layout.clone(), loaded);
+            let mut finite_difference = self.source.last_step();
+            if config.due(self.steps, true) {
+                (curvature, finite_difference) = self.refreshed(&mut session, curvature)?;
+            }
+
+            let flags = session.gradient_flags().filter(|_| session.skips());
+            let gradient = session.clip(session.gradient().clone());
+            let (mut moved, mut momenta, mut wins) = (Vec::new(), Vec::new(), Vec::new());
+            for (index, (entry, w)) in weights.iter().enumerate() {
+                let dtype = entry.compute_dtype();
+                let old = self.slot(entry, MOMENTUM)?;
+                let g = gradient.tensors()[index].clone().cast(dtype);
+                let mut m = ema(old.clone(), g, config.beta_1);
+                let h = curvature.tensors()[index].clone();
+                let floor = h.mul_scalar(config.gamma).clamp_min(config.epsilon);
+                let ratio = m.clone() / floor;
+                wins.push(ratio.clone().abs().lower_elem(1.0).float().sum());
+                let wide = w.clone().cast(dtype).mul_scalar(1.0 - lr * config.weight_decay);
+                let mut new = (wide - ratio.clamp(-1.0, 1.0).mul_scalar(lr)).cast(entry.dtype);
+                if let Some(flag) = flag(flags.as_ref(), index) {
+                    m = select(flag, m, old);
+                    new = select(flag, new, w.clone());
+                }
+                momenta.push(m);
+                moved.push(new);
+            }
+            if config.due(self.steps, false) {
+                (curvature, finite_difference) = self.refreshed(&mut session, curvature)?;
+            }
+
+            // Nothing can fail from here on.
+            let mut report = session.report(0);
+            let model = session.into_model()?;
+            let model = assign(model, &ParamVec::new(layout.clone(), moved));
+            for ((entry, m), h) in layout.entries().iter().zip(momenta).zip(curvature.tensors()) {
+                self.state.set(entry, MOMENTUM, m);
+                self.state.set(entry, CURVATURE, h.clone());
+            }
+            let fresh = config.due(self.steps, true) || config.due(self.steps, false);
+            self.age = if fresh { 0 } else { self.age + 1 };
+            self.source.set_last_step(finite_difference);
+            self.steps += 1;
+            report.win_rate = win_rate(wins, layout.num_elements());
+            report.curvature_age = Some(self.age as usize);
+            report.state_bytes = self.state.num_bytes();
+            Ok(Step { model, report })
+        })
+    }
+}
+
+impl StatefulOptimizer for Sophia {
+    fn name(&self) -> &'static str {
+        self.method()
+    }
+
+    fn to_record(&self) -> StateRecord {
+        let mut record = StateRecord::new(self.method());
+        record.set_count("steps", self.steps);
+        record.set_count("age", self.age);
+        record.set_optional("finite_difference_step", self.source.last_step());
+        self.state.write(&mut record);
+        record
+    }
+
+    fn load_record(&mut self, record: StateRecord) -> Result<(), RecordError> {
+        record.expect(self.method())?;
+        let (steps, age) = (record.count("steps")?, record.count("age")?);
+        self.source
+            .set_last_step(record.optional("finite_difference_step"));
+        self.state = StateStore::read(&record, &FIELDS);
+        (self.steps, self.age) = (steps, age);
+        Ok(())
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.state.num_bytes()
+    }
+}
+
+/// The fraction of unclipped elements over all parameters.
+fn win_rate(wins: Vec<Tensor<1>>, elements: usize) -> Option<Tensor<1>> {
+    let device = wins.first()?.device();
+    let wins = wins
+        .into_iter()
+        .map(|count| count.to_device(&device))
+        .collect();
+    Some(Tensor::cat(wins, 0).sum().div_scalar(elements as f64))
+}

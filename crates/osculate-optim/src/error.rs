@@ -1,0 +1,66 @@
+//! Why a step was not made.
+
+use std::fmt::{Debug, Display, Formatter};
+
+use osculate_curvature::CurvatureError;
+use thiserror::Error;
+
+use crate::record::RecordError;
+
+/// A step that was given up, with the model as it was before.
+///
+/// Weights and running statistics are those that went in; the optimizer's state is unchanged too,
+/// so the step can be repeated, with another batch for instance.
+pub struct StepError<M> {
+    /// The model that was given to the step.
+    pub model: M,
+    /// What happened.
+    pub cause: StepErrorCause,
+}
+
+impl<M> Debug for StepError<M> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StepError")
+            .field("cause", &self.cause)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M> Display for StepError<M> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the step was not made: {}", self.cause)
+    }
+}
+
+impl<M> std::error::Error for StepError<M> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+/// Why a step was not made.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StepErrorCause {
+    /// The learning rate is negative or not finite.
+    #[error("the learning rate is {value}, expected a finite number, zero or greater")]
+    LearningRate {
+        /// The value given.
+        value: f64,
+    },
+
+    /// A gradient is not finite, under [`NonFinitePolicy::Error`](crate::NonFinitePolicy::Error).
+    #[error("the gradient of {} holds a NaN or an infinity", paths.join(", "))]
+    NonFiniteGradient {
+        /// Paths of the parameters.
+        paths: Vec<String>,
+    },
+
+    /// The objective or a curvature product failed.
+    #[error(transparent)]
+    Curvature(#[from] CurvatureError),
+
+    /// The optimizer's state does not fit the model.
+    #[error(transparent)]
+    State(#[from] RecordError),
+}

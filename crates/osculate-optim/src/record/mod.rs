@@ -1,0 +1,264 @@
+//! Saved state: keyed by parameter path, element types kept.
+
+mod base;
+mod keep_dtype;
+mod store;
+
+pub(crate) use base::BaseOptimizer;
+pub use keep_dtype::{KeepDtype, Kept, KeptState};
+pub(crate) use store::StateStore;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::tensor::{Bytes, DType, TensorData};
+use burn_pack::{Reader, Scalar, Writer};
+use thiserror::Error;
+
+/// Why a state could not be saved, read or used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// The record belongs to another optimizer.
+    #[error("the record is of {found:?}, expected {expected:?}")]
+    WrongOptimizer {
+        /// Name of the optimizer that loads.
+        expected: String,
+        /// Name in the record.
+        found: String,
+    },
+
+    /// The record lacks an entry, or holds one of the wrong kind.
+    #[error("the record has no valid entry {name:?}")]
+    Missing {
+        /// Name of the entry.
+        name: String,
+    },
+
+    /// A state tensor does not fit the parameter of its path.
+    #[error("state {field:?} of {path} has {found}, expected {expected}")]
+    Mismatch {
+        /// Path of the parameter.
+        path: String,
+        /// Name of the state tensor.
+        field: String,
+        /// What the parameter needs.
+        expected: String,
+        /// What the record holds.
+        found: String,
+    },
+
+    /// The base optimizer would change the state while loading it: burn 0.22.1 reloads state of
+    /// any type as the device's default type.
+    #[error(
+        "state {name:?} of type {saved:?} would be reloaded as {reloaded:?}; \
+         wrap the base optimizer in `KeepDtype`, or make {saved:?} the device's default type"
+    )]
+    DtypeLost {
+        /// Name of the state tensor.
+        name: String,
+        /// Element type in the record.
+        saved: DType,
+        /// Element type after loading.
+        reloaded: DType,
+    },
+
+    /// The base optimizer dropped part of the state, or read it back differently.
+    #[error("the base optimizer does not take over the state {name:?}")]
+    NotTakenOver {
+        /// Name of the state tensor or scalar.
+        name: String,
+    },
+
+    /// A file could not be written or read.
+    #[error("{action} {path}: {message}")]
+    File {
+        /// What was attempted.
+        action: &'static str,
+        /// The file.
+        path: String,
+        /// Why it failed.
+        message: String,
+    },
+
+    /// Bytes are not a record.
+    #[error("not an optimizer record: {message}")]
+    Format {
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// The saved state of one optimizer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StateRecord {
+    optimizer: String,
+    pub(crate) tensors: BTreeMap<String, TensorData>,
+    pub(crate) scalars: BTreeMap<String, Scalar>,
+}
+
+const OPTIMIZER_KEY: &str = "osculate.optimizer";
+
+impl StateRecord {
+    pub(crate) fn new(optimizer: &str) -> Self {
+        Self {
+            optimizer: optimizer.to_string(),
+            tensors: BTreeMap::new(),
+            scalars: BTreeMap::new(),
+        }
+    }
+
+    /// Name of the optimizer that the state belongs to.
+    pub fn optimizer(&self) -> &str {
+        &self.optimizer
+    }
+
+    /// Names of the state tensors, `path#field`.
+    pub fn tensor_names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// A state tensor by its name.
+    pub fn tensor(&self, name: &str) -> Option<&TensorData> {
+        self.tensors.get(name)
+    }
+
+    /// Bytes of all state tensors.
+    pub fn num_bytes(&self) -> usize {
+        self.tensors
+            .values()
+            .map(|data| data.as_bytes().len())
+            .sum()
+    }
+
+    pub(crate) fn expect(&self, optimizer: &str) -> Result<(), RecordError> {
+        if self.optimizer == optimizer {
+            Ok(())
+        } else {
+            Err(RecordError::WrongOptimizer {
+                expected: optimizer.to_string(),
+                found: self.optimizer.clone(),
+            })
+        }
+    }
+
+    pub(crate) fn set_count(&mut self, name: &str, value: u64) {
+        self.scalars.insert(name.to_string(), Scalar::UInt(value));
+    }
+
+    pub(crate) fn count(&self, name: &str) -> Result<u64, RecordError> {
+        match self.scalars.get(name) {
+            Some(Scalar::UInt(value)) => Ok(*value),
+            _ => Err(RecordError::Missing {
+                name: name.to_string(),
+            }),
+        }
+    }
+
+    pub(crate) fn set_optional(&mut self, name: &str, value: Option<f64>) {
+        if let Some(value) = value {
+            self.scalars.insert(name.to_string(), Scalar::Float(value));
+        }
+    }
+
+    pub(crate) fn optional(&self, name: &str) -> Option<f64> {
+        match self.scalars.get(name) {
+            Some(Scalar::Float(value)) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// The record as bytes in burn's pack format.
+    ///
+    /// # Errors
+    /// [`RecordError::Format`].
+    pub fn to_bytes(&self) -> Result<Vec<u8>, RecordError> {
+        let bytes = self.writer().into_bytes().map_err(format_error)?;
+        Ok(bytes.to_vec())
+    }
+
+    /// The record from bytes.
+    ///
+    /// # Errors
+    /// [`RecordError::Format`].
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, RecordError> {
+        let reader = Reader::from_bytes(Bytes::from_bytes_vec(bytes)).map_err(format_error)?;
+        Self::from_reader(reader)
+    }
+
+    /// Writes the record to a file. The file is written under a temporary name and renamed, so
+    /// that an interrupted write leaves an older file whole.
+    ///
+    /// # Errors
+    /// [`RecordError::File`].
+    pub fn save(&self, path: &Path) -> Result<(), RecordError> {
+        self.writer()
+            .auto_extension(false)
+            .write_to_file(path)
+            .map_err(|error| RecordError::File {
+                action: "cannot write",
+                path: path.display().to_string(),
+                message: error.to_string(),
+            })
+    }
+
+    /// Reads a record from a file.
+    ///
+    /// # Errors
+    /// [`RecordError::File`] and [`RecordError::Format`].
+    pub fn load(path: &Path) -> Result<Self, RecordError> {
+        let reader = Reader::from_file_exact(path).map_err(|error| RecordError::File {
+            action: "cannot read",
+            path: path.display().to_string(),
+            message: error.to_string(),
+        })?;
+        Self::from_reader(reader)
+    }
+
+    fn writer(&self) -> Writer {
+        let tensors = self
+            .tensors
+            .iter()
+            .map(|(name, data)| {
+                let (bytes, shape, dtype) = data.clone().into_parts();
+                burn_pack::Tensor::new(name.clone(), dtype, shape, None, bytes)
+            })
+            .collect();
+        let mut writer = Writer::new(tensors).with_metadata(OPTIMIZER_KEY, &self.optimizer);
+        for (name, value) in &self.scalars {
+            writer = writer.with_scalar(name, *value);
+        }
+        writer
+    }
+
+    fn from_reader(reader: Reader) -> Result<Self, RecordError> {
+        let optimizer = reader
+            .metadata()
+            .get(OPTIMIZER_KEY)
+            .cloned()
+            .ok_or_else(|| RecordError::Missing {
+                name: OPTIMIZER_KEY.to_string(),
+            })?;
+        let scalars = reader.scalars().clone();
+        let tensors = reader
+            .into_tensors()
+            .map_err(format_error)?
+            .into_iter()
+            .map(|tensor| {
+                let (name, dtype, shape, _, bytes) = tensor.into_parts().map_err(format_error)?;
+                Ok((name, TensorData::from_bytes(bytes, shape, dtype)))
+            })
+            .collect::<Result<_, RecordError>>()?;
+        Ok(Self {
+            optimizer,
+            tensors,
+            scalars,
+        })
+    }
+}
+
+fn format_error(error: burn_pack::Error) -> RecordError {
+    RecordError::Format {
+        message: error.to_string(),
+    }
+}

@@ -1,0 +1,105 @@
+use std::collections::BTreeMap;
+
+use burn::tensor::{DType, Tensor, TensorData};
+use osculate_curvature::ParamEntry;
+
+use super::{RecordError, StateRecord};
+
+/// The state tensors of an update rule, by parameter path and field.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StateStore {
+    slots: BTreeMap<String, Slot>,
+}
+
+#[derive(Debug, Clone)]
+enum Slot {
+    Live(Tensor<1>),
+    /// Loaded, and not yet on a device: the parameter's device is known at the next step.
+    Loaded(TensorData),
+}
+
+impl StateStore {
+    /// The state tensor of a parameter, if there is one.
+    ///
+    /// `len` and `dtype` are what the rule needs.
+    pub(crate) fn get(
+        &self,
+        entry: &ParamEntry,
+        field: &'static str,
+        len: usize,
+        dtype: DType,
+    ) -> Result<Option<Tensor<1>>, RecordError> {
+        let tensor = match self.slots.get(&key(&entry.path, field)) {
+            None => return Ok(None),
+            Some(Slot::Live(tensor)) => tensor.clone(),
+            Some(Slot::Loaded(data)) => {
+                check(entry, field, len, dtype, data.num_elements(), data.dtype())?;
+                Tensor::from_data(data.clone(), (&entry.device, dtype))
+            }
+        };
+        check(entry, field, len, dtype, tensor.dims()[0], tensor.dtype())?;
+        Ok(Some(tensor.to_device(&entry.device)))
+    }
+
+    pub(crate) fn set(&mut self, entry: &ParamEntry, field: &'static str, tensor: Tensor<1>) {
+        self.slots
+            .insert(key(&entry.path, field), Slot::Live(tensor));
+    }
+
+    pub(crate) fn num_bytes(&self) -> usize {
+        self.slots
+            .values()
+            .map(|slot| match slot {
+                Slot::Live(tensor) => tensor.dims()[0] * tensor.dtype().size(),
+                Slot::Loaded(data) => data.as_bytes().len(),
+            })
+            .sum()
+    }
+
+    pub(crate) fn write(&self, record: &mut StateRecord) {
+        for (name, slot) in &self.slots {
+            let data = match slot {
+                Slot::Live(tensor) => tensor.to_data(),
+                Slot::Loaded(data) => data.clone(),
+            };
+            record.tensors.insert(name.clone(), data);
+        }
+    }
+
+    /// Takes the entries of the given fields out of a record.
+    pub(crate) fn read(record: &StateRecord, fields: &[&'static str]) -> Self {
+        let slots = record
+            .tensors
+            .iter()
+            .filter(|(name, _)| {
+                name.rsplit_once('#')
+                    .is_some_and(|(_, field)| fields.contains(&field))
+            })
+            .map(|(name, data)| (name.clone(), Slot::Loaded(data.clone())))
+            .collect();
+        Self { slots }
+    }
+}
+
+fn key(path: &str, field: &str) -> String {
+    format!("{path}#{field}")
+}
+
+fn check(
+    entry: &ParamEntry,
+    field: &str,
+    len: usize,
+    dtype: DType,
+    found_len: usize,
+    found_dtype: DType,
+) -> Result<(), RecordError> {
+    if (len, dtype) == (found_len, found_dtype) {
+        return Ok(());
+    }
+    Err(RecordError::Mismatch {
+        path: entry.path.clone(),
+        field: field.to_string(),
+        expected: format!("{len} elements of type {dtype:?}"),
+        found: format!("{found_len} elements of type {found_dtype:?}"),
+    })
+}

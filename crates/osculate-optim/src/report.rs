@@ -1,0 +1,98 @@
+//! What a step did.
+
+use burn::tensor::Tensor;
+use osculate_curvature::{Cost, FiniteFlags};
+
+/// Why a parameter was left out of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SkipReason {
+    /// Its gradient held a NaN or an infinity, at the weights or at the perturbed weights. The
+    /// parameter and its state are as they were.
+    Gradient,
+    /// Its curvature estimate did. Where the method has an older estimate it went on with that;
+    /// otherwise the parameter and its state are as they were.
+    Curvature,
+    /// Its updated weights or state would have. The parameter and its state are as they were.
+    Update,
+}
+
+/// A parameter that was left out of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// Path of the parameter.
+    pub path: String,
+    /// Why.
+    pub reason: SkipReason,
+}
+
+/// What a step did.
+///
+/// Numbers that live on the device are read back when they are asked for, not before: a loop that
+/// looks at the report once in a hundred steps waits for the device once in a hundred steps.
+#[derive(Debug, Clone)]
+pub struct StepReport {
+    pub(crate) loss: Tensor<1>,
+    pub(crate) gradient_norm: Tensor<1>,
+    pub(crate) cost: Cost,
+    pub(crate) curvature_age: Option<usize>,
+    pub(crate) win_rate: Option<Tensor<1>>,
+    pub(crate) checks: Vec<(SkipReason, FiniteFlags)>,
+    pub(crate) state_bytes: usize,
+}
+
+impl StepReport {
+    /// The loss at the weights before the step. Reads one number back.
+    pub fn loss(&self) -> f64 {
+        scalar(&self.loss)
+    }
+
+    /// Euclidean norm over all parameters of the gradient at the weights before the step, before
+    /// clipping, without parameters that are not finite. Reads one number back.
+    pub fn gradient_norm(&self) -> f64 {
+        scalar(&self.gradient_norm)
+    }
+
+    /// Passes through the model that the step cost.
+    pub fn cost(&self) -> Cost {
+        self.cost
+    }
+
+    /// Steps since the curvature in use was estimated, 0 in the step that did; `None` for methods
+    /// without curvature.
+    pub fn curvature_age(&self) -> Option<usize> {
+        self.curvature_age
+    }
+
+    /// The fraction of elements whose update was not clipped, for methods that clip by element
+    /// (Sophia). Reads one number back.
+    pub fn win_rate(&self) -> Option<f64> {
+        self.win_rate.as_ref().map(scalar)
+    }
+
+    /// Parameters that were left out, and why. Reads one flag for each parameter back, together.
+    pub fn skipped(&self) -> Vec<Skipped> {
+        let mut skipped: Vec<Skipped> = Vec::new();
+        for (reason, flags) in &self.checks {
+            for path in flags.flagged_paths() {
+                // The first reason explains the later ones.
+                if !skipped.iter().any(|skip| skip.path == path) {
+                    skipped.push(Skipped {
+                        path,
+                        reason: *reason,
+                    });
+                }
+            }
+        }
+        skipped
+    }
+
+    /// Bytes of the optimizer's state after the step.
+    pub fn state_bytes(&self) -> usize {
+        self.state_bytes
+    }
+}
+
+fn scalar(tensor: &Tensor<1>) -> f64 {
+    tensor.to_data().iter::<f64>().next().unwrap_or(f64::NAN)
+}

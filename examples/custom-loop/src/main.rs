@@ -1,0 +1,3 @@
+//! Sophia in a hand-written training loop.
+
+fn main() {}
