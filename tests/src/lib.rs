@@ -1,1 +1,5 @@
-//! Cross-crate test suites; see `tests/`.
+//! What the cross-crate suites share: backends, optimizers under test, models and comparisons.
+
+pub mod backend;
+pub mod model;
+pub mod subject;

@@ -58,7 +58,7 @@ pub use cost::Cost;
 pub use error::{CurvatureError, ObjectiveError};
 pub use estimate::{
     BlockTrace, DiagonalEstimate, GnbConfig, HutchinsonConfig, ProbeDistribution, TraceEstimate,
-    gnb_diagonal, hutchinson_abs, hutchinson_diagonal, hutchinson_trace,
+    gnb_diagonal, gnb_sample, hutchinson_abs, hutchinson_diagonal, hutchinson_trace,
 };
 pub use objective::{Criterion, Fallible, Objective, Supervised, SupervisedObjective};
 pub use operator::{

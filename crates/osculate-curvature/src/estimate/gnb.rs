@@ -3,7 +3,7 @@ use burn::module::Module;
 use super::diagonal::{DiagonalEstimate, Moments};
 use crate::error::CurvatureError;
 use crate::oracle::GradientOracle;
-use crate::params::random;
+use crate::params::{ParamVec, random};
 
 /// Settings of [`gnb_diagonal`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,23 +47,33 @@ pub fn gnb_diagonal<M: Module>(
 ) -> Result<DiagonalEstimate, CurvatureError> {
     let _span = tracing::debug_span!("gnb_diagonal", draws = config.draws).entered();
     CurvatureError::check(config.draws > 0, "draws", config.draws, "at least one draw")?;
+    let before = oracle.cost();
+    let mut moments = Moments::default();
+    for draw in 0..config.draws {
+        moments.add(gnb_sample(oracle, random::mix(config.seed, draw as u64))?);
+    }
+    moments.finish(oracle.cost().since(before), true)
+}
+
+/// One draw of [`gnb_diagonal`], left on the device: nothing is read back, so nothing is checked.
+///
+/// # Errors
+/// [`CurvatureError::NotSupervised`], and as the oracle.
+pub fn gnb_sample<M: Module>(
+    oracle: &GradientOracle<'_, M>,
+    seed: u64,
+) -> Result<ParamVec, CurvatureError> {
     let criterion = oracle
         .supervised("a Gauss-Newton-Bartlett diagonal")?
         .criterion();
     let layout = oracle.layout()?;
-    let before = oracle.cost();
-    let mut moments = Moments::default();
-    for draw in 0..config.draws {
-        let seed = random::mix(config.seed, draw as u64);
-        let mut factor = 1.0;
-        // Sampling looks at the outputs of the same pass whose tape it then uses.
-        let gradient = oracle.pull_back(&layout, |outputs| {
-            let [rows, columns] = outputs.dims();
-            factor = rows as f64 / criterion.likelihood_scale(columns);
-            criterion.sample(outputs.clone(), seed).loss(outputs)
-        })?;
-        let gradient = gradient.to_compute_dtype();
-        moments.add(gradient.hadamard(&gradient).scale(factor));
-    }
-    moments.finish(oracle.cost().since(before), true)
+    let mut factor = 1.0;
+    // Sampling looks at the outputs of the same pass whose tape it then uses.
+    let gradient = oracle.pull_back(&layout, |outputs| {
+        let [rows, columns] = outputs.dims();
+        factor = rows as f64 / criterion.likelihood_scale(columns);
+        criterion.sample(outputs.clone(), seed).loss(outputs)
+    })?;
+    let gradient = gradient.to_compute_dtype();
+    Ok(gradient.hadamard(&gradient).scale(factor))
 }

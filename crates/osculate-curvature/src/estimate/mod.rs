@@ -5,7 +5,7 @@ mod gnb;
 mod trace;
 
 pub use diagonal::{DiagonalEstimate, hutchinson_abs, hutchinson_diagonal};
-pub use gnb::{GnbConfig, gnb_diagonal};
+pub use gnb::{GnbConfig, gnb_diagonal, gnb_sample};
 pub use trace::{BlockTrace, TraceEstimate, hutchinson_trace};
 
 use std::sync::Arc;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use osculate_curvature::{
-    CurvatureError, CurvatureOperator, GnbConfig, GradientOracle, Hessian, HessianConfig,
-    ParamLayout, ParamVec, ProbeDistribution, gnb_diagonal,
+    CurvatureError, CurvatureOperator, GradientOracle, Hessian, HessianConfig, ParamLayout,
+    ParamVec, ProbeDistribution, gnb_sample,
 };
 
 /// A user's own probe for a step: must have independent elements of zero mean and unit variance,
@@ -123,8 +123,7 @@ impl CurvatureSource {
                 Ok((estimate, hessian.last_step()))
             }
             SourceKind::GaussNewtonBartlett => {
-                let config = GnbConfig { draws: 1, seed };
-                Ok((gnb_diagonal(oracle, &config)?.value, self.last_step))
+                Ok((gnb_sample(oracle, seed)?, self.last_step))
             }
             SourceKind::Custom(diagonal) => {
                 let request = DiagonalRequest {

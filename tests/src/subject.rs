@@ -1,0 +1,163 @@
+//! The optimizers under test. [`for_each_optimizer`] is the one list: a new optimizer gets every
+//! suite, on every backend, type and rank, by one line there.
+
+use std::sync::Arc;
+
+use burn::optim::momentum::MomentumConfig;
+use burn::optim::{AdamWConfig, ModuleOptimizer, SgdConfig};
+use osculate_optim::{
+    AdaHessianConfig, AsamConfig, ClosureOptimizer, FirstOrder, GsamConfig, KeepDtype,
+    LookSamConfig, SamConfig, SophiaConfig, StepPolicy,
+};
+
+use crate::model::Ranked;
+
+/// An optimizer of the suites' model.
+pub type Subject = Box<dyn ClosureOptimizer<Ranked>>;
+
+/// AdamW, with its state's type kept in records.
+pub fn adamw() -> ModuleOptimizer {
+    ModuleOptimizer::from(KeepDtype(AdamWConfig::new().build()))
+}
+
+/// SGD with momentum, with its state's type kept in records.
+pub fn sgd() -> ModuleOptimizer {
+    let momentum = MomentumConfig::new().with_momentum(0.9).with_dampening(0.0);
+    ModuleOptimizer::from(KeepDtype(SgdConfig::new().with_momentum(Some(momentum)).build()))
+}
+
+/// AdamW behind the closure door.
+pub fn first_order_adamw(policy: StepPolicy) -> Subject {
+    Box::new(FirstOrder::new(adamw()).with_policy(policy).expect("valid"))
+}
+
+/// SGD behind the closure door.
+pub fn first_order_sgd(policy: StepPolicy) -> Subject {
+    Box::new(FirstOrder::new(sgd()).with_policy(policy).expect("valid"))
+}
+
+/// SAM over SGD.
+pub fn sam(policy: StepPolicy) -> Subject {
+    let config = SamConfig::new().with_policy(policy);
+    Box::new(config.init(sgd()).expect("valid"))
+}
+
+/// SAM in its adaptive form, over AdamW.
+pub fn sam_adaptive(policy: StepPolicy) -> Subject {
+    let config = SamConfig::new().with_adaptive(true).with_policy(policy);
+    Box::new(config.init(adamw()).expect("valid"))
+}
+
+/// ASAM over SGD.
+pub fn asam(policy: StepPolicy) -> Subject {
+    let config = AsamConfig::new().with_policy(policy);
+    Box::new(config.init(sgd()).expect("valid"))
+}
+
+/// GSAM over AdamW.
+pub fn gsam(policy: StepPolicy) -> Subject {
+    let config = GsamConfig::new().with_policy(policy);
+    Box::new(config.init(adamw()).expect("valid"))
+}
+
+/// LookSAM over SGD.
+pub fn looksam(policy: StepPolicy) -> Subject {
+    let config = LookSamConfig::new().with_period(3).with_policy(policy);
+    Box::new(config.init(sgd()).expect("valid"))
+}
+
+/// LookSAM by tensor, over AdamW.
+pub fn looksam_per_tensor(policy: StepPolicy) -> Subject {
+    let config = LookSamConfig::new()
+        .with_period(2)
+        .with_per_tensor(true)
+        .with_policy(policy);
+    Box::new(config.init(adamw()).expect("valid"))
+}
+
+/// AdaHessian.
+pub fn adahessian(policy: StepPolicy) -> Subject {
+    let config = AdaHessianConfig::new().with_policy(policy);
+    Box::new(config.init().expect("valid"))
+}
+
+/// AdaHessian with a reused curvature.
+pub fn adahessian_lazy(policy: StepPolicy) -> Subject {
+    let config = AdaHessianConfig::new()
+        .with_period(3)
+        .with_hessian_power(0.5)
+        .with_weight_decay(0.01)
+        .with_policy(policy);
+    Box::new(config.init().expect("valid"))
+}
+
+/// Sophia-H.
+pub fn sophia_h(policy: StepPolicy) -> Subject {
+    let config = SophiaConfig::h().with_period(3).with_policy(policy);
+    Box::new(config.init().expect("valid"))
+}
+
+/// Sophia-G.
+pub fn sophia_g(policy: StepPolicy) -> Subject {
+    let config = SophiaConfig::g().with_period(3).with_policy(policy);
+    Box::new(config.init().expect("valid"))
+}
+
+/// Sophia with squared gradients for its curvature, in the authors' order: it works on objectives
+/// that are not supervised too.
+pub fn sophia_custom(policy: StepPolicy) -> Subject {
+    let config = SophiaConfig::g()
+        .with_period(2)
+        .with_hessian_first(false)
+        .with_policy(policy);
+    let squares = Arc::new(|request: &osculate_optim::DiagonalRequest<'_>| {
+        Ok(request.gradient.hadamard(request.gradient))
+    });
+    Box::new(config.init().expect("valid").with_diagonal(squares))
+}
+
+/// Calls a macro once for every optimizer: `suite!(name, constructor, needs_supervised)`.
+#[macro_export]
+macro_rules! for_each_optimizer {
+    ($suite:ident) => {
+        $suite!(adamw, $crate::subject::first_order_adamw, false);
+        $suite!(sgd, $crate::subject::first_order_sgd, false);
+        $suite!(sam, $crate::subject::sam, false);
+        $suite!(sam_adaptive, $crate::subject::sam_adaptive, false);
+        $suite!(asam, $crate::subject::asam, false);
+        $suite!(gsam, $crate::subject::gsam, false);
+        $suite!(looksam, $crate::subject::looksam, false);
+        $suite!(looksam_per_tensor, $crate::subject::looksam_per_tensor, false);
+        $suite!(adahessian, $crate::subject::adahessian, false);
+        $suite!(adahessian_lazy, $crate::subject::adahessian_lazy, false);
+        $suite!(sophia_h, $crate::subject::sophia_h, false);
+        $suite!(sophia_g, $crate::subject::sophia_g, true);
+        $suite!(sophia_custom, $crate::subject::sophia_custom, false);
+    };
+}
+
+/// Calls `check(device, dtype)` in one test for each backend and type.
+#[macro_export]
+macro_rules! on_every_backend {
+    ($check:expr) => {
+        $crate::on_backend!(flex_f32, Flex, F32, $check);
+        $crate::on_backend!(flex_f64, Flex, F64, $check);
+        $crate::on_backend!(ndarray_f32, NdArray, F32, $check);
+        $crate::on_backend!(ndarray_f64, NdArray, F64, $check);
+        #[cfg(feature = "wgpu")]
+        $crate::on_backend!(wgpu_f32, Wgpu, F32, $check);
+    };
+}
+
+/// One test of [`on_every_backend`].
+#[macro_export]
+macro_rules! on_backend {
+    ($name:ident, $backend:ident, $dtype:ident, $check:expr) => {
+        #[test]
+        fn $name() {
+            if let Some(device) = $crate::backend::Backend::$backend.device() {
+                ($check)(&device, burn::tensor::DType::$dtype);
+            }
+        }
+    };
+}

@@ -1,0 +1,170 @@
+//! Zero, tiny, huge, spiked, NaN, infinite and missing gradients, for every optimizer and rank.
+
+use burn::tensor::{DType, Device};
+use osculate_optim::{NonFinitePolicy, SkipReason, StepErrorCause, StepPolicy};
+use osculate_tests::model::{Batch, Fault, Ranked};
+use osculate_tests::subject::Subject;
+use osculate_tests::{for_each_optimizer, on_every_backend};
+
+const FAULTS: [Fault; 7] = [
+    Fault::Zero,
+    Fault::Tiny,
+    Fault::Huge,
+    Fault::Spike(0),
+    Fault::Nan(0),
+    Fault::Inf(0),
+    Fault::Missing(0),
+];
+
+fn at_rank(fault: Fault, rank: usize) -> Fault {
+    match fault {
+        Fault::Spike(_) => Fault::Spike(rank),
+        Fault::Nan(_) => Fault::Nan(rank),
+        Fault::Inf(_) => Fault::Inf(rank),
+        Fault::Missing(_) => Fault::Missing(rank),
+        fault => fault,
+    }
+}
+
+fn survives(make: fn(StepPolicy) -> Subject, supervised: bool, device: &Device, dtype: DType) {
+    for fault in FAULTS {
+        for rank in 1..=4 {
+            let fault = at_rank(fault, rank);
+            // A fault of all parameters need not be tried for each rank.
+            if fault.rank().is_some() || rank == 1 {
+                survives_fault(make, supervised, fault, device, dtype);
+            }
+        }
+    }
+}
+
+fn survives_fault(
+    make: fn(StepPolicy) -> Subject,
+    supervised: bool,
+    fault: Fault,
+    device: &Device,
+    dtype: DType,
+) {
+    // Before the first step, when there is no state yet, and in the middle of a run.
+    for good_steps in [0, 2] {
+        let context = format!("{fault:?} after {good_steps} steps");
+        let mut optimizer = make(StepPolicy::new());
+        let mut model = Ranked::new(device, dtype);
+        for step in 0..good_steps {
+            let batch = Batch::new(&model, step, supervised, Fault::None);
+            model = optimizer.step(0.01, model, &batch).expect(&context).model;
+        }
+        let before = model.clone();
+        let record_before = optimizer.to_record();
+        let batch = Batch::new(&model, good_steps, supervised, fault);
+        let step = optimizer.step(0.01, model, &batch).expect(&context);
+        model = step.model;
+        assert!(
+            model.values().iter().all(|x| x.is_finite()),
+            "{context}: a weight is not finite"
+        );
+        let skipped = step.report.skipped();
+        match fault {
+            Fault::Nan(rank) | Fault::Inf(rank) => {
+                let path = format!("rank{rank}");
+                assert!(
+                    skipped
+                        .iter()
+                        .any(|skip| skip.path == path && skip.reason == SkipReason::Gradient),
+                    "{context}: {path} is not counted in {skipped:?}"
+                );
+                assert_eq!(
+                    model.values_of_rank(rank),
+                    before.values_of_rank(rank),
+                    "{context}: the skipped parameter moved"
+                );
+                let record = optimizer.to_record();
+                for name in record.tensor_names().filter(|name| name.starts_with(&path)) {
+                    let old = record_before.tensor(name);
+                    let new = record.tensor(name).expect("listed");
+                    let untouched = match old {
+                        Some(old) => old == new,
+                        None => new.iter::<f64>().all(|x| x == 0.0),
+                    };
+                    assert!(untouched, "{context}: the skipped state {name} changed");
+                }
+                if !supervised {
+                    let other = rank % 4 + 1;
+                    assert_ne!(
+                        model.values_of_rank(other),
+                        before.values_of_rank(other),
+                        "{context}: a sound parameter was held back"
+                    );
+                }
+            }
+            Fault::Missing(rank) if !supervised => assert_eq!(
+                model.values_of_rank(rank),
+                before.values_of_rank(rank),
+                "{context}: a parameter without a gradient moved"
+            ),
+            Fault::Zero | Fault::Tiny | Fault::Spike(_) if !supervised => assert!(
+                !skipped.iter().any(|skip| skip.reason == SkipReason::Gradient),
+                "{context}: {skipped:?}"
+            ),
+            _ => {}
+        }
+        for step in 0..3 {
+            let batch = Batch::new(&model, step, supervised, Fault::None);
+            model = optimizer.step(0.01, model, &batch).expect(&context).model;
+        }
+        assert!(
+            model.values().iter().all(|x| x.is_finite()),
+            "{context}: a weight is not finite afterwards"
+        );
+    }
+}
+
+/// Under `Error`, the step names the parameter and changes nothing.
+fn refuses(make: fn(StepPolicy) -> Subject, supervised: bool, device: &Device, dtype: DType) {
+    let policy = StepPolicy::new().with_non_finite(NonFinitePolicy::Error);
+    let mut optimizer = make(policy);
+    let mut model = Ranked::new(device, dtype);
+    let good = Batch::new(&model, 0, supervised, Fault::None);
+    model = optimizer.step(0.01, model, &good).expect("a step").model;
+    let (values, record) = (model.values(), optimizer.to_record());
+    let batch = Batch::new(&model, 1, supervised, Fault::Nan(2));
+    let error = optimizer.step(0.01, model, &batch).expect_err("a NaN");
+    assert!(
+        matches!(&error.cause, StepErrorCause::NonFiniteGradient { paths }
+            if paths.iter().any(|path| path == "rank2")),
+        "{error}"
+    );
+    assert_eq!(error.model.values(), values);
+    assert_eq!(optimizer.to_record(), record);
+}
+
+macro_rules! suite {
+    ($name:ident, $make:path, $supervised:literal) => {
+        mod $name {
+            use super::*;
+
+            mod survives {
+                use super::*;
+                on_every_backend!(|device: &Device, dtype: DType| {
+                    survives($make, $supervised, device, dtype)
+                });
+            }
+
+            mod survives_bad_data {
+                use super::*;
+                on_every_backend!(|device: &Device, dtype: DType| {
+                    survives($make, true, device, dtype)
+                });
+            }
+
+            mod refuses {
+                use super::*;
+                on_every_backend!(|device: &Device, dtype: DType| {
+                    refuses($make, $supervised, device, dtype)
+                });
+            }
+        }
+    };
+}
+
+for_each_optimizer!(suite);
