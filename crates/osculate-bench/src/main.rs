@@ -1,3 +1,117 @@
-//! Stub.
+//! The `osculate` command.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command talks through its standard streams"
+)]
 
-fn main() {}
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::{CommandFactory, FromArgMatches, ValueEnum};
+use osculate_bench::accuracy;
+use osculate_bench::cli::{Cli, Command, RaceArgs};
+use osculate_bench::error::BenchError;
+use osculate_bench::race::{prepare_output, race};
+use osculate_bench::registry::Method;
+use osculate_bench::report;
+use tracing_subscriber::EnvFilter;
+
+/// Exit code of a program that was interrupted, as shells count it.
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    let matches = Cli::command().get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let done = match cli.command {
+        None => default_race().and_then(|args| run_race(&args)),
+        Some(Command::Race(args)) => run_race(&args),
+        Some(Command::List) => {
+            list();
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Accuracy) => accuracy::measure().map(|text| {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::from(error.exit_code())
+    })
+}
+
+/// The options of `osculate race`.
+fn default_race() -> Result<RaceArgs, BenchError> {
+    let matches = Cli::command().get_matches_from(["osculate", "race"]);
+    match Cli::from_arg_matches(&matches) {
+        Ok(Cli {
+            command: Some(Command::Race(args)),
+        }) => Ok(args),
+        _ => Err(BenchError::Usage("the default options are invalid".into())),
+    }
+}
+
+fn run_race(args: &RaceArgs) -> Result<ExitCode, BenchError> {
+    let config = args.validate()?;
+    let device = osculate::device::select(args.device.as_deref())?;
+    prepare_output(&config.out)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    let handler = ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+        eprintln!("\nstopping after this step; press Ctrl-C again to leave at once");
+    });
+    if let Err(error) = handler {
+        eprintln!("warning: Ctrl-C will lose the results: {error}");
+    }
+    println!(
+        "Racing {} optimizers on {} networks with {} seeds ({device:?})",
+        config.entrants.len(),
+        config.nets.len(),
+        config.seeds.len()
+    );
+    let results = race(&config, &device, &stop)?;
+    println!("\n{}", report::terminal(&results));
+    for path in report::write_all(&results, &config.out)? {
+        println!("wrote {}", path.display());
+    }
+    Ok(if results.complete {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(INTERRUPTED)
+    })
+}
+
+fn list() {
+    println!(
+        "{:<11} {:<44} {:>9} {:>6} {:>7}  settings",
+        "name", "what it does", "gradients", "state", "lr"
+    );
+    for method in Method::value_variants() {
+        let summary = method.summary();
+        println!(
+            "{:<11} {:<44} {:>9} {:>6} {:>7}  {}",
+            summary.name,
+            summary.text,
+            summary.gradients,
+            summary.state,
+            summary.lr,
+            summary.settings
+        );
+    }
+    println!(
+        "\ngradients: evaluations a step; state: numbers kept for each parameter; lr: peak rate in \
+         the race"
+    );
+}

@@ -1,1 +1,50 @@
-//! Stub.
+//! Second-order and curvature-aware optimizers for [burn](https://burn.dev).
+//!
+//! To osculate is to touch to second order. This crate gathers the project's libraries:
+//! [`optim`], the optimizers, and [`curvature`], the products and estimates that they share and
+//! that are useful alone. Features choose burn's backends; the same code runs on all of them.
+//!
+//! # A training loop, and the line that changes
+//! ```
+//! use burn::nn::{Linear, LinearConfig};
+//! use burn::optim::AdamWConfig;
+//! use burn::tensor::{Device, Int, Tensor};
+//! use osculate::prelude::*;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let device = Device::flex().autodiff();
+//! let mut model: Linear = LinearConfig::new(2, 2).init(&device);
+//!
+//! // With AdamW this line reads `FirstOrder::new(AdamWConfig::new().init())`,
+//! // with SAM over it `SamConfig::new().init(AdamWConfig::new().init())?`.
+//! let mut optimizer = SophiaConfig::g().init()?;
+//! # let _ = FirstOrder::new(AdamWConfig::new().init());
+//!
+//! for _ in 0..20 {
+//!     let x = Tensor::<2>::from_data([[1.0, 0.0], [0.0, 1.0]], &device);
+//!     let y = Tensor::<1, Int>::from_data([0, 1], &device);
+//!     let batch = Supervised::new(
+//!         move |model: &Linear| model.forward(x.clone()),
+//!         Criterion::cross_entropy(y),
+//!     );
+//!     let step = optimizer.step(0.01, model, &batch)?;
+//!     model = step.model;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+pub use osculate_curvature as curvature;
+pub use osculate_optim as optim;
+
+pub mod device;
+
+/// What a training loop needs.
+pub mod prelude {
+    pub use osculate_curvature::{Criterion, Fallible, Objective, Supervised};
+    pub use osculate_optim::{
+        AdaHessian, AdaHessianConfig, Asam, AsamConfig, ClosureOptimizer, FirstOrder, Gsam,
+        GsamConfig, KeepDtype, LookSam, LookSamConfig, NonFinitePolicy, Sam, SamConfig, Sophia,
+        SophiaConfig, StateRecord, StatefulOptimizer, Step, StepError, StepPolicy, StepReport,
+    };
+}

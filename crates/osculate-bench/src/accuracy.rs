@@ -1,0 +1,219 @@
+//! How exact the curvature products are.
+
+use burn::module::Module;
+use burn::optim::AdamWConfig;
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use comfy_table::Table;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use osculate::curvature::{
+    CurvatureOperator, GaussNewton, GradientOracle, Hessian, HessianConfig, LanczosConfig, ParamVec,
+    Scheme, lanczos,
+};
+use osculate::prelude::*;
+use osculate_problems::digits::{CLASSES, Digits, PIXELS};
+use osculate_problems::modules::{
+    Activation, Mlp, MlpConfig, TransformerBlock, TransformerBlockConfig, cast, seeded,
+};
+
+use crate::error::BenchError;
+
+/// The error of one product.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// The network.
+    pub model: &'static str,
+    /// The product and its element type.
+    pub product: &'static str,
+    /// The direction, or the number of the eigenvalue.
+    pub direction: String,
+    /// `|product - reference| / |reference|`.
+    pub error: f64,
+    /// The largest error that is accepted.
+    pub limit: f64,
+}
+
+/// Steps of training before the measurement: at the start the spectrum is not typical.
+const TRAINING_STEPS: u64 = 100;
+/// Images in a batch.
+const ROWS: usize = 256;
+/// Tokens, sequences and their length.
+const VOCABULARY: usize = 32;
+const SEQUENCES: usize = 16;
+const LENGTH: usize = 16;
+
+/// Measures all errors on the flex backend, and formats them.
+///
+/// # Errors
+/// As [`rows`].
+pub fn measure() -> Result<String, BenchError> {
+    let rows = rows(&osculate::device::select(None)?)?;
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_header([
+        "network",
+        "product",
+        "direction",
+        "relative error",
+        "accepted",
+    ]);
+    for row in &rows {
+        table.add_row([
+            row.model.to_string(),
+            row.product.to_string(),
+            row.direction.clone(),
+            format!("{:.1e}", row.error),
+            format!("{:.0e}", row.limit),
+        ]);
+    }
+    Ok(format!(
+        "{table}\nReference: the same network cast to f64, Hessian products by Richardson \
+         extrapolation, after {TRAINING_STEPS} steps of AdamW.\n"
+    ))
+}
+
+/// Measures all errors.
+///
+/// # Errors
+/// [`BenchError::Data`], [`BenchError::Curvature`] and [`BenchError::Step`].
+pub fn rows(device: &Device) -> Result<Vec<Row>, BenchError> {
+    let device = device.clone().autodiff();
+    let mut rows = Vec::new();
+    for (name, activation) in [
+        ("MLP, GELU", Activation::Gelu),
+        ("MLP, tanh", Activation::Tanh),
+        ("MLP, ReLU", Activation::Relu),
+    ] {
+        let config = MlpConfig::new(vec![PIXELS, 64, 64, CLASSES]).with_activation(activation);
+        let model = seeded(config.init(&device), 1);
+        let smooth = activation != Activation::Relu;
+        case(name, smooth, model, &|dtype| digits(dtype, &device), &mut rows)?;
+    }
+    let config = TransformerBlockConfig::new(VOCABULARY, LENGTH);
+    let model = seeded(config.init(&device), 2);
+    let sentences = |_| Ok(sentences(&device));
+    case("transformer block", true, model, &sentences, &mut rows)?;
+    Ok(rows)
+}
+
+type Batch<M> = Box<dyn Objective<M>>;
+
+fn digits(dtype: DType, device: &Device) -> Result<Batch<Mlp>, BenchError> {
+    let positions: Vec<usize> = (0..ROWS).collect();
+    let batch = Digits::load()?.train().batch(&positions, device);
+    let images = batch.images.cast(dtype);
+    Ok(Box::new(Supervised::new(
+        move |model: &Mlp| model.forward(images.clone()),
+        Criterion::cross_entropy(batch.labels),
+    )))
+}
+
+/// Sequences that count upwards in steps of one to three, with the next token to be told.
+fn sentences(device: &Device) -> Batch<TransformerBlock> {
+    let token = |index: usize, ahead: usize| {
+        let (row, place) = (index / LENGTH, index % LENGTH + ahead);
+        ((7 * row + (1 + row % 3) * place) % VOCABULARY) as i64
+    };
+    let tensor = |ahead: usize| {
+        let n = SEQUENCES * LENGTH;
+        let values: Vec<i64> = (0..n).map(|index| token(index, ahead)).collect();
+        Tensor::<1, Int>::from_data(TensorData::new(values, [n]), device)
+    };
+    let inputs = tensor(0).reshape([SEQUENCES, LENGTH]);
+    Box::new(Supervised::new(
+        move |model: &TransformerBlock| model.forward(inputs.clone()),
+        Criterion::cross_entropy(tensor(1)),
+    ))
+}
+
+fn case<M: Module>(
+    name: &'static str,
+    smooth: bool,
+    mut model: M,
+    batch: &dyn Fn(DType) -> Result<Batch<M>, BenchError>,
+    rows: &mut Vec<Row>,
+) -> Result<(), BenchError> {
+    let single = batch(DType::F32)?;
+    let mut optimizer = FirstOrder::new(AdamWConfig::new().init());
+    for _ in 0..TRAINING_STEPS {
+        let step = optimizer.step(3e-3, model, single.as_ref());
+        model = step
+            .map_err(|error| BenchError::Step {
+                optimizer: "adamw",
+                message: error.to_string(),
+            })?
+            .model;
+    }
+    let wide = cast(model.clone(), DType::F64);
+    let double = batch(DType::F64)?;
+    let oracle = GradientOracle::new(&model, single.as_ref());
+    let reference = GradientOracle::new(&wide, double.as_ref());
+    let (layout, wide_layout) = (oracle.layout()?, reference.layout()?);
+    let widen = |v: &ParamVec| ParamVec::from_values(&wide_layout, &v.to_values());
+
+    let exact = HessianConfig {
+        scheme: Scheme::Richardson,
+        ..HessianConfig::default()
+    };
+    let hessian = Hessian::new(&oracle)?;
+    let hessian_f64 = Hessian::new(&reference)?;
+    let exact = Hessian::with_config(&reference, exact)?;
+    let spectrum = lanczos(
+        &exact,
+        &LanczosConfig {
+            steps: 80,
+            tolerance: 1e-5,
+            ..LanczosConfig::default()
+        },
+    )?;
+    let narrow = |v: &ParamVec| ParamVec::from_values(&layout, &v.to_values());
+    let mut directions = vec![
+        ("random", ParamVec::gaussian(&layout, 3)),
+        ("gradient", oracle.clean()?.gradient.clone()),
+    ];
+    if let Some(top) = spectrum.largest.first() {
+        directions.push(("top eigenvector", narrow(&top.vector)));
+    }
+
+    let ggn = GaussNewton::new(&oracle)?;
+    let ggn_f64 = GaussNewton::new(&reference)?;
+    for (direction, v) in &directions {
+        let v_wide = widen(v);
+        let mut push = |product, value: &ParamVec, truth: &ParamVec, limit| {
+            rows.push(Row {
+                model: name,
+                product,
+                direction: direction.to_string(),
+                error: widen(value).sub(truth).norm() / truth.norm(),
+                limit,
+            });
+        };
+        if smooth {
+            let truth = exact.apply(&v_wide)?.value;
+            push("Hessian, f32", &hessian.apply(v)?.value, &truth, 1e-3);
+            push("Hessian, f64", &hessian_f64.apply(&v_wide)?.value, &truth, 1e-6);
+        }
+        let truth = ggn_f64.apply(&v_wide)?.value;
+        let limit = if smooth { 1e-3 } else { 1e-2 };
+        push("Gauss-Newton, f32", &ggn.apply(v)?.value, &truth, limit);
+    }
+    if smooth {
+        let found = lanczos(
+            &hessian,
+            &LanczosConfig {
+                steps: 80,
+                tolerance: 1e-4,
+                ..LanczosConfig::default()
+            },
+        )?;
+        let pairs = found.largest.iter().zip(&spectrum.largest);
+        for (number, (found, truth)) in (1..).zip(pairs) {
+            rows.push(Row {
+                model: name,
+                product: "Lanczos, f32",
+                direction: format!("eigenvalue {number}"),
+                error: (found.value - truth.value).abs() / truth.value.abs(),
+                limit: 1e-3,
+            });
+        }
+    }
+    Ok(())
+}
