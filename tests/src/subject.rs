@@ -7,7 +7,7 @@ use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, ModuleOptimizer, SgdConfig};
 use osculate_optim::{
     AdaHessianConfig, AsamConfig, ClosureOptimizer, FirstOrder, GsamConfig, KeepDtype,
-    LookSamConfig, SamConfig, SophiaConfig, StepPolicy,
+    LookSamConfig, SamConfig, SophiaConfig, SophiaSchedule, StepPolicy,
 };
 
 use crate::model::Ranked;
@@ -108,7 +108,8 @@ pub fn sophia_g(policy: StepPolicy) -> Subject {
 pub fn sophia_custom(policy: StepPolicy) -> Subject {
     let config = SophiaConfig::g()
         .with_period(2)
-        .with_hessian_first(false)
+        .with_schedule(SophiaSchedule::AfterPeriod)
+        .with_bias_correction(true)
         .with_policy(policy);
     let squares = Arc::new(|request: &osculate_optim::DiagonalRequest<'_>| {
         Ok(request.gradient.hadamard(request.gradient))

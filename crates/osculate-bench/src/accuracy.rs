@@ -38,7 +38,7 @@ const TRAINING_STEPS: u64 = 100;
 const ROWS: usize = 256;
 /// Tokens, sequences and their length.
 const VOCABULARY: usize = 32;
-const SEQUENCES: usize = 16;
+const SEQUENCES: usize = 64;
 const LENGTH: usize = 16;
 
 /// Measures all errors on the flex backend, and formats them.

@@ -1,4 +1,28 @@
-//! Optimizers.
+//! Curvature-aware optimizers for burn.
+//!
+//! Every optimizer is a [`ClosureOptimizer`]: `step(lr, model, objective)` evaluates the loss as
+//! often as its method needs and gives back the new model with a [`StepReport`].
+//!
+//! | optimizer | gradients a step | state for each parameter |
+//! |---|---|---|
+//! | [`FirstOrder`]: any burn optimizer | 1 | the base's |
+//! | [`Sam`], [`Asam`], [`Gsam`] over any burn optimizer | 2 | the base's |
+//! | [`LookSam`] over any burn optimizer | 1 + 1/period | the base's + 1 |
+//! | [`AdaHessian`] | 1 + 2/period | 2, or 3 with a period |
+//! | [`Sophia`] | 1.2 (H), 1.1 (G) | 2 |
+//!
+//! What all of them keep to:
+//!
+//! - A step that fails hands the model back unchanged, in its [`StepError`]; a panic of the
+//!   objective is such a failure.
+//! - A parameter whose gradient holds a NaN or an infinity is left alone, with its state, and
+//!   counted ([`NonFinitePolicy`]). The test is made on the device. Methods over a base optimizer
+//!   read the flags back, once a step and all together; the others read nothing back.
+//! - State is saved by parameter path with its element types ([`StateRecord`]), and a resumed run
+//!   is bit for bit the uninterrupted one.
+//! - Batch normalisation's running statistics move as in one clean pass, and all passes of a step
+//!   see one dropout mask.
+
 mod config;
 mod diagonal;
 mod error;
@@ -12,7 +36,7 @@ mod wrapper;
 pub use config::{ConfigError, NonFinitePolicy, StepPolicy};
 pub use diagonal::{
     AdaHessian, AdaHessianConfig, DiagonalFn, DiagonalRequest, MatrixAveraging, ProbeFn, Sophia,
-    SophiaConfig, SophiaEstimator,
+    SophiaConfig, SophiaEstimator, SophiaSchedule,
 };
 pub use error::{StepError, StepErrorCause};
 pub use first_order::FirstOrder;

@@ -21,13 +21,13 @@ pub enum StepRule {
     /// [`Doubling`](StepRule::Doubling) for every other direction.
     #[default]
     Auto,
-    /// The step that moves the outputs by `tau` (root mean square over samples and outputs), a
-    /// power of two within `[2^-14, 2^-3]`.
+    /// The step that moves the outputs by `tau` (root mean square over samples and outputs), within
+    /// `[2^-14, 2^-3]`.
     ///
     /// The first product costs two forward passes more; later products start from the last step
     /// and check it with the outputs that the gradient passes give anyway.
     FunctionSpace {
-        /// Movement of the outputs. The default of `Auto` is 0.01.
+        /// Movement of the outputs. The default of `Auto` is 0.012.
         tau: f64,
     },
     /// `2^-9 |θ|`. Right for directions whose elements are independent, poor for others.
@@ -89,14 +89,13 @@ impl Stepper {
     }
 
     pub(crate) fn clamp(&self, h: f64) -> f64 {
-        let rounded = 2f64.powi(h.log2().round().clamp(-1000.0, 1000.0) as i32);
-        rounded.clamp(self.shortest, self.longest)
+        h.clamp(self.shortest, self.longest)
     }
 
     pub(crate) fn relative(&self) -> f64 {
         // At the origin the weights have no scale; 1e-3 for each element stands in for it.
         let reference = self.theta_norm.max(1e-3 * self.dimension.sqrt());
-        power_of_two(2f64.powi(-9) * self.scale * reference)
+        2f64.powi(-9) * self.scale * reference
     }
 
     pub(crate) fn start(&self) -> f64 {
@@ -114,8 +113,8 @@ impl Stepper {
     /// Finds a step at which `pair` moves the outputs by about `tau`, and returns what `pair` made
     /// there. `first` is where to begin.
     ///
-    /// A step that misses by no more than a factor of eight is kept: the error is flat around the
-    /// optimum, and repeating a pair costs more than it gains.
+    /// A step that misses by half, or by a third too long, is kept, because repeating a pair costs
+    /// more than it gains. Too long a step is the worse mistake: truncation grows with its square.
     pub(crate) fn in_function_space<T>(
         &self,
         tau: f64,
@@ -136,17 +135,13 @@ impl Stepper {
                 self.clamp(h / 64.0)
             };
             self.last.set(Some(next));
-            let near = next <= 8.0 * h && next >= h / 8.0;
-            if near || attempts == 0 {
+            let near = (0.5 * tau..=1.3 * tau).contains(&moved);
+            if near || next == h || attempts == 0 {
                 return Ok((made, h));
             }
             h = next;
         }
     }
-}
-
-fn power_of_two(h: f64) -> f64 {
-    2f64.powi(h.log2().round() as i32)
 }
 
 /// Machine epsilon of the least precise element type of a layout.

@@ -6,7 +6,7 @@ mod sophia;
 
 pub use adahessian::{AdaHessian, AdaHessianConfig, MatrixAveraging};
 pub use curvature::{DiagonalFn, DiagonalRequest, ProbeFn};
-pub use sophia::{Sophia, SophiaConfig, SophiaEstimator};
+pub use sophia::{Sophia, SophiaConfig, SophiaEstimator, SophiaSchedule};
 
 use burn::tensor::{Bool, Tensor};
 use osculate_curvature::{FiniteFlags, ParamVec};

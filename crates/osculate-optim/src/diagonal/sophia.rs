@@ -1,7 +1,7 @@
 use burn::config::Config;
 use burn::module::Module;
 use burn::optim::LearningRate;
-use burn::tensor::Tensor;
+use burn::tensor::{Bool, Tensor};
 use osculate_curvature::{
     HessianConfig, Objective, ParamEntry, ParamVec, ProbeDistribution, assign,
 };
@@ -23,6 +23,18 @@ pub enum SophiaEstimator {
     /// Sophia-G: Gauss-Newton-Bartlett, from targets that the model draws. Never negative; needs a
     /// [`Supervised`](osculate_curvature::Supervised) objective.
     GaussNewtonBartlett,
+}
+
+/// The steps in which [`Sophia`] makes an estimate, for a period `k`.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+pub enum SophiaSchedule {
+    /// Before the update of the steps 1, `k` + 1, 2`k` + 1, ...: the paper's.
+    BeforeUpdate,
+    /// After the update of the same steps: optax's. The first step is a sign step.
+    AfterUpdate,
+    /// After the update of the steps `k`, 2`k`, ...: that of the authors' code. The first `k` steps
+    /// are sign steps.
+    AfterPeriod,
 }
 
 /// [`Sophia`] configuration. [`SophiaConfig::h`] and [`SophiaConfig::g`] give the defaults of the
@@ -49,11 +61,13 @@ pub struct SophiaConfig {
     /// Steps between two estimates. Default 10.
     #[config(default = 10)]
     pub period: usize,
-    /// Estimates before the update in the steps 1, `period` + 1, ... as the paper does. With
-    /// `false`, after the update in the steps `period`, 2 `period`, ... as the authors' code does:
-    /// the first `period` steps are then sign steps. Default `true`.
-    #[config(default = true)]
-    pub hessian_first: bool,
+    /// In which steps the estimate is made. Default `BeforeUpdate`, as in the paper.
+    #[config(default = "SophiaSchedule::BeforeUpdate")]
+    pub schedule: SophiaSchedule,
+    /// Divides the gradient's average by `1 - β1^t`, as optax and levanter do. The paper and the
+    /// authors' code do not. Default `false`.
+    #[config(default = false)]
+    pub bias_correction: bool,
     /// Settings of the step that do not depend on the method.
     #[config(default = "StepPolicy::new()")]
     pub policy: StepPolicy,
@@ -70,7 +84,7 @@ pub struct SophiaConfig {
 /// θ = θ - lr clip(m / max(γ h, ε), -1, 1)
 /// ```
 ///
-/// No bias is corrected: the curvature starts at zero, so early steps are sign steps, by intent. An
+/// No bias is corrected by default: the curvature starts at zero, so early steps are sign steps, by intent. An
 /// element whose curvature is not positive takes a sign step too. Learning rates are about those of
 /// Lion, half to a fifth of AdamW's.
 ///
@@ -102,7 +116,9 @@ pub struct Sophia {
 
 const MOMENTUM: &str = "m";
 const CURVATURE: &str = "h";
-const FIELDS: [&str; 2] = [MOMENTUM, CURVATURE];
+/// The moving average of the constant 1 that corrects the momentum's bias, where it is corrected.
+const MOMENTUM_WEIGHT: &str = "m_weight";
+const FIELDS: [&str; 3] = [MOMENTUM, CURVATURE, MOMENTUM_WEIGHT];
 
 impl SophiaConfig {
     /// Sophia-H with its defaults.
@@ -160,10 +176,10 @@ impl SophiaConfig {
     /// Whether an estimate is due before, or after, the update of the step with this number.
     fn due(&self, steps: u64, before_update: bool) -> bool {
         let period = self.period as u64;
-        if self.hessian_first {
-            before_update && steps % period == 0
-        } else {
-            !before_update && steps % period == period - 1
+        match self.schedule {
+            SophiaSchedule::BeforeUpdate => before_update && steps % period == 0,
+            SophiaSchedule::AfterUpdate => !before_update && steps % period == 0,
+            SophiaSchedule::AfterPeriod => !before_update && steps % period == period - 1,
         }
     }
 }
@@ -200,6 +216,29 @@ impl Sophia {
             Some(tensor) => tensor,
             None => Tensor::zeros([n], (&entry.device, dtype)),
         })
+    }
+
+    /// What the momentum is divided by after this step: `1 - β1^t` over the steps that the
+    /// parameter took part in. `None` where the bias is not corrected.
+    fn weight(
+        &self,
+        entry: &ParamEntry,
+        takes_part: Option<&Tensor<1, Bool>>,
+    ) -> Result<Option<Tensor<1>>, RecordError> {
+        if !self.config.bias_correction {
+            return Ok(None);
+        }
+        let dtype = entry.compute_dtype();
+        let one = Tensor::ones([1], (&entry.device, dtype));
+        let old = match self.state.get(entry, MOMENTUM_WEIGHT, 1, dtype)? {
+            Some(tensor) => tensor,
+            None => one.zeros_like(),
+        };
+        let new = ema(old.clone(), one, self.config.beta_1);
+        Ok(Some(match takes_part {
+            Some(flag) => select(flag, new, old),
+            None => new,
+        }))
     }
 
     /// The curvature's average after this step's estimate.
@@ -251,6 +290,7 @@ impl<M: Module> ClosureOptimizer<M> for Sophia {
             let flags = session.gradient_flags().filter(|_| session.skips());
             let gradient = session.clip(session.gradient().clone());
             let (mut moved, mut momenta, mut wins) = (Vec::new(), Vec::new(), Vec::new());
+            let mut weights_of_momenta = Vec::new();
             for (index, (entry, w)) in weights.iter().enumerate() {
                 let dtype = entry.compute_dtype();
                 let old = self.slot(entry, MOMENTUM)?;
@@ -258,7 +298,11 @@ impl<M: Module> ClosureOptimizer<M> for Sophia {
                 let mut m = ema(old.clone(), g, config.beta_1);
                 let h = curvature.tensors()[index].clone();
                 let floor = h.mul_scalar(config.gamma).clamp_min(config.epsilon);
-                let ratio = m.clone() / floor;
+                let mut ratio = m.clone() / floor;
+                if let Some(weight) = self.weight(entry, flag(flags.as_ref(), index))? {
+                    ratio = ratio / weight.clone();
+                    weights_of_momenta.push((entry.clone(), weight));
+                }
                 wins.push(ratio.clone().abs().lower_elem(1.0).float().sum());
                 let wide = w.clone().cast(dtype).mul_scalar(1.0 - lr * config.weight_decay);
                 let mut new = (wide - ratio.clamp(-1.0, 1.0).mul_scalar(lr)).cast(entry.dtype);
@@ -280,6 +324,9 @@ impl<M: Module> ClosureOptimizer<M> for Sophia {
             for ((entry, m), h) in layout.entries().iter().zip(momenta).zip(curvature.tensors()) {
                 self.state.set(entry, MOMENTUM, m);
                 self.state.set(entry, CURVATURE, h.clone());
+            }
+            for (entry, weight) in weights_of_momenta {
+                self.state.set(&entry, MOMENTUM_WEIGHT, weight);
             }
             let fresh = config.due(self.steps, true) || config.due(self.steps, false);
             self.age = if fresh { 0 } else { self.age + 1 };
