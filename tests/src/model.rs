@@ -34,7 +34,11 @@ fn wave(n: usize, phase: f64) -> Vec<f64> {
         .collect()
 }
 
-fn weights<const D: usize>(shape: [usize; D], phase: f64, at: (&Device, DType)) -> Param<Tensor<D>> {
+fn weights<const D: usize>(
+    shape: [usize; D],
+    phase: f64,
+    at: (&Device, DType),
+) -> Param<Tensor<D>> {
     let n = shape.iter().product();
     let tensor = Tensor::<D>::from_data(TensorData::new(wave(n, phase), shape), at);
     Param::initialized(burn::module::ParamId::new(), tensor.require_grad())
@@ -164,7 +168,9 @@ impl Batch {
         let at = (&weight.device(), weight.dtype());
         let data = wave(ROWS * FEATURES, step as f64);
         let features = Tensor::from_data(TensorData::new(data, [ROWS, FEATURES]), at);
-        let labels: Vec<i64> = (0..ROWS).map(|row| ((row * 7 + step) % CLASSES) as i64).collect();
+        let labels: Vec<i64> = (0..ROWS)
+            .map(|row| ((row * 7 + step) % CLASSES) as i64)
+            .collect();
         let targets = Tensor::<1, Int>::from_data(TensorData::new(labels, [ROWS]), at.0);
         Self {
             features,

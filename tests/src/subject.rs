@@ -23,7 +23,9 @@ pub fn adamw() -> ModuleOptimizer {
 /// SGD with momentum, with its state's type kept in records.
 pub fn sgd() -> ModuleOptimizer {
     let momentum = MomentumConfig::new().with_momentum(0.9).with_dampening(0.0);
-    ModuleOptimizer::from(KeepDtype(SgdConfig::new().with_momentum(Some(momentum)).build()))
+    ModuleOptimizer::from(KeepDtype(
+        SgdConfig::new().with_momentum(Some(momentum)).build(),
+    ))
 }
 
 /// AdamW behind the closure door.
@@ -128,7 +130,11 @@ macro_rules! for_each_optimizer {
         $suite!(asam, $crate::subject::asam, false);
         $suite!(gsam, $crate::subject::gsam, false);
         $suite!(looksam, $crate::subject::looksam, false);
-        $suite!(looksam_per_tensor, $crate::subject::looksam_per_tensor, false);
+        $suite!(
+            looksam_per_tensor,
+            $crate::subject::looksam_per_tensor,
+            false
+        );
         $suite!(adahessian, $crate::subject::adahessian, false);
         $suite!(adahessian_lazy, $crate::subject::adahessian_lazy, false);
         $suite!(sophia_h, $crate::subject::sophia_h, false);

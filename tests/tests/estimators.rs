@@ -25,7 +25,10 @@ fn exact<P: TensorProblem>(problem: &P) -> (DenseOperator, Vec<f64>) {
 fn assert_vector(got: &[f64], want: &[f64], tolerance: f64, what: &str) {
     let scale = want.iter().map(|x| x * x).sum::<f64>().sqrt();
     let error: f64 = got.iter().zip(want).map(|(a, b)| (a - b).powi(2)).sum();
-    assert!(error.sqrt() <= tolerance * scale, "{what}: {got:?} against {want:?}");
+    assert!(
+        error.sqrt() <= tolerance * scale,
+        "{what}: {got:?} against {want:?}"
+    );
 }
 
 /// Whether every estimate is within so many standard errors of the truth.
@@ -53,12 +56,18 @@ fn diagonal_is_unbiased<P: TensorProblem>(problem: &P, distribution: ProbeDistri
         estimate.standard_error.unwrap().to_values(),
     );
     // Three standard errors hold for each element at 99.7%, so for thirty of them 3.5 is used.
-    assert!(within(&value, &error, &hessian.diagonal(), 3.5), "{value:?}");
+    assert!(
+        within(&value, &error, &hessian.diagonal(), 3.5),
+        "{value:?}"
+    );
     assert!(!within(&value, &error, &hessian.row_sums(), 3.5));
 
     let trace = hutchinson_trace(&operator, &config).unwrap();
     let error = trace.standard_error.unwrap();
-    assert!((trace.value - hessian.trace()).abs() <= 3.0 * error, "{trace:?}");
+    assert!(
+        (trace.value - hessian.trace()).abs() <= 3.0 * error,
+        "{trace:?}"
+    );
     let blocks: f64 = trace.blocks.iter().map(|block| block.value).sum();
     assert!((blocks - trace.value).abs() < 1e-9 * trace.value.abs());
 }
@@ -89,7 +98,10 @@ fn block_traces_come_from_the_same_probes() {
     let truth = [rows[0] + rows[4], rows[8]];
     for (block, truth) in trace.blocks.iter().zip(truth) {
         let error = block.standard_error.unwrap();
-        assert!((block.value - truth).abs() <= 3.5 * error, "{block:?} {truth}");
+        assert!(
+            (block.value - truth).abs() <= 3.5 * error,
+            "{block:?} {truth}"
+        );
     }
 }
 
@@ -101,7 +113,10 @@ fn an_absolute_probe_estimates_row_norms_not_the_diagonal() {
         distribution: ProbeDistribution::Gaussian,
         ..HutchinsonConfig::default()
     };
-    let estimate = hutchinson_abs(&operator, &config).unwrap().value.to_values();
+    let estimate = hutchinson_abs(&operator, &config)
+        .unwrap()
+        .value
+        .to_values();
     for (row, value) in rows.chunks(3).zip(estimate) {
         // The mean magnitude of a normal number is sqrt(2 / pi) of its deviation.
         let norm = row.iter().map(|x| x * x).sum::<f64>().sqrt();
@@ -126,13 +141,20 @@ fn the_tolerance_stops_on_the_standard_error() {
         relative_tolerance: Some(1e-9),
         ..config
     };
-    assert!(!hutchinson_diagonal(&operator, &impossible).unwrap().converged);
+    assert!(
+        !hutchinson_diagonal(&operator, &impossible)
+            .unwrap()
+            .converged
+    );
     let none = HutchinsonConfig {
         probes: 0,
         ..HutchinsonConfig::default()
     };
     let message = hutchinson_trace(&operator, &none).unwrap_err().to_string();
-    assert_eq!(message, "probes = 0 is invalid, expected at least one probe");
+    assert_eq!(
+        message,
+        "probes = 0 is invalid, expected at least one probe"
+    );
 }
 
 /// A small network in f64 with its batch.
@@ -153,14 +175,24 @@ fn dense_ggn(model: &Mlp, inputs: &Tensor<2>, layout: &std::sync::Arc<ParamLayou
     let theta = ParamVec::of_module(model, layout);
     let outputs = |values: &ParamVec| -> Vec<f64> {
         let moved = assign(model.clone(), values);
-        moved.forward(inputs.clone()).into_data().iter::<f64>().collect()
+        moved
+            .forward(inputs.clone())
+            .into_data()
+            .iter::<f64>()
+            .collect()
     };
     let h = 1e-6;
     let columns: Vec<Vec<f64>> = (0..n)
         .map(|i| {
             let basis = ParamVec::basis(layout, i);
-            let (plus, minus) = (outputs(&theta.axpy(h, &basis)), outputs(&theta.axpy(-h, &basis)));
-            plus.iter().zip(&minus).map(|(a, b)| (a - b) / (2.0 * h)).collect()
+            let (plus, minus) = (
+                outputs(&theta.axpy(h, &basis)),
+                outputs(&theta.axpy(-h, &basis)),
+            );
+            plus.iter()
+                .zip(&minus)
+                .map(|(a, b)| (a - b) / (2.0 * h))
+                .collect()
         })
         .collect();
     let logits = outputs(&theta);
@@ -171,7 +203,10 @@ fn dense_ggn(model: &Mlp, inputs: &Tensor<2>, layout: &std::sync::Arc<ParamLayou
         let p: Vec<f64> = z.iter().map(|z| z.exp() / total).collect();
         for a in 0..n {
             for b in 0..n {
-                let (ja, jb) = (&columns[a][3 * row..3 * row + 3], &columns[b][3 * row..3 * row + 3]);
+                let (ja, jb) = (
+                    &columns[a][3 * row..3 * row + 3],
+                    &columns[b][3 * row..3 * row + 3],
+                );
                 let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
                 let weighted: Vec<f64> = p.iter().zip(jb).map(|(p, j)| p * j).collect();
                 matrix[a * n + b] += (dot(ja, &weighted) - dot(&p, ja) * dot(&p, jb)) / 10.0;
@@ -202,7 +237,10 @@ fn gauss_newton_matches_the_dense_matrix_and_its_diagonal() {
 
     // Sampled estimates of the same matrix.
     let diagonal: Vec<f64> = (0..n).map(|i| truth[i * n + i]).collect();
-    let config = GnbConfig { draws: 1500, seed: 2 };
+    let config = GnbConfig {
+        draws: 1500,
+        seed: 2,
+    };
     let gnb = gnb_diagonal(&oracle, &config).unwrap();
     let error = gnb.standard_error.unwrap().to_values();
     assert!(within(&gnb.value.to_values(), &error, &diagonal, 3.8));
@@ -232,7 +270,10 @@ fn the_empirical_fisher_is_the_second_moment_of_gradients() {
     let v = ParamVec::gaussian(&fisher.layout(), 4);
     let mut want = vec![0.0; v.layout().num_elements()];
     for row in 0..10 {
-        let (x, y) = (inputs.clone().slice(row..row + 1), labels.clone().slice(row..row + 1));
+        let (x, y) = (
+            inputs.clone().slice(row..row + 1),
+            labels.clone().slice(row..row + 1),
+        );
         let single = Supervised::new(
             move |model: &Mlp| model.forward(x.clone()),
             Criterion::cross_entropy(y),
@@ -295,8 +336,10 @@ fn the_length_of_the_direction_does_not_matter() {
         let product = hessian.apply(&v.scale(scale)).unwrap();
         let got = product.value.scale(1.0 / scale).to_values();
         assert_vector(&got, &want, 1e-7, "scaled");
-        assert!(matches!(product.provenance, Provenance::FiniteDifference { error, .. }
-            if error.largest().is_some()));
+        assert!(
+            matches!(product.provenance, Provenance::FiniteDifference { error, .. }
+            if error.largest().is_some())
+        );
     }
 }
 
@@ -317,12 +360,22 @@ fn operators_compose_and_restrict() {
     let weights = ParamGroup::from_predicate("weight");
     let block = Restricted::new(&operator, &weights).unwrap();
     let columns = dense_matrix(&block).unwrap();
-    assert_vector(&columns, &[rows[0], rows[1], rows[3], rows[4]], 1e-12, "block");
+    assert_vector(
+        &columns,
+        &[rows[0], rows[1], rows[3], rows[4]],
+        1e-12,
+        "block",
+    );
     let full = ParamVec::gaussian(&layout, 0);
     let error = block.apply(&full).unwrap_err();
-    assert!(matches!(error, CurvatureError::LayoutMismatch { .. }), "{error}");
+    assert!(
+        matches!(error, CurvatureError::LayoutMismatch { .. }),
+        "{error}"
+    );
     let nothing = ParamGroup::from_predicate("encoder");
-    let error = Restricted::new(&operator, &nothing).unwrap_err().to_string();
+    let error = Restricted::new(&operator, &nothing)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("weight, bias"), "{error}");
 }
 
@@ -427,7 +480,10 @@ fn the_criteria_agree_with_finite_differences() {
     }
     let wrong = Criterion::mse(outputs.clone().slice([0..1, 0..3]));
     let message = wrong.loss(outputs).unwrap_err().to_string();
-    assert!(message.contains("[2, 3]") && message.contains("[1, 3]"), "{message}");
+    assert!(
+        message.contains("[2, 3]") && message.contains("[1, 3]"),
+        "{message}"
+    );
 }
 
 #[test]

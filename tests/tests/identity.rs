@@ -6,8 +6,8 @@ use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{DType, Device};
 use osculate_curvature::Objective;
 use osculate_optim::{
-    AdaHessianConfig, AsamConfig, DiagonalRequest, FirstOrder, GsamConfig, LookSamConfig, SamConfig,
-    SophiaConfig, StepPolicy,
+    AdaHessianConfig, AsamConfig, DiagonalRequest, FirstOrder, GsamConfig, LookSamConfig,
+    SamConfig, SophiaConfig, StepPolicy,
 };
 use osculate_tests::model::{Batch, Fault, Ranked};
 use osculate_tests::on_every_backend;
@@ -96,7 +96,11 @@ identity!(without_a_radius_sam_is_its_base, |device, dtype| {
         }
         let config = LookSamConfig::new().with_rho(0.0).with_alpha(0.0);
         let looksam = config.init(base()).unwrap();
-        assert_same(&trajectory(Box::new(looksam), device, dtype), &want, "looksam");
+        assert_same(
+            &trajectory(Box::new(looksam), device, dtype),
+            &want,
+            "looksam",
+        );
     }
 });
 
@@ -104,9 +108,18 @@ identity!(limits_of_the_family_are_sam, |device, dtype| {
     let sam = SamConfig::new().with_rho(0.05).init(sgd()).unwrap();
     let want = trajectory(Box::new(sam), device, dtype);
     let every_step = LookSamConfig::new().with_period(1).init(sgd()).unwrap();
-    assert_same(&trajectory(Box::new(every_step), device, dtype), &want, "looksam");
+    assert_same(
+        &trajectory(Box::new(every_step), device, dtype),
+        &want,
+        "looksam",
+    );
     let no_ascent = GsamConfig::new().with_alpha(0.0).init(sgd()).unwrap();
-    assert_near(&trajectory(Box::new(no_ascent), device, dtype), &want, dtype, "gsam");
+    assert_near(
+        &trajectory(Box::new(no_ascent), device, dtype),
+        &want,
+        dtype,
+        "gsam",
+    );
 });
 
 identity!(adahessian_on_gradients_is_adam, |device, dtype| {
@@ -118,31 +131,39 @@ identity!(adahessian_on_gradients_is_adam, |device, dtype| {
     let ours = config.init().unwrap().with_curvature(gradients);
     let adam = AdamWConfig::new().with_weight_decay(0.1).init();
     let want = trajectory(first_order(adam), device, dtype);
-    assert_near(&trajectory(Box::new(ours), device, dtype), &want, dtype, "adam");
+    assert_near(
+        &trajectory(Box::new(ours), device, dtype),
+        &want,
+        dtype,
+        "adam",
+    );
 });
 
-identity!(sophia_without_curvature_is_signed_momentum, |device, dtype| {
-    let config = SophiaConfig::h()
-        .with_gamma(0.0)
-        .with_beta_1(0.0)
-        .with_weight_decay(0.0);
-    let ours = trajectory(Box::new(config.init().unwrap()), device, dtype);
-    let mut model = Ranked::new(device, dtype);
-    let mut before = model.values();
-    let mut optimizer = config.init().unwrap();
-    for step in 0..STEPS {
-        let batch = Batch::new(&model, step, true, Fault::None);
-        model = osculate_optim::ClosureOptimizer::step(&mut optimizer, LR, model, &batch)
-            .unwrap()
-            .model;
-        let after = model.values();
-        for (a, b) in before.iter().zip(&after) {
-            assert!(((a - b).abs() - LR).abs() < 1e-6, "a step of {}", a - b);
+identity!(
+    sophia_without_curvature_is_signed_momentum,
+    |device, dtype| {
+        let config = SophiaConfig::h()
+            .with_gamma(0.0)
+            .with_beta_1(0.0)
+            .with_weight_decay(0.0);
+        let ours = trajectory(Box::new(config.init().unwrap()), device, dtype);
+        let mut model = Ranked::new(device, dtype);
+        let mut before = model.values();
+        let mut optimizer = config.init().unwrap();
+        for step in 0..STEPS {
+            let batch = Batch::new(&model, step, true, Fault::None);
+            model = osculate_optim::ClosureOptimizer::step(&mut optimizer, LR, model, &batch)
+                .unwrap()
+                .model;
+            let after = model.values();
+            for (a, b) in before.iter().zip(&after) {
+                assert!(((a - b).abs() - LR).abs() < 1e-6, "a step of {}", a - b);
+            }
+            before = after;
         }
-        before = after;
+        assert_same(&ours[STEPS - 1..], &[before], "two runs");
     }
-    assert_same(&ours[STEPS - 1..], &[before], "two runs");
-});
+);
 
 identity!(a_wide_clip_changes_nothing, |device, dtype| {
     let policy = StepPolicy::new().with_clip_norm(Some(1e6));
@@ -169,5 +190,9 @@ identity!(a_clip_bounds_the_step, |device, dtype| {
         .map(|(a, b)| (a - b).powi(2))
         .sum();
     let tolerance = if dtype == DType::F64 { 1e-9 } else { 1e-2 };
-    assert!((moved.sqrt() / norm - 1.0).abs() < tolerance, "{}", moved.sqrt());
+    assert!(
+        (moved.sqrt() / norm - 1.0).abs() < tolerance,
+        "{}",
+        moved.sqrt()
+    );
 });

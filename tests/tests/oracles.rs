@@ -55,7 +55,10 @@ fn follow(
     let mut point = P3.point(&P3.start(), device, dtype);
     for (step, want) in expected(name).into_iter().enumerate() {
         let loss = objective(step, &P3.flatten(&point));
-        point = optimizer.step(lr, point, loss.as_ref()).expect("a step").model;
+        point = optimizer
+            .step(lr, point, loss.as_ref())
+            .expect("a step")
+            .model;
         for (got, want) in P3.flatten(&point).iter().zip(&want) {
             assert!(
                 (got - want).abs() <= tolerance,
@@ -127,12 +130,20 @@ fn looksam_config() -> LookSamConfig {
 }
 
 oracle!(looksam, |at| {
-    sharpness("looksam", Box::new(looksam_config().init(sgd()).unwrap()), at);
+    sharpness(
+        "looksam",
+        Box::new(looksam_config().init(sgd()).unwrap()),
+        at,
+    );
 });
 
 oracle!(looksam_per_tensor, |at| {
     let config = looksam_config().with_per_tensor(true);
-    sharpness("looksam_per_tensor", Box::new(config.init(sgd()).unwrap()), at);
+    sharpness(
+        "looksam_per_tensor",
+        Box::new(config.init(sgd()).unwrap()),
+        at,
+    );
 });
 
 /// Probes from a list, by step.
@@ -213,7 +224,10 @@ fn sampled_diagonal(
 
 oracle!(sophia_g, |at| {
     let config = SophiaConfig::g().with_period(2);
-    let optimizer = config.init().unwrap().with_diagonal(Arc::new(sampled_diagonal));
+    let optimizer = config
+        .init()
+        .unwrap()
+        .with_diagonal(Arc::new(sampled_diagonal));
     follow("sophia_g", Box::new(optimizer), 0.1, at, with_gradient);
 });
 
@@ -224,8 +238,17 @@ oracle!(sophia_g_authors, |at| {
         .with_weight_decay(0.1)
         .with_period(2)
         .with_schedule(SophiaSchedule::AfterPeriod);
-    let optimizer = config.init().unwrap().with_diagonal(Arc::new(sampled_diagonal));
-    follow("sophia_g_authors", Box::new(optimizer), 0.1, at, with_gradient);
+    let optimizer = config
+        .init()
+        .unwrap()
+        .with_diagonal(Arc::new(sampled_diagonal));
+    follow(
+        "sophia_g_authors",
+        Box::new(optimizer),
+        0.1,
+        at,
+        with_gradient,
+    );
 });
 
 oracle!(sophia_h, |at| {
@@ -249,7 +272,13 @@ oracle!(sophia_h_optax, |at| {
         .with_schedule(SophiaSchedule::AfterUpdate)
         .with_bias_correction(true);
     let optimizer = config.init().unwrap().with_probes(probes(&NORMALS));
-    follow("sophia_h_optax", Box::new(optimizer), 0.1, at, with_gradient);
+    follow(
+        "sophia_h_optax",
+        Box::new(optimizer),
+        0.1,
+        at,
+        with_gradient,
+    );
 });
 
 /// `|Hz|` of shape `[1, 2, 2, 2]` averaged over the last two dimensions.

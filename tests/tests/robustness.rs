@@ -103,7 +103,9 @@ fn survives_fault(
                 "{context}: a parameter without a gradient moved"
             ),
             Fault::Zero | Fault::Tiny | Fault::Spike(_) if !supervised => assert!(
-                !skipped.iter().any(|skip| skip.reason == SkipReason::Gradient),
+                !skipped
+                    .iter()
+                    .any(|skip| skip.reason == SkipReason::Gradient),
                 "{context}: {skipped:?}"
             ),
             _ => {}

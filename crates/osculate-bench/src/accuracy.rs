@@ -6,8 +6,8 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use osculate::curvature::{
-    CurvatureOperator, GaussNewton, GradientOracle, Hessian, HessianConfig, LanczosConfig, ParamVec,
-    Scheme, lanczos,
+    CurvatureOperator, GaussNewton, GradientOracle, Hessian, HessianConfig, LanczosConfig,
+    ParamVec, Scheme, lanczos,
 };
 use osculate::prelude::*;
 use osculate_problems::digits::{CLASSES, Digits, PIXELS};
@@ -85,7 +85,13 @@ pub fn rows(device: &Device) -> Result<Vec<Row>, BenchError> {
         let config = MlpConfig::new(vec![PIXELS, 64, 64, CLASSES]).with_activation(activation);
         let model = seeded(config.init(&device), 1);
         let smooth = activation != Activation::Relu;
-        case(name, smooth, model, &|dtype| digits(dtype, &device), &mut rows)?;
+        case(
+            name,
+            smooth,
+            model,
+            &|dtype| digits(dtype, &device),
+            &mut rows,
+        )?;
     }
     let config = TransformerBlockConfig::new(VOCABULARY, LENGTH);
     let model = seeded(config.init(&device), 2);
@@ -189,7 +195,12 @@ fn case<M: Module>(
         if smooth {
             let truth = exact.apply(&v_wide)?.value;
             push("Hessian, f32", &hessian.apply(v)?.value, &truth, 1e-3);
-            push("Hessian, f64", &hessian_f64.apply(&v_wide)?.value, &truth, 1e-6);
+            push(
+                "Hessian, f64",
+                &hessian_f64.apply(&v_wide)?.value,
+                &truth,
+                1e-6,
+            );
         }
         let truth = ggn_f64.apply(&v_wide)?.value;
         let limit = if smooth { 1e-3 } else { 1e-2 };

@@ -53,7 +53,12 @@ pub enum Workload {
 #[command(after_help = EXAMPLES)]
 pub struct RaceArgs {
     /// What to train on.
-    #[arg(long, value_enum, default_value = "digits", help_heading = "What to race")]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "digits",
+        help_heading = "What to race"
+    )]
     pub workload: Workload,
     /// Optimizers, separated by commas.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Method::RACE, help_heading = "What to race")]
@@ -62,7 +67,12 @@ pub struct RaceArgs {
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Net::Mlp, Net::Conv], help_heading = "What to race")]
     pub models: Vec<Net>,
     /// Seeds separated by commas, or one number for that many seeds from 0.
-    #[arg(long, default_value = "3", value_name = "N|A,B,..", help_heading = "What to race")]
+    #[arg(
+        long,
+        default_value = "3",
+        value_name = "N|A,B,..",
+        help_heading = "What to race"
+    )]
     pub seeds: String,
 
     /// Passes over the training images.
@@ -85,7 +95,12 @@ pub struct RaceArgs {
     #[arg(long, value_name = "NAME", help_heading = "Where")]
     pub device: Option<String>,
     /// Folder for results and pictures.
-    #[arg(long, default_value = "osculate-results/digits", value_name = "DIR", help_heading = "Where")]
+    #[arg(
+        long,
+        default_value = "osculate-results/digits",
+        value_name = "DIR",
+        help_heading = "Where"
+    )]
     pub out: PathBuf,
 }
 
@@ -176,7 +191,9 @@ impl RaceArgs {
 
 fn parse_rate(text: &str) -> Result<(Method, f64), BenchError> {
     let Some((name, rate)) = text.split_once('=') else {
-        return usage(format!("--lr {text}: expected NAME=RATE, such as adamw=0.01"));
+        return usage(format!(
+            "--lr {text}: expected NAME=RATE, such as adamw=0.01"
+        ));
     };
     let method = <Method as clap::ValueEnum>::from_str(name, true)
         .or_else(|_| usage(format!("--lr {text}: there is no optimizer {name:?}")))?;

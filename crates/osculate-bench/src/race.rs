@@ -109,7 +109,8 @@ pub fn race(
                 let before = bar.position();
                 let progress = |steps: usize, accuracy: Option<f64>| {
                     bar.set_position(before + steps as u64);
-                    let accuracy = accuracy.map_or("-".to_string(), |a| format!("{:.1}%", 100.0 * a));
+                    let accuracy =
+                        accuracy.map_or("-".to_string(), |a| format!("{:.1}%", 100.0 * a));
                     bar.set_message(format!(
                         "{} · {} · seed {seed} · {accuracy}",
                         net.name(),

@@ -130,7 +130,10 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         if evaluation.gradient.layout().is_empty() {
             return Err(CurvatureError::NoGradient);
         }
-        Ok(&self.clean.get_or_init(|| Clean { evaluation, model }).evaluation)
+        Ok(&self
+            .clean
+            .get_or_init(|| Clean { evaluation, model })
+            .evaluation)
     }
 
     /// The parameters that received a gradient in the clean pass.

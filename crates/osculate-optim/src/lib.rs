@@ -42,5 +42,5 @@ pub use error::{StepError, StepErrorCause};
 pub use first_order::FirstOrder;
 pub use optimizer::{ClosureOptimizer, StatefulOptimizer, Step};
 pub use record::{KeepDtype, Kept, KeptState, RecordError, StateRecord};
-pub use sharpness::{Asam, AsamConfig, Gsam, GsamConfig, LookSam, LookSamConfig, Sam, SamConfig};
 pub use report::{SkipReason, Skipped, StepReport};
+pub use sharpness::{Asam, AsamConfig, Gsam, GsamConfig, LookSam, LookSamConfig, Sam, SamConfig};

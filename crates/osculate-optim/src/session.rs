@@ -2,9 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use osculate_curvature::{
-    Cost, CurvatureError, FiniteFlags, GradientOracle, Objective, ParamVec,
-};
+use osculate_curvature::{Cost, CurvatureError, FiniteFlags, GradientOracle, Objective, ParamVec};
 
 use crate::config::{NonFinitePolicy, StepPolicy};
 use crate::error::StepErrorCause;

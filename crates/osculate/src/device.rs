@@ -101,7 +101,10 @@ pub fn select(name: Option<&str>) -> Result<Device, DeviceError> {
             None => Device::default(),
             Some(name) => open(name)?,
         };
-        device.sync().map(|()| device).map_err(|error| error.to_string())
+        device
+            .sync()
+            .map(|()| device)
+            .map_err(|error| error.to_string())
     });
     let message = match opened {
         Ok(Ok(device)) => return Ok(device),
@@ -162,7 +165,10 @@ mod tests {
     fn names_are_explained() {
         assert!(select(Some("flex")).is_ok());
         let unknown = select(Some("abacus")).unwrap_err().to_string();
-        assert!(unknown.contains("abacus") && unknown.contains("flex"), "{unknown}");
+        assert!(
+            unknown.contains("abacus") && unknown.contains("flex"),
+            "{unknown}"
+        );
         if !cfg!(feature = "cuda") {
             let missing = select(Some("cuda")).unwrap_err();
             assert_eq!(

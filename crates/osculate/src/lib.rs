@@ -45,6 +45,7 @@ pub mod prelude {
     pub use osculate_optim::{
         AdaHessian, AdaHessianConfig, Asam, AsamConfig, ClosureOptimizer, FirstOrder, Gsam,
         GsamConfig, KeepDtype, LookSam, LookSamConfig, NonFinitePolicy, Sam, SamConfig, Sophia,
-        SophiaConfig, SophiaSchedule, StateRecord, StatefulOptimizer, Step, StepError, StepPolicy, StepReport,
+        SophiaConfig, SophiaSchedule, StateRecord, StatefulOptimizer, Step, StepError, StepPolicy,
+        StepReport,
     };
 }

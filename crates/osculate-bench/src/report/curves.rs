@@ -114,9 +114,7 @@ fn panels<'a>(
         chart
             .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
             .label(curve.name)
-            .legend(move |(x, y)| {
-                PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(3))
-            });
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(3)));
     }
     chart
         .configure_series_labels()
@@ -177,7 +175,10 @@ fn curves(runs: &[Run], axis: Axis) -> Vec<Curve> {
         let longest = same.iter().map(|run| run.points.len()).max().unwrap_or(0);
         let points = (0..longest)
             .map(|index| {
-                let at: Vec<&Point> = same.iter().filter_map(|run| run.points.get(index)).collect();
+                let at: Vec<&Point> = same
+                    .iter()
+                    .filter_map(|run| run.points.get(index))
+                    .collect();
                 let mean = |value: &dyn Fn(&Point) -> f64| {
                     at.iter().map(|point| value(point)).sum::<f64>() / at.len() as f64
                 };

@@ -64,7 +64,8 @@ pub fn summarise(runs: &[Run], target: f64) -> Vec<SummaryRow> {
             names.push(run.optimizer);
         }
     }
-    let of = |name: &str| -> Vec<&Run> { runs.iter().filter(|run| run.optimizer == name).collect() };
+    let of =
+        |name: &str| -> Vec<&Run> { runs.iter().filter(|run| run.optimizer == name).collect() };
     let reference = names
         .iter()
         .find(|name| **name == "adamw")

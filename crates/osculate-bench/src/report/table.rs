@@ -19,7 +19,12 @@ pub fn terminal(results: &RaceResults) -> String {
 pub fn markdown(results: &RaceResults) -> String {
     let mut text = String::from("# Race on handwritten digits\n\n");
     for net in &results.models {
-        let _ = writeln!(text, "## {}\n\n{}\n", heading(net), table(net, results, true));
+        let _ = writeln!(
+            text,
+            "## {}\n\n{}\n",
+            heading(net),
+            table(net, results, true)
+        );
     }
     text + &notes(results)
 }

@@ -108,12 +108,8 @@ impl Moments {
         let (mean, deviations) = self.state.as_ref()?;
         (self.count > 1).then(|| {
             let n = self.count as f64;
-            let error = deviations.map(|(_, d)| {
-                d.clone()
-                    .clamp_min(0.0)
-                    .div_scalar(n * (n - 1.0))
-                    .sqrt()
-            });
+            let error =
+                deviations.map(|(_, d)| d.clone().clamp_min(0.0).div_scalar(n * (n - 1.0)).sqrt());
             (mean, error)
         })
     }

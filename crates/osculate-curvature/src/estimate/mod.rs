@@ -67,12 +67,7 @@ const FEWEST_PROBES: usize = 4;
 
 impl HutchinsonConfig {
     fn validate(&self) -> Result<(), CurvatureError> {
-        CurvatureError::check(
-            self.probes > 0,
-            "probes",
-            self.probes,
-            "at least one probe",
-        )?;
+        CurvatureError::check(self.probes > 0, "probes", self.probes, "at least one probe")?;
         let tolerance = self.relative_tolerance.unwrap_or(1.0);
         CurvatureError::check(
             tolerance.is_finite() && tolerance > 0.0,

@@ -137,13 +137,9 @@ impl<'a, M: Module> Hessian<'a, M> {
         self.stepper.last()
     }
 
-    fn product(
-        &self,
-        v: &ParamVec,
-        norm: f64,
-        random: bool,
-    ) -> Result<Product, CurvatureError> {
-        let span = tracing::debug_span!("hvp", scheme = ?self.config.scheme, step = tracing::field::Empty);
+    fn product(&self, v: &ParamVec, norm: f64, random: bool) -> Result<Product, CurvatureError> {
+        let span =
+            tracing::debug_span!("hvp", scheme = ?self.config.scheme, step = tracing::field::Empty);
         let _entered = span.enter();
         self.layout.check(v.layout())?;
         if !norm.is_finite() {
@@ -204,10 +200,7 @@ struct Line<'a, 'b, M: Module> {
 
 impl<M: Module> Line<'_, '_, M> {
     /// The product, the step and its error, by the configured scheme.
-    fn difference(
-        &self,
-        random: bool,
-    ) -> Result<(ParamVec, f64, ErrorEstimate), CurvatureError> {
+    fn difference(&self, random: bool) -> Result<(ParamVec, f64, ErrorEstimate), CurvatureError> {
         let stepper = &self.hessian.stepper;
         let supervised = self.hessian.oracle.objective().supervised().is_some();
         let rule = match self.hessian.config.step {

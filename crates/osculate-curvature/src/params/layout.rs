@@ -133,10 +133,7 @@ impl ParamLayout {
     ///
     /// # Errors
     /// [`CurvatureError::LayoutMismatch`] names the first difference.
-    pub fn check(
-        self: &Arc<ParamLayout>,
-        other: &Arc<ParamLayout>,
-    ) -> Result<(), CurvatureError> {
+    pub fn check(self: &Arc<ParamLayout>, other: &Arc<ParamLayout>) -> Result<(), CurvatureError> {
         if Arc::ptr_eq(self, other) {
             return Ok(());
         }

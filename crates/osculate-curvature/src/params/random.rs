@@ -69,11 +69,7 @@ pub(crate) fn normal(n: usize, seed: u64, dtype: DType, device: &Device) -> Tens
 /// `n` independent uniform numbers in `[0, 1)`.
 pub(crate) fn uniform(n: usize, seed: u64, dtype: DType, device: &Device) -> Tensor<1> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    upload(
-        (0..n).map(|_| rng.random::<f64>()).collect(),
-        dtype,
-        device,
-    )
+    upload((0..n).map(|_| rng.random::<f64>()).collect(), dtype, device)
 }
 
 #[cfg(test)]
@@ -93,7 +89,10 @@ mod tests {
 
     #[test]
     fn one_seed_gives_one_vector_on_every_backend_and_type() {
-        #[allow(deprecated, reason = "the ndarray backend is supported while burn ships it")]
+        #[allow(
+            deprecated,
+            reason = "the ndarray backend is supported while burn ships it"
+        )]
         let ndarray = Device::ndarray();
         let a: Vec<f64> = normal(100, 3, DType::F64, &Device::flex())
             .try_into_vec_as()

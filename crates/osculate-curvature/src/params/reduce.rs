@@ -28,11 +28,7 @@ fn partial_dot(a: &Tensor<1>, b: &Tensor<1>) -> Partials {
     let mut pieces = Vec::new();
     if rows > 0 {
         let body = product.clone().slice(0..rows * BLOCK);
-        pieces.push(
-            body.reshape([rows, BLOCK])
-                .sum_dim(1)
-                .reshape([rows]),
-        );
+        pieces.push(body.reshape([rows, BLOCK]).sum_dim(1).reshape([rows]));
     }
     if n > rows * BLOCK {
         pieces.push(product.slice(rows * BLOCK..n).sum());
@@ -45,9 +41,7 @@ fn partial_dot(a: &Tensor<1>, b: &Tensor<1>) -> Partials {
 }
 
 /// The dot products `a_i . b_i`, each accumulated in `f64`, in one transfer per device.
-pub(crate) fn dots<'a>(
-    pairs: impl Iterator<Item = (&'a Tensor<1>, &'a Tensor<1>)>,
-) -> Vec<f64> {
+pub(crate) fn dots<'a>(pairs: impl Iterator<Item = (&'a Tensor<1>, &'a Tensor<1>)>) -> Vec<f64> {
     let partials: Vec<Option<Partials>> = pairs
         .map(|(a, b)| (a.dims()[0] > 0).then(|| partial_dot(a, b)))
         .collect();
@@ -96,9 +90,7 @@ pub(crate) fn norm_on_device<'a>(
 ) -> Option<Tensor<1>> {
     let mut present = tensors.filter(|tensor| tensor.dims()[0] > 0).peekable();
     let device = present.peek()?.device();
-    let tensors: Vec<Tensor<1>> = present
-        .map(|tensor| tensor.clone().cast(dtype))
-        .collect();
+    let tensors: Vec<Tensor<1>> = present.map(|tensor| tensor.clone().cast(dtype)).collect();
     let maxima = tensors
         .iter()
         .map(|tensor| tensor.clone().abs().max().to_device(&device))

@@ -105,10 +105,7 @@ impl ParamVec {
         })
     }
 
-    fn generate(
-        layout: &Arc<ParamLayout>,
-        tensor: impl FnMut(&ParamEntry) -> Tensor<1>,
-    ) -> Self {
+    fn generate(layout: &Arc<ParamLayout>, tensor: impl FnMut(&ParamEntry) -> Tensor<1>) -> Self {
         Self {
             layout: layout.clone(),
             tensors: layout.entries().iter().map(tensor).collect(),

@@ -68,7 +68,12 @@ pub fn lanczos(
 ) -> Result<Spectrum, CurvatureError> {
     let _span = tracing::debug_span!("lanczos", steps = config.steps).entered();
     let wanted = config.largest + config.smallest;
-    CurvatureError::check(wanted > 0, "largest + smallest", wanted, "at least one pair")?;
+    CurvatureError::check(
+        wanted > 0,
+        "largest + smallest",
+        wanted,
+        "at least one pair",
+    )?;
     CurvatureError::check(
         config.steps >= wanted,
         "steps",

@@ -304,7 +304,10 @@ impl AdaHessian {
             update = update + wide.clone().mul_scalar(self.config.weight_decay);
         }
         Ok(Update {
-            weights: ((wide - update.mul_scalar(lr)).cast(entry.dtype), weights.clone()),
+            weights: (
+                (wide - update.mul_scalar(lr)).cast(entry.dtype),
+                weights.clone(),
+            ),
             fields: [
                 (FIRST_MOMENT, m, m_old),
                 (SECOND_MOMENT, v, v_old),
@@ -372,7 +375,10 @@ impl<M: Module> ClosureOptimizer<M> for AdaHessian {
             let mut updates = Vec::with_capacity(weights.layout().len());
             let mut sound = Vec::new();
             for (index, (entry, w)) in weights.iter().enumerate() {
-                let (g, d) = (&gradient.tensors()[index], &curvature.value.tensors()[index]);
+                let (g, d) = (
+                    &gradient.tensors()[index],
+                    &curvature.value.tensors()[index],
+                );
                 let mut update = self.update(lr, entry, w, g, d)?;
                 if session.skips() {
                     let flag = flag(allowed.as_ref(), index).cloned();

@@ -111,8 +111,8 @@ impl CurvatureSource {
         let seed = oracle.seed() ^ PROBE_STREAM;
         match &self.kind {
             SourceKind::Hutchinson(distribution) => {
-                let hessian = Hessian::with_config(oracle, self.hessian)?
-                    .with_first_step(self.last_step);
+                let hessian =
+                    Hessian::with_config(oracle, self.hessian)?.with_first_step(self.last_step);
                 let layout = hessian.layout();
                 let probe = match &self.probes {
                     Some(draw) => draw(&layout, step),
@@ -122,9 +122,7 @@ impl CurvatureSource {
                 let estimate = combine(&probe.to_compute_dtype(), &product.value);
                 Ok((estimate, hessian.last_step()))
             }
-            SourceKind::GaussNewtonBartlett => {
-                Ok((gnb_sample(oracle, seed)?, self.last_step))
-            }
+            SourceKind::GaussNewtonBartlett => Ok((gnb_sample(oracle, seed)?, self.last_step)),
             SourceKind::Custom(diagonal) => {
                 let request = DiagonalRequest {
                     parameters: oracle.parameters()?,

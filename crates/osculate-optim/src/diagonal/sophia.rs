@@ -304,7 +304,10 @@ impl<M: Module> ClosureOptimizer<M> for Sophia {
                     weights_of_momenta.push((entry.clone(), weight));
                 }
                 wins.push(ratio.clone().abs().lower_elem(1.0).float().sum());
-                let wide = w.clone().cast(dtype).mul_scalar(1.0 - lr * config.weight_decay);
+                let wide = w
+                    .clone()
+                    .cast(dtype)
+                    .mul_scalar(1.0 - lr * config.weight_decay);
                 let mut new = (wide - ratio.clamp(-1.0, 1.0).mul_scalar(lr)).cast(entry.dtype);
                 if let Some(flag) = flag(flags.as_ref(), index) {
                     m = select(flag, m, old);
@@ -321,7 +324,12 @@ impl<M: Module> ClosureOptimizer<M> for Sophia {
             let mut report = session.report(0);
             let model = session.into_model()?;
             let model = assign(model, &ParamVec::new(layout.clone(), moved));
-            for ((entry, m), h) in layout.entries().iter().zip(momenta).zip(curvature.tensors()) {
+            for ((entry, m), h) in layout
+                .entries()
+                .iter()
+                .zip(momenta)
+                .zip(curvature.tensors())
+            {
                 self.state.set(entry, MOMENTUM, m);
                 self.state.set(entry, CURVATURE, h.clone());
             }

@@ -126,10 +126,7 @@ impl BaseOptimizer {
             let position = paths.iter().position(|known| known == path)?;
             Some(position as u64 + 1)
         };
-        let trial = self
-            .pristine
-            .clone()
-            .load_record(entries.to_burn(number)?);
+        let trial = self.pristine.clone().load_record(entries.to_burn(number)?);
         entries.check_taken_over(&Entries::from_burn(trial.to_record()))?;
         Ok(Self {
             optimizer: self.pristine.clone(),

@@ -191,11 +191,7 @@ impl<M: Module> ClosureOptimizer<M> for LookSam {
         let step = self.wrapper.step(lr, model, objective, |session, steps| {
             let clean = session.gradient().clone();
             let due = steps % config.period as u64 == 0;
-            let kept = if due {
-                None
-            } else {
-                state.kept(&clean)?
-            };
+            let kept = if due { None } else { state.kept(&clean)? };
             if let Some(kept) = kept {
                 return Ok(config.reuse(&clean, &kept));
             }

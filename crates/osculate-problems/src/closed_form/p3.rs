@@ -49,9 +49,7 @@ impl ClosedForm for P3 {
 
     fn gradient(&self, x: &[f64]) -> Vec<f64> {
         let ax = SquareMatrix::from_fn(3, |i, j| A[i][j]).mul_vec(x);
-        (0..3)
-            .map(|i| ax[i] - C[i] + 0.4 * x[i].powi(3))
-            .collect()
+        (0..3).map(|i| ax[i] - C[i] + 0.4 * x[i].powi(3)).collect()
     }
 
     fn hessian(&self, x: &[f64]) -> SquareMatrix {

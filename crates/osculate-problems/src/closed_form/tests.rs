@@ -81,7 +81,10 @@ fn check<P: TensorProblem>(problem: &P) {
     if let Some(minimum) = problem.minimum() {
         assert_close(problem.loss(&minimum.x), minimum.loss, 1.0, 1e-20, name);
         let gradient = problem.gradient(&minimum.x);
-        assert!(gradient.iter().all(|g| g.abs() < 1e-9), "{name}: {gradient:?}");
+        assert!(
+            gradient.iter().all(|g| g.abs() < 1e-9),
+            "{name}: {gradient:?}"
+        );
     }
 }
 

@@ -196,7 +196,10 @@ mod tests {
         let batch = train.batch(&[3, 0], &Device::flex());
         assert_eq!(batch.grid().dims(), [2, 1, SIDE, SIDE]);
         let labels: Vec<i64> = batch.labels.into_data().iter::<i64>().collect();
-        assert_eq!(labels, [train.labels()[3], train.labels()[0]].map(i64::from));
+        assert_eq!(
+            labels,
+            [train.labels()[3], train.labels()[0]].map(i64::from)
+        );
         let pixels: Vec<f32> = batch.images.try_into_vec_as().unwrap();
         assert_eq!(pixels[PIXELS..], train.pixels()[..PIXELS]);
     }

@@ -55,9 +55,7 @@ impl ConvNetConfig {
             norm1: norm(first),
             conv2: conv(first, second),
             norm2: norm(second),
-            pool: AvgPool2dConfig::new([2, 2])
-                .with_strides([2, 2])
-                .init(),
+            pool: AvgPool2dConfig::new([2, 2]).with_strides([2, 2]).init(),
             head: LinearConfig::new(second * 4, self.classes).init(device),
             activation: self.activation,
         }
