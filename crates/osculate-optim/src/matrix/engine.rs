@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use burn::tensor::{Bool, DType, Device, Tensor};
 use osculate_curvature::{FiniteFlags, ParamEntry, ParamVec};
+use osculate_linalg::BlockPartition;
 
-use super::partition::Partition;
 use super::rule::{MatrixRule, ProductPair, Row, Stack, Stepped};
 use super::state::{BlockKey, Bucket, Member, StackState};
 use crate::config::NonFinitePolicy;
@@ -44,7 +44,7 @@ pub(super) struct Prepared {
 struct Part<'a> {
     index: usize,
     entry: &'a ParamEntry,
-    partition: Partition,
+    partition: BlockPartition,
     member: Member,
     path: Arc<str>,
 }
@@ -59,10 +59,10 @@ struct Group {
     rows: Vec<Row>,
     /// Positions of the parts that the rows belong to.
     parts: Vec<usize>,
-    weights: Vec<Tensor<1>>,
-    gradients: Vec<Tensor<1>>,
-    probes: Vec<Tensor<1>>,
-    products: Vec<Tensor<1>>,
+    weights: Vec<Tensor<2>>,
+    gradients: Vec<Tensor<2>>,
+    probes: Vec<Tensor<2>>,
+    products: Vec<Tensor<2>>,
 }
 
 /// A group after its rule.
@@ -149,7 +149,7 @@ fn parts<'a, R: MatrixRule>(
     entries
         .filter_map(|(index, entry)| {
             let partition = rule.partition(&entry.shape);
-            let blocks = partition.num_blocks();
+            let blocks = num_blocks(&partition);
             let member = match state.members.get(&entry.path) {
                 Some(member) => member.clone(),
                 None => Member::new(*next_slot),
@@ -170,43 +170,51 @@ fn parts<'a, R: MatrixRule>(
         .collect()
 }
 
+/// Number of blocks; none of a tensor without elements.
+pub(super) fn num_blocks(partition: &BlockPartition) -> usize {
+    let groups = partition.groups().iter();
+    groups
+        .filter(|group| group.num_elements() > 0)
+        .map(|group| group.count)
+        .sum()
+}
+
 fn groups(parts: &[Part<'_>], request: &Request<'_>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for (position, part) in parts.iter().enumerate() {
         let compute = part.entry.compute_dtype();
-        let blocks = |vector: &ParamVec| {
-            let tensor = vector.tensors()[part.index].clone().cast(compute);
-            part.partition.split(tensor)
-        };
-        let mut weights = blocks(request.weights).into_iter();
-        let mut gradients = blocks(request.gradient).into_iter();
-        let (mut probes, mut products) = match request.product {
-            Some((probe, product)) => (blocks(probe), blocks(product)),
-            None => (Vec::new(), Vec::new()),
-        };
-        let (mut probes, mut products) = (probes.drain(..), products.drain(..));
-        for (block, dims) in part.partition.block_dims().into_iter().enumerate() {
+        let mut weights = part.blocks(request.weights).into_iter();
+        let mut gradients = part.blocks(request.gradient).into_iter();
+        let product = request.product;
+        let product = product.map(|(v, h)| (part.blocks(v), part.blocks(h)));
+        let (probes, products) = product.unwrap_or_default();
+        let (mut probes, mut products) = (probes.into_iter(), products.into_iter());
+        let mut block = 0;
+        for blocks in part.partition.groups() {
             let at = groups.iter().position(|group| {
-                group.dims == dims
+                group.dims == blocks.dims
                     && group.compute == compute
                     && group.step == part.member.steps
                     && group.device == part.entry.device
             });
             let at = at.unwrap_or_else(|| {
-                groups.push(Group::new(dims, compute, part));
+                groups.push(Group::new(blocks.dims.clone(), compute, part));
                 groups.len() - 1
             });
             let group = &mut groups[at];
-            group.parts.push(position);
-            group.keys.push(BlockKey {
-                path: part.entry.path.clone(),
-                block,
-            });
-            group.rows.push(Row {
-                path: part.path.clone(),
-                block,
-                slot: part.member.slot + block as u64,
-            });
+            for block in block..block + blocks.count {
+                group.parts.push(position);
+                group.keys.push(BlockKey {
+                    path: part.entry.path.clone(),
+                    block,
+                });
+                group.rows.push(Row {
+                    path: part.path.clone(),
+                    block,
+                    slot: part.member.slot + block as u64,
+                });
+            }
+            block += blocks.count;
             group.weights.extend(weights.next());
             group.gradients.extend(gradients.next());
             group.probes.extend(probes.next());
@@ -214,6 +222,25 @@ fn groups(parts: &[Part<'_>], request: &Request<'_>) -> Vec<Group> {
         }
     }
     groups
+}
+
+impl Part<'_> {
+    /// This parameter's part of a vector in the compute type, as a stack for each shape of block.
+    #[expect(clippy::expect_used, reason = "a rule keeps the number of elements")]
+    fn blocks(&self, vector: &ParamVec) -> Vec<Tensor<2>> {
+        let flat = vector.tensors()[self.index].clone();
+        let flat = flat.cast(self.entry.compute_dtype()).unsqueeze::<2>();
+        let blocks = self.partition.split(flat);
+        blocks.expect("a partition of the parameter's elements")
+    }
+
+    /// Undoes [`blocks`](Self::blocks), in the parameter's type.
+    #[expect(clippy::expect_used, reason = "the stacks have the shapes of the split")]
+    fn joined(&self, stacks: Vec<Tensor<2>>) -> Tensor<1> {
+        let joined = self.partition.join(stacks);
+        let joined = joined.expect("the stacks of the partition");
+        joined.flatten::<1>(0, 1).cast(self.entry.dtype)
+    }
 }
 
 impl Group {
@@ -234,10 +261,10 @@ impl Group {
     }
 
     fn stack(&self, lr: f64, state: Vec<Tensor<2>>) -> Stack<'_> {
-        let stacked = |blocks: &[Tensor<1>]| match blocks {
+        let stacked = |blocks: &[Tensor<2>]| match blocks {
             [] => None,
-            [one] => Some(one.clone().unsqueeze::<2>()),
-            many => Some(Tensor::stack::<2>(many.to_vec(), 0)),
+            [one] => Some(one.clone()),
+            many => Some(Tensor::cat(many.to_vec(), 0)),
         };
         let empty = || Tensor::zeros([0, 0], (&self.device, self.compute));
         let probe = stacked(&self.probes).zip(stacked(&self.products));
@@ -301,20 +328,22 @@ fn count_failures<R: MatrixRule>(
 
 /// The weights that the rules made, in the parameters' types.
 fn new_weights(parts: &[Part<'_>], made: &[Made], request: &Request<'_>) -> Vec<Tensor<1>> {
-    let mut blocks: Vec<Vec<Option<Tensor<1>>>> = parts
-        .iter()
-        .map(|part| vec![None; part.partition.num_blocks()])
-        .collect();
+    let mut stacks: Vec<Vec<(usize, Tensor<2>)>> = vec![Vec::new(); parts.len()];
     for made in made {
-        for (row, &part) in made.group.parts.iter().enumerate() {
-            let weights = made.stepped.weights.clone().narrow(0, row, 1).flatten(0, 1);
-            blocks[part][made.group.rows[row].block] = Some(weights);
+        // The blocks of one shape of one parameter are neighbours in their group.
+        let rows = &made.group.rows;
+        let mut start = 0;
+        for run in made.group.parts.chunk_by(|a, b| a == b) {
+            let stack = made.stepped.weights.clone().narrow(0, start, run.len());
+            stacks[run[0]].push((rows[start].block, stack));
+            start += run.len();
         }
     }
     let mut weights = request.weights.tensors().to_vec();
-    for (part, blocks) in parts.iter().zip(blocks) {
-        let joined = part.partition.join(blocks.into_iter().flatten().collect());
-        weights[part.index] = joined.cast(part.entry.dtype);
+    for (part, mut stacks) in parts.iter().zip(stacks) {
+        stacks.sort_by_key(|(block, _)| *block);
+        let stacks = stacks.into_iter().map(|(_, stack)| stack).collect();
+        weights[part.index] = part.joined(stacks);
     }
     weights
 }

@@ -6,7 +6,6 @@
 mod doors;
 mod engine;
 pub mod modes;
-mod partition;
 mod per_param;
 mod rule;
 mod schedule;
@@ -14,7 +13,6 @@ mod stacked;
 mod state;
 
 pub(crate) use doors::{check_per_param, matrix_doors};
-pub use partition::Partition;
 pub use per_param::{PerParam, PerParamState};
 pub use rule::{Field, MatrixRule, ProductPair, Row, Solve, Stack, Stepped, put_rows, take_rows};
 pub use schedule::{Refresh, RefreshSchedule};

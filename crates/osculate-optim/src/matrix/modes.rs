@@ -1,87 +1,56 @@
-//! Products of a stack of blocks with one matrix per block along one of their dimensions.
+//! Products of a stack of blocks with one matrix, or one diagonal, per block along a dimension.
 //!
-//! A block of dimensions `d_0, .., d_(r-1)` is a row of `[k, n]`. Everything is one batched matrix
-//! product over the stack: the block is unfolded to `[k, d_i, n / d_i]`, without a copy for the
-//! first dimension.
+//! They are those of `osculate-linalg` for the stacks of a [`MatrixRule`](super::MatrixRule), whose
+//! shapes fit by construction, and their diagonal forms.
 
 use burn::tensor::Tensor;
 
-fn around(dims: &[usize], mode: usize) -> (usize, usize, usize) {
-    let before = dims[..mode].iter().product();
-    let after = dims[mode + 1..].iter().product();
-    (before, dims[mode], after)
-}
-
-/// The blocks as matrices `[k, d_mode, n / d_mode]`.
-pub fn unfold(x: Tensor<2>, dims: &[usize], mode: usize) -> Tensor<3> {
-    let [k, n] = x.dims();
-    let (before, d, after) = around(dims, mode);
-    if before == 1 {
-        return x.reshape([k, d, after]);
-    }
-    if after == 1 {
-        return x.reshape([k, before, d]).swap_dims(1, 2);
-    }
-    let x = x.reshape([k, before, d, after]).swap_dims(1, 2);
-    x.reshape([k, d, n / d])
-}
-
-/// Undoes [`unfold`].
-pub fn fold(x: Tensor<3>, dims: &[usize], mode: usize) -> Tensor<2> {
-    let [k, _, _] = x.dims();
-    let n = dims.iter().product();
-    let (before, d, after) = around(dims, mode);
-    if before == 1 {
-        return x.reshape([k, n]);
-    }
-    if after == 1 {
-        return x.swap_dims(1, 2).reshape([k, n]);
-    }
-    let x = x.reshape([k, d, before, after]).swap_dims(1, 2);
-    x.reshape([k, n])
-}
-
-/// `x ×_mode a`: multiplies every fibre along a dimension by the matrix of its block, `[k, m, d]`
-/// with `m = d`.
+/// `x ×_mode a`: multiplies every fibre along a dimension by the matrix of its block, `[k, d, d]`.
 ///
 /// Cost: one batched product of `2 n d` operations for each block.
+///
+/// # Panics
+/// If the shapes do not fit.
+#[expect(clippy::expect_used, reason = "a rule's stacks have its dimensions")]
 pub fn mode_product(x: Tensor<2>, dims: &[usize], mode: usize, a: Tensor<3>) -> Tensor<2> {
-    let [k, n] = x.dims();
-    let (before, d, after) = around(dims, mode);
-    if after == 1 && before > 1 {
-        // Rows times the transposed matrix: no copy of the block.
-        let rows = x.reshape([k, before, d]);
-        return rows.matmul(a.swap_dims(1, 2)).reshape([k, n]);
-    }
-    fold(a.matmul(unfold(x, dims, mode)), dims, mode)
+    osculate_linalg::mode_product(x, dims, mode, a).expect("a matrix that fits the mode")
 }
 
 /// The same product for a diagonal matrix, `[k, d]`.
+///
+/// # Panics
+/// If the shapes do not fit.
 pub fn mode_scale(x: Tensor<2>, dims: &[usize], mode: usize, a: Tensor<2>) -> Tensor<2> {
     let [k, n] = x.dims();
-    let (before, d, after) = around(dims, mode);
+    let [before, d, after] = around(dims, mode);
     let x = x.reshape([k, before, d, after]);
     (x * a.reshape([k, 1, d, 1])).reshape([k, n])
 }
 
 /// The contraction of every block with itself over all dimensions but one: `[k, d, d]`.
+///
+/// # Panics
+/// If the shapes do not fit.
+#[expect(clippy::expect_used, reason = "a rule's stacks have its dimensions")]
 pub fn gram(x: Tensor<2>, dims: &[usize], mode: usize) -> Tensor<3> {
-    let [k, _] = x.dims();
-    let (before, d, after) = around(dims, mode);
-    if after == 1 && before > 1 {
-        let rows = x.reshape([k, before, d]);
-        return rows.clone().swap_dims(1, 2).matmul(rows);
-    }
-    let unfolded = unfold(x, dims, mode);
-    unfolded.clone().matmul(unfolded.swap_dims(1, 2))
+    osculate_linalg::mode_gram(x.clone(), x, dims, mode).expect("a stack of these dimensions")
 }
 
 /// The diagonal of [`gram`]: `[k, d]`.
+///
+/// # Panics
+/// If the shapes do not fit.
 pub fn gram_diagonal(x: Tensor<2>, dims: &[usize], mode: usize) -> Tensor<2> {
     let [k, _] = x.dims();
-    let (before, d, after) = around(dims, mode);
+    let [before, d, after] = around(dims, mode);
     let squares = x.square().reshape([k, before, d, after]);
     squares.sum_dim(3).sum_dim(1).reshape([k, d])
+}
+
+fn around(dims: &[usize], mode: usize) -> [usize; 3] {
+    let before = dims[..mode].iter().product();
+    let after = dims[mode + 1..].iter().product();
+    [before, dims[mode], after]
 }
 
 #[cfg(test)]
@@ -95,60 +64,27 @@ mod tests {
         x.cast(DType::F64).mul_scalar(0.7).sin().reshape([k, n])
     }
 
-    fn values<const D: usize>(x: Tensor<D>) -> Vec<f64> {
-        x.into_data().iter::<f64>().collect()
-    }
-
-    /// The mode product by its definition.
-    fn reference(x: &[f64], dims: &[usize], mode: usize, a: &[f64]) -> Vec<f64> {
-        let (before, d, after) = around(dims, mode);
-        let mut y = vec![0.0; x.len()];
-        for b in 0..before {
-            for i in 0..d {
-                for j in 0..d {
-                    for c in 0..after {
-                        y[(b * d + i) * after + c] +=
-                            a[i * d + j] * x[(b * d + j) * after + c];
-                    }
-                }
-            }
-        }
-        y
+    fn assert_near<const D: usize>(a: Tensor<D>, b: Tensor<D>) {
+        let difference = (a - b).abs().max().to_data();
+        assert!(difference.iter::<f64>().all(|x| x < 1e-12));
     }
 
     #[test]
-    fn products_and_grams_follow_their_definitions() {
+    fn diagonal_forms_are_those_of_matrices() {
         for dims in [&[4][..], &[3, 2], &[2, 3, 4], &[2, 3, 2, 2]] {
             let x = stack(2, dims);
-            let n: usize = dims.iter().product();
-            for mode in 0..dims.len() {
-                let d = dims[mode];
-                let a = stack(2, &[d, d]).reshape([2, d, d]);
-                let got = values(mode_product(x.clone(), dims, mode, a.clone()));
-                let (x_host, a_host) = (values(x.clone()), values(a));
-                for block in 0..2 {
-                    let want = reference(
-                        &x_host[block * n..][..n],
-                        dims,
-                        mode,
-                        &a_host[block * d * d..][..d * d],
-                    );
-                    for (got, want) in got[block * n..][..n].iter().zip(&want) {
-                        assert!((got - want).abs() < 1e-12, "{dims:?} along {mode}");
-                    }
-                }
-                let unfolded = unfold(x.clone(), dims, mode);
-                assert_eq!(values(fold(unfolded.clone(), dims, mode)), x_host);
-                let want = values(unfolded.clone().matmul(unfolded.swap_dims(1, 2)));
-                let full = values(gram(x.clone(), dims, mode));
-                let diagonal = values(gram_diagonal(x.clone(), dims, mode));
-                for (got, want) in full.iter().zip(&want) {
-                    assert!((got - want).abs() < 1e-12);
-                }
-                for (index, got) in diagonal.iter().enumerate() {
-                    let (block, i) = (index / d, index % d);
-                    assert!((got - want[(block * d + i) * d + i]).abs() < 1e-12);
-                }
+            for (mode, &d) in dims.iter().enumerate() {
+                let a = stack(2, &[d]);
+                let eye = Tensor::<2>::eye(d, &Device::flex()).cast(DType::F64);
+                let matrix = a.clone().reshape([2, d, 1]) * eye.unsqueeze::<3>();
+                assert_near(
+                    mode_scale(x.clone(), dims, mode, a),
+                    mode_product(x.clone(), dims, mode, matrix),
+                );
+                let full = gram(x.clone(), dims, mode);
+                let eye = Tensor::<2>::eye(d, &Device::flex()).cast(DType::F64);
+                let diagonal = (full * eye.unsqueeze::<3>()).sum_dim(2).reshape([2, d]);
+                assert_near(gram_diagonal(x.clone(), dims, mode), diagonal);
             }
         }
     }

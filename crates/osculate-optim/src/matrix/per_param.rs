@@ -8,7 +8,7 @@ use burn::optim::{
 use burn::tensor::{Device, Tensor};
 use osculate_curvature::{FiniteFlags, ParamEntry, ParamLayout, ParamVec};
 
-use super::engine::{Request, prepare};
+use super::engine::{Request, num_blocks, prepare};
 use super::rule::MatrixRule;
 use super::state::{Member, StackState};
 use crate::config::NonFinitePolicy;
@@ -102,7 +102,7 @@ impl<R: MatrixRule> ModuleVisitor for Places<'_, R> {
         }
         self.seen.push(param.id);
         self.places.push((self.path.join("."), self.slot));
-        let blocks = self.rule.partition(&param.val().shape()).num_blocks();
+        let blocks = num_blocks(&self.rule.partition(&param.val().shape()));
         self.slot += blocks as u64;
     }
 }

@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Shape, Tensor};
 use osculate_curvature::{ParamEntry, ParamLayout, ParamVec};
+use osculate_linalg::BlockPartition;
 
-use super::partition::Partition;
 use super::schedule::Refresh;
 
 /// An update rule that acts on stacks of equal-shaped blocks.
@@ -23,8 +23,9 @@ pub trait MatrixRule: Clone + Debug + Send + Sync + 'static {
     /// Name of the method, in lower case.
     fn name(&self) -> &'static str;
 
-    /// How a parameter of this shape, of any rank, is cut into blocks.
-    fn partition(&self, shape: &[usize]) -> Partition;
+    /// How a parameter of this shape, of any rank, is cut into blocks. The partition's dimensions
+    /// have as many elements as the shape and are at least one: `[1]` for a scalar.
+    fn partition(&self, shape: &[usize]) -> BlockPartition;
 
     /// The state of a block. Every element is zero before the first step, and a block whose first
     /// gradients are skipped stays so: a rule tells a fresh block by a state of zero, not by its

@@ -4,6 +4,8 @@ use burn::module::{Module, Param, ParamId};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
+use osculate_linalg::BlockPartition;
+
 use super::*;
 use crate::config::{NonFinitePolicy, StepPolicy};
 use crate::error::StepErrorCause;
@@ -32,8 +34,8 @@ impl MatrixRule for Toy {
         "toy"
     }
 
-    fn partition(&self, shape: &[usize]) -> Partition {
-        Partition::blocks(shape.to_vec(), self.max)
+    fn partition(&self, shape: &[usize]) -> BlockPartition {
+        BlockPartition::new(shape, self.max)
     }
 
     fn fields(&self, dims: &[usize], compute: DType) -> Vec<Field> {
