@@ -27,6 +27,7 @@ mod config;
 mod diagonal;
 mod error;
 mod first_order;
+pub mod matrix;
 mod optimizer;
 mod record;
 mod report;
@@ -40,6 +41,9 @@ pub use diagonal::{
 };
 pub use error::{StepError, StepErrorCause};
 pub use first_order::FirstOrder;
+pub use matrix::{
+    Field, MatrixRule, PerParam, PerParamState, ProductPair, Refresh, RefreshSchedule, Row, Solve, Stack, Stacked, Stepped,
+};
 pub use optimizer::{ClosureOptimizer, StatefulOptimizer, Step};
 pub use record::{KeepDtype, Kept, KeptState, RecordError, StateRecord};
 pub use report::{SkipReason, Skipped, StepReport};

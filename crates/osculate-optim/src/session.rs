@@ -119,6 +119,7 @@ impl<'a, M: Module> Session<'a, M> {
             win_rate: None,
             checks: self.checks.clone(),
             state_bytes,
+            solver_failures: 0,
         }
     }
 

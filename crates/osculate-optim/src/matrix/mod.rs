@@ -1,0 +1,22 @@
+//! Optimizers that precondition matrices, and the engine that runs them over a model.
+//!
+//! A method is a [`MatrixRule`]: what it does to a stack of equal-shaped blocks. The engine gives it
+//! both doors: [`PerParam`] for burn's `ModuleOptimizer`, [`Stacked`] for the closure door.
+
+mod doors;
+mod engine;
+pub mod modes;
+mod per_param;
+mod rule;
+mod schedule;
+mod stacked;
+mod state;
+
+pub(crate) use doors::{check_per_param, matrix_doors};
+pub use per_param::{PerParam, PerParamState};
+pub use rule::{Field, MatrixRule, ProductPair, Row, Solve, Stack, Stepped, put_rows, take_rows};
+pub use schedule::{Refresh, RefreshSchedule};
+pub use stacked::Stacked;
+
+#[cfg(test)]
+mod tests;
