@@ -42,7 +42,8 @@ pub use diagonal::{
 pub use error::{StepError, StepErrorCause};
 pub use first_order::FirstOrder;
 pub use matrix::{
-    Field, MatrixRule, PerParam, PerParamState, ProductPair, Refresh, RefreshSchedule, Row, Solve, Stack, Stacked, Stepped,
+    EigenSolver, ExponentOverride, Grafting, RootSolver, Shampoo, ShampooConfig, ShampooDecay, ShampooForm, UpdateMomentum,
+    Field, MatrixRule, PerParam, PerParamState, ProductPair, Refresh, RefreshSchedule, Row, Soap, SoapConfig, Solve, Stack, Stacked, Stepped,
 };
 pub use optimizer::{ClosureOptimizer, StatefulOptimizer, Step};
 pub use record::{KeepDtype, Kept, KeptState, RecordError, StateRecord};

@@ -5,10 +5,13 @@
 
 mod doors;
 mod engine;
+mod kronecker;
 pub mod modes;
 mod per_param;
 mod rule;
 mod schedule;
+mod shampoo;
+mod soap;
 mod stacked;
 mod state;
 
@@ -16,6 +19,11 @@ pub(crate) use doors::{check_per_param, matrix_doors};
 pub use per_param::{PerParam, PerParamState};
 pub use rule::{Field, MatrixRule, ProductPair, Row, Solve, Stack, Stepped, put_rows, take_rows};
 pub use schedule::{Refresh, RefreshSchedule};
+pub use shampoo::{
+    EigenSolver, ExponentOverride, Grafting, RootSolver, Shampoo, ShampooConfig, ShampooDecay,
+    ShampooForm, UpdateMomentum,
+};
+pub use soap::{Soap, SoapConfig};
 pub use stacked::Stacked;
 
 #[cfg(test)]
