@@ -6,8 +6,9 @@ use std::sync::Arc;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, ModuleOptimizer, SgdConfig};
 use osculate_optim::{
-    AdaHessianConfig, AsamConfig, ClosureOptimizer, FirstOrder, GsamConfig, KeepDtype,
-    LookSamConfig, SamConfig, SophiaConfig, SophiaSchedule, StepPolicy,
+    AdaHessianConfig, AsamConfig, ClosureOptimizer, EigenSolver, FirstOrder, Grafting, GsamConfig,
+    KeepDtype, KlShampooConfig, KlSoapConfig, LookSamConfig, RefreshSchedule, SamConfig,
+    ShampooConfig, ShampooForm, SoapConfig, SophiaConfig, SophiaSchedule, StepPolicy,
 };
 
 use crate::model::Ranked;
@@ -119,6 +120,86 @@ pub fn sophia_custom(policy: StepPolicy) -> Subject {
     Box::new(config.init().expect("valid").with_diagonal(squares))
 }
 
+/// Shampoo with blocks, and a start in the middle of the suites' runs.
+pub fn shampoo(policy: StepPolicy) -> Subject {
+    let config = ShampooConfig::new()
+        .with_period(2)
+        .with_start(3)
+        .with_block_size(3)
+        .with_weight_decay(0.01)
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// Scalable Shampoo.
+pub fn shampoo_google(policy: StepPolicy) -> Subject {
+    let config = ShampooConfig::google().with_start(2).with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// Shampoo by eigenvectors that are left alone where they are good enough.
+pub fn shampoo_eigen(policy: StepPolicy) -> Subject {
+    let config = ShampooConfig::new()
+        .with_form(ShampooForm::Eigen(EigenSolver::Iteration(1)))
+        .with_tolerance(Some(0.05))
+        .with_max_dim(4)
+        .with_bf16_roots(true)
+        .with_period(1)
+        .with_start(1)
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// Eigenvalue-corrected Shampoo.
+pub fn shampoo_corrected(policy: StepPolicy) -> Subject {
+    let config = ShampooConfig::new()
+        .with_form(ShampooForm::EigenvalueCorrected(EigenSolver::Eigh))
+        .with_grafting(Grafting::None)
+        .with_period(2)
+        .with_start(2)
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// SOAP.
+pub fn soap(policy: StepPolicy) -> Subject {
+    let config = SoapConfig::new()
+        .with_refresh(RefreshSchedule::Every { period: 2 })
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// SOAP with vectors, merged dimensions, one side and bf16.
+pub fn soap_small(policy: StepPolicy) -> Subject {
+    let config = SoapConfig::new()
+        .with_refresh(RefreshSchedule::Every { period: 3 })
+        .with_precondition_1d(true)
+        .with_merge_dims(true)
+        .with_max_dim(6)
+        .with_one_sided(true)
+        .with_bf16_bases(true)
+        .with_normalize(true)
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// KL-Shampoo.
+pub fn kl_shampoo(policy: StepPolicy) -> Subject {
+    let config = KlShampooConfig::new()
+        .with_refresh(RefreshSchedule::Every { period: 2 })
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// KL-SOAP.
+pub fn kl_soap(policy: StepPolicy) -> Subject {
+    let config = KlSoapConfig::new()
+        .with_refresh(RefreshSchedule::Every { period: 2 })
+        .with_max_dim(3)
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
 /// Calls a macro once for every optimizer: `suite!(name, constructor, needs_supervised)`.
 #[macro_export]
 macro_rules! for_each_optimizer {
@@ -140,6 +221,15 @@ macro_rules! for_each_optimizer {
         $suite!(sophia_h, $crate::subject::sophia_h, false);
         $suite!(sophia_g, $crate::subject::sophia_g, true);
         $suite!(sophia_custom, $crate::subject::sophia_custom, false);
+        $suite!(shampoo, $crate::subject::shampoo, false);
+        $suite!(shampoo_google, $crate::subject::shampoo_google, false);
+        $suite!(shampoo_eigen, $crate::subject::shampoo_eigen, false);
+        $suite!(shampoo_corrected, $crate::subject::shampoo_corrected, false);
+        // Their first gradient moves nothing.
+        $suite!(soap, $crate::subject::soap, true);
+        $suite!(soap_small, $crate::subject::soap_small, true);
+        $suite!(kl_shampoo, $crate::subject::kl_shampoo, true);
+        $suite!(kl_soap, $crate::subject::kl_soap, true);
     };
 }
 

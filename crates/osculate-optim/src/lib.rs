@@ -42,8 +42,10 @@ pub use diagonal::{
 pub use error::{StepError, StepErrorCause};
 pub use first_order::FirstOrder;
 pub use matrix::{
-    EigenSolver, ExponentOverride, Grafting, RootSolver, Shampoo, ShampooConfig, ShampooDecay, ShampooForm, UpdateMomentum,
-    Field, MatrixRule, PerParam, PerParamState, ProductPair, Refresh, RefreshSchedule, Row, Soap, SoapConfig, Solve, Stack, Stacked, Stepped,
+    EigenSolver, ExponentOverride, Field, Grafting, KlShampoo, KlShampooConfig, KlSoap,
+    KlSoapConfig, MatrixRule, PerParam, PerParamState, ProductPair, Refresh, RefreshSchedule,
+    RootSolver, Row, Shampoo, ShampooConfig, ShampooDecay, ShampooForm, Soap, SoapConfig, Solve,
+    Stack, Stacked, Stepped, UpdateMomentum,
 };
 pub use optimizer::{ClosureOptimizer, StatefulOptimizer, Step};
 pub use record::{KeepDtype, Kept, KeptState, RecordError, StateRecord};

@@ -5,6 +5,9 @@
 
 mod doors;
 mod engine;
+mod kl;
+mod kl_shampoo;
+mod kl_soap;
 mod kronecker;
 pub mod modes;
 mod per_param;
@@ -16,6 +19,8 @@ mod stacked;
 mod state;
 
 pub(crate) use doors::{check_per_param, matrix_doors};
+pub use kl_shampoo::{KlShampoo, KlShampooConfig};
+pub use kl_soap::{KlSoap, KlSoapConfig};
 pub use per_param::{PerParam, PerParamState};
 pub use rule::{Field, MatrixRule, ProductPair, Row, Solve, Stack, Stepped, put_rows, take_rows};
 pub use schedule::{Refresh, RefreshSchedule};

@@ -172,7 +172,11 @@ mod tests {
         let refresh = Refresh::new(RefreshSchedule::PSGD_ANNEALED);
         let due: Vec<u64> = (0..6000).filter(|&step| refresh.due(step, 0)).collect();
         assert_eq!(due.len(), 1317);
-        let late: Vec<u64> = due.into_iter().filter(|&step| step >= 500).take(8).collect();
+        let late: Vec<u64> = due
+            .into_iter()
+            .filter(|&step| step >= 500)
+            .take(8)
+            .collect();
         assert_eq!(late, [500, 502, 504, 506, 508, 510, 512, 514]);
     }
 

@@ -230,9 +230,22 @@ impl ShampooConfig {
             .non_negative("tolerance", self.tolerance.unwrap_or(0.0))
             .that(self.start > 0, "start", self.start, "at least 1")
             .that(self.period > 0, "period", self.period, "at least 1")
-            .that(self.block_size > 0, "block_size", self.block_size, "at least 1")
-            .that(self.target_rank > 0, "target_rank", self.target_rank, "at least 1");
-        if let Some(UpdateMomentum { momentum, weight, .. }) = self.update_momentum {
+            .that(
+                self.block_size > 0,
+                "block_size",
+                self.block_size,
+                "at least 1",
+            )
+            .that(
+                self.target_rank > 0,
+                "target_rank",
+                self.target_rank,
+                "at least 1",
+            );
+        if let Some(UpdateMomentum {
+            momentum, weight, ..
+        }) = self.update_momentum
+        {
             check = check
                 .decay("update_momentum.momentum", momentum)
                 .positive("update_momentum.weight", weight);

@@ -2,12 +2,11 @@ use burn::tensor::{DType, Tensor};
 use osculate_linalg::{BlockPartition, MergeFrom, merge_dims};
 
 use super::factors::{
-    Diagonals, EIGENVALUES, ROOT, Roots, basis_solver, corrected_moment, precondition_in_basis,
-    rayleigh,
+    Diagonals, ROOT, Roots, basis_solver, corrected_moment, precondition_in_basis, rayleigh,
 };
 use super::{Grafting, ShampooConfig, ShampooDecay, ShampooForm, UpdateMomentum};
 use crate::matrix::kronecker::{
-    BASIS, FACTOR, Kronecker, ema, factored_modes, identity, unpacked,
+    BASIS, EIGENVALUES, FACTOR, Kronecker, ema, factored_modes, identity, unpacked,
 };
 use crate::matrix::rule::{Field, MatrixRule, Solve, Stack, Stepped, put_rows, take_rows};
 use crate::matrix::schedule::Refresh;
@@ -60,12 +59,44 @@ pub struct Shampoo {
 /// Names of all state tensors. `bias` holds the moving averages of the constant 1 by which the
 /// first moment, the factors and the grafted second moment are divided.
 const FIELDS: [&str; 38] = [
-    "m", "v", "graft", "update", "grafted_update", "bias",
-    FACTOR[0], FACTOR[1], FACTOR[2], FACTOR[3], FACTOR[4], FACTOR[5], FACTOR[6], FACTOR[7],
-    BASIS[0], BASIS[1], BASIS[2], BASIS[3], BASIS[4], BASIS[5], BASIS[6], BASIS[7],
-    ROOT[0], ROOT[1], ROOT[2], ROOT[3], ROOT[4], ROOT[5], ROOT[6], ROOT[7],
-    EIGENVALUES[0], EIGENVALUES[1], EIGENVALUES[2], EIGENVALUES[3], EIGENVALUES[4],
-    EIGENVALUES[5], EIGENVALUES[6], EIGENVALUES[7],
+    "m",
+    "v",
+    "graft",
+    "update",
+    "grafted_update",
+    "bias",
+    FACTOR[0],
+    FACTOR[1],
+    FACTOR[2],
+    FACTOR[3],
+    FACTOR[4],
+    FACTOR[5],
+    FACTOR[6],
+    FACTOR[7],
+    BASIS[0],
+    BASIS[1],
+    BASIS[2],
+    BASIS[3],
+    BASIS[4],
+    BASIS[5],
+    BASIS[6],
+    BASIS[7],
+    ROOT[0],
+    ROOT[1],
+    ROOT[2],
+    ROOT[3],
+    ROOT[4],
+    ROOT[5],
+    ROOT[6],
+    ROOT[7],
+    EIGENVALUES[0],
+    EIGENVALUES[1],
+    EIGENVALUES[2],
+    EIGENVALUES[3],
+    EIGENVALUES[4],
+    EIGENVALUES[5],
+    EIGENVALUES[6],
+    EIGENVALUES[7],
 ];
 
 /// The `p` of an exponent `1 / p`.
@@ -186,10 +217,19 @@ impl Shampoo {
     }
 
     /// Adds the gradient to the factors, and refreshes what is due.
-    fn renew(&self, parts: &mut Parts, stack: &Stack<'_>, gradient: &Tensor<2>) -> (bool, Vec<Solve>) {
+    fn renew(
+        &self,
+        parts: &mut Parts,
+        stack: &Stack<'_>,
+        gradient: &Tensor<2>,
+    ) -> (bool, Vec<Solve>) {
         let config = &self.config;
         let dims = stack.dims;
-        let add = if config.beta_2 < 1.0 { 1.0 - config.beta_2 } else { 1.0 };
+        let add = if config.beta_2 < 1.0 {
+            1.0 - config.beta_2
+        } else {
+            1.0
+        };
         let exponent = config.exponent(dims.len());
         let weight = parts.bias.clone().narrow(1, 1, 1);
         // Starting from c I, a factor still holds β^t c I.
@@ -209,10 +249,16 @@ impl Shampoo {
                 }
                 None => factor,
             };
-            if divides { factor / of_rows(&weight) } else { factor }
+            if divides {
+                factor / of_rows(&weight)
+            } else {
+                factor
+            }
         };
         let due = |factor, factors| self.due(stack, factor, factors);
-        parts.diagonals.accumulate(gradient, dims, config.beta_2, add);
+        parts
+            .diagonals
+            .accumulate(gradient, dims, config.beta_2, add);
         match (&mut parts.full, config.form) {
             (Full::Roots(roots), ShampooForm::Root(solver)) => {
                 roots.accumulate(gradient, dims, config.beta_2, add);
@@ -310,7 +356,11 @@ impl MatrixRule for Shampoo {
     fn fields(&self, dims: &[usize], compute: DType) -> Vec<Field> {
         let config = &self.config;
         let n = dims.iter().product();
-        let kept = if config.bf16_roots { DType::BF16 } else { compute };
+        let kept = if config.bf16_roots {
+            DType::BF16
+        } else {
+            compute
+        };
         let momentum = config.update_momentum;
         let optional = [
             ("m", config.beta_1 > 0.0),
@@ -443,7 +493,8 @@ impl UpdateMomentum {
             (average, result)
         };
         if !self.grafted {
-            let (average, result) = run(parts.update.take(), if started { update } else { grafted });
+            let (average, result) =
+                run(parts.update.take(), if started { update } else { grafted });
             parts.update = Some(average);
             return result;
         }
