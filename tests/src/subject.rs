@@ -143,7 +143,6 @@ pub fn shampoo_eigen(policy: StepPolicy) -> Subject {
         .with_form(ShampooForm::Eigen(EigenSolver::Iteration(1)))
         .with_tolerance(Some(0.05))
         .with_max_dim(4)
-        .with_bf16_roots(true)
         .with_period(1)
         .with_start(1)
         .with_policy(policy);
@@ -169,7 +168,7 @@ pub fn soap(policy: StepPolicy) -> Subject {
     Box::new(config.stacked().expect("valid"))
 }
 
-/// SOAP with vectors, merged dimensions, one side and bf16.
+/// SOAP with vectors, merged dimensions and one side.
 pub fn soap_small(policy: StepPolicy) -> Subject {
     let config = SoapConfig::new()
         .with_refresh(RefreshSchedule::Every { period: 3 })
@@ -177,7 +176,6 @@ pub fn soap_small(policy: StepPolicy) -> Subject {
         .with_merge_dims(true)
         .with_max_dim(6)
         .with_one_sided(true)
-        .with_bf16_bases(true)
         .with_normalize(true)
         .with_policy(policy);
     Box::new(config.stacked().expect("valid"))

@@ -72,7 +72,7 @@ pub(super) struct KlFactors<'a> {
 
 /// The modes with eigenvalues: none of vectors and scalars.
 fn all_modes(dims: &[usize]) -> Vec<usize> {
-    factored_modes(dims, usize::MAX, false, false)
+    factored_modes(dims, usize::MAX)
 }
 
 impl KlSettings {
@@ -98,7 +98,7 @@ impl KlSettings {
 
     /// The modes with a factor.
     fn modes(&self, dims: &[usize]) -> Vec<usize> {
-        factored_modes(dims, self.max_dim, false, false)
+        factored_modes(dims, self.max_dim)
     }
 
     /// Whether a block has factors at all.

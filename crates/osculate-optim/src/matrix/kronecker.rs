@@ -31,24 +31,21 @@ pub(super) const EIGENVALUES: [&str; 8] = [
 ];
 
 /// The modes of a block that have a factor: those longer than 1 and at most `max`; of a block with
-/// one dimension none unless `vectors`. With `one_sided` only the shortest of them.
-pub(super) fn factored_modes(
-    dims: &[usize],
-    max: usize,
-    vectors: bool,
-    one_sided: bool,
-) -> Vec<usize> {
-    if dims.len() < 2 && !vectors {
+/// one dimension none.
+pub(super) fn factored_modes(dims: &[usize], max: usize) -> Vec<usize> {
+    if dims.len() < 2 {
         return Vec::new();
     }
-    let mut modes: Vec<usize> = (0..dims.len().min(FACTOR.len()))
-        .filter(|&mode| dims[mode] > 1 && dims[mode] <= max)
-        .collect();
-    if one_sided && dims.len() > 1 {
-        modes.sort_by_key(|&mode| dims[mode]);
-        modes.truncate(1);
-    }
+    let modes = 0..dims.len().min(FACTOR.len());
     modes
+        .filter(|&mode| dims[mode] > 1 && dims[mode] <= max)
+        .collect()
+}
+
+/// The shortest of some modes.
+pub(super) fn shortest(dims: &[usize], modes: Vec<usize>) -> Vec<usize> {
+    let shortest = modes.into_iter().min_by_key(|&mode| dims[mode]);
+    shortest.into_iter().collect()
 }
 
 /// Elements of a symmetric matrix in packed form.

@@ -2,7 +2,9 @@ use burn::config::Config;
 use burn::tensor::{DType, Tensor};
 use osculate_linalg::{BlockPartition, MergeFrom, OrthogonalIterationConfig, merge_dims};
 
-use super::kronecker::{BASIS, BasisSolver, FACTOR, Kronecker, ema, factored_modes, unless};
+use super::kronecker::{
+    BASIS, BasisSolver, FACTOR, Kronecker, ema, factored_modes, shortest, unless,
+};
 use super::matrix_doors;
 use super::rule::{Field, MatrixRule, Stack, Stepped};
 use super::schedule::{Refresh, RefreshSchedule};
@@ -148,13 +150,16 @@ matrix_doors!(SoapConfig, Soap);
 
 impl Soap {
     fn modes(&self, dims: &[usize]) -> Vec<usize> {
-        let SoapConfig {
-            max_dim,
-            precondition_1d,
-            one_sided,
-            ..
-        } = self.config;
-        factored_modes(dims, max_dim, precondition_1d, one_sided)
+        let max = self.config.max_dim;
+        let modes = match dims {
+            &[d] if self.config.precondition_1d && d > 1 && d <= max => vec![0],
+            _ => factored_modes(dims, max),
+        };
+        if self.config.one_sided {
+            shortest(dims, modes)
+        } else {
+            modes
+        }
     }
 }
 

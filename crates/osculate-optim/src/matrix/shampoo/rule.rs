@@ -6,7 +6,7 @@ use super::factors::{
 };
 use super::{Grafting, ShampooConfig, ShampooDecay, ShampooForm, UpdateMomentum};
 use crate::matrix::kronecker::{
-    BASIS, EIGENVALUES, FACTOR, Kronecker, ema, factored_modes, identity, unpacked,
+    BASIS, EIGENVALUES, FACTOR, Kronecker, ema, identity, shortest, unpacked,
 };
 use crate::matrix::rule::{Field, MatrixRule, Solve, Stack, Stepped, put_rows, take_rows};
 use crate::matrix::schedule::Refresh;
@@ -135,7 +135,12 @@ impl Shampoo {
         if self.config.exponent(dims.len()) == 0.0 {
             return (Vec::new(), Vec::new());
         }
-        let all = factored_modes(dims, usize::MAX, true, self.config.one_sided);
+        // A dimension of size 1 has a factor of one element: the block's squared length.
+        let mut all: Vec<usize> = (0..dims.len().min(FACTOR.len())).collect();
+        if self.config.one_sided {
+            all.retain(|&mode| dims[mode] > 1 || dims.len() == 1);
+            all = shortest(dims, all);
+        }
         let short = |&mode: &usize| dims[mode] <= self.config.max_dim;
         // Adam needs no diagonal factors beside its second moment.
         let corrected = matches!(self.config.form, ShampooForm::EigenvalueCorrected(_));
@@ -187,7 +192,11 @@ impl Shampoo {
     /// then; the eigenvalue-corrected form, which needs none, begins with the start: a basis made of
     /// very few gradients makes enormous steps.
     fn due(&self, stack: &Stack<'_>, factor: usize, factors: usize) -> Vec<usize> {
-        let (t, start) = (stack.step + 1, self.config.start as u64);
+        let (t, mut start) = (stack.step + 1, self.config.start as u64);
+        if self.config.update_momentum.is_some_and(|m| m.grafted) {
+            // The momentum of preconditioned updates runs from the first step.
+            start = 1;
+        }
         let all = 0..stack.len();
         if !self.config.staggered {
             let due = t == start || (t > start && self.refresh.due(t, 0));
