@@ -15,8 +15,7 @@ pub(super) fn scale<T: Real>(elements: &[T]) -> Option<f64> {
     let mut largest = 0.0f64;
     for element in elements {
         let size = element.wide().abs();
-        // A NaN fails the comparison.
-        if !(size <= f64::MAX) {
+        if !size.is_finite() {
             return None;
         }
         largest = largest.max(size);

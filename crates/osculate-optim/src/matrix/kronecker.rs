@@ -287,7 +287,9 @@ fn beyond(factor: &Tensor<3>, basis: &Tensor<3>, tolerance: f64) -> Vec<usize> {
     match off.try_into_data() {
         // A NaN is left to the solver to report.
         Ok(data) => {
-            let far = data.iter::<f64>().map(|off| !(off <= tolerance));
+            let far = data
+                .iter::<f64>()
+                .map(|off| off.is_nan() || off > tolerance);
             far.enumerate()
                 .filter(|(_, far)| *far)
                 .map(|(at, _)| at)
