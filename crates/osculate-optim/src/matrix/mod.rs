@@ -7,6 +7,7 @@ mod doors;
 mod engine;
 pub mod modes;
 mod per_param;
+mod psgd;
 mod rule;
 mod schedule;
 mod stacked;
@@ -14,6 +15,7 @@ mod state;
 
 pub(crate) use doors::{check_per_param, matrix_doors};
 pub use per_param::{PerParam, PerParamState};
+pub use psgd::{PsgdFit, PsgdGeometry, PsgdKron, PsgdKronConfig, RowProbeFn, SpectralNorm};
 pub use rule::{Field, MatrixRule, ProductPair, Row, Solve, Stack, Stepped, put_rows, take_rows};
 pub use schedule::{Refresh, RefreshSchedule};
 pub use stacked::Stacked;
