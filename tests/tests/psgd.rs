@@ -6,11 +6,11 @@ use std::sync::Arc;
 use burn::tensor::{DType, Device, Tensor};
 use osculate_curvature::{HessianConfig, ParamVec, StepRule};
 use osculate_optim::{
-    ClosureOptimizer, PsgdFit, PsgdGeometry, PsgdKron, PsgdKronConfig, RefreshSchedule,
-    SpectralNorm, Stacked, StatefulOptimizer,
+    ClosureOptimizer, MatrixRule, PsgdDenseConfig, PsgdFit, PsgdGeometry, PsgdKronConfig,
+    PsgdLraConfig, RefreshSchedule, SpectralNorm, Stacked, StateRecord, StatefulOptimizer,
 };
 use osculate_tests::on_every_backend;
-use osculate_tests::single::{GRADIENTS, Single, START, linear};
+use osculate_tests::single::{GRADIENTS, Single, START, linear, record_with};
 
 fn expected(name: &str) -> Vec<Vec<f64>> {
     let text = include_str!("../data/psgd.json");
@@ -51,8 +51,8 @@ fn plain() -> PsgdKronConfig {
 
 /// Makes three updates without moving, then one step of unit length on the fourth gradient, before
 /// its own update.
-fn preconditioned(
-    optimizer: &mut Stacked<PsgdKron>,
+fn preconditioned<R: MatrixRule>(
+    optimizer: &mut Stacked<R>,
     gradients: &[[f64; 6]; 3],
     objective: impl Fn(&Single<2>, &[f64; 6]) -> Tensor<1>,
     at: (&Device, DType),
@@ -84,9 +84,12 @@ fn geometries() -> [(&'static str, PsgdGeometry); 7] {
 /// The factor that is stored in full.
 fn stored_factor(optimizer: &impl StatefulOptimizer, index: usize) -> Vec<f64> {
     let record = optimizer.to_record();
-    let name = format!("weight#0.q{index}");
-    let data = record.tensor(&name).expect("a factor");
-    data.iter::<f64>().collect()
+    state_of(&record, &format!("q{index}"))
+}
+
+fn state_of(record: &StateRecord, field: &str) -> Vec<f64> {
+    let data = record.tensor(&format!("weight#0.{field}"));
+    data.expect("a state tensor").iter::<f64>().collect()
 }
 
 mod whitening {
@@ -211,5 +214,101 @@ mod first_scale {
         optimizer.step(0.1, model, &loss).expect("a step");
         let want = vec![expected("first_scale")[0][0]; 6];
         assert_near(&stored_factor(&optimizer, 0), &want, dtype, "scale");
+    });
+}
+
+mod low_rank {
+    use super::*;
+
+    on_every_backend!(|device: &Device, dtype: DType| {
+        let u = vec![
+            0.1, -0.05, 0.02, 0.08, -0.06, 0.03, 0.04, 0.01, -0.02, -0.07, 0.05, 0.06,
+        ];
+        let v = vec![
+            0.03, 0.07, -0.08, 0.02, 0.01, -0.04, 0.06, 0.05, 0.02, -0.01, -0.03, 0.09,
+        ];
+        let tensors = [("d", vec![1.0; 6]), ("u", u), ("v", v)];
+        let rest = [("lipschitz", vec![0.0; 3]), ("count", vec![0.0])];
+        let tensors = tensors
+            .into_iter()
+            .chain(rest)
+            .map(|(field, values)| (format!("weight#0.{field}"), values))
+            .collect();
+        let counts = ["next_slot", "steps", "weight#slot", "weight#steps"];
+        let counts = counts.map(|name| (name.to_string(), u64::from(name == "next_slot")));
+        let probes = Arc::new(|_: &_, step: u64, _| PROBES[step as usize % 3].to_vec());
+        let mut optimizer = PsgdLraConfig::new()
+            .with_rank(2)
+            .with_momentum(0.0)
+            .with_lr_preconditioner(0.5)
+            .with_damping(0.0)
+            // Too small to change the diagonal of the record.
+            .with_init_scale(Some(f64::MIN_POSITIVE))
+            .with_clip_rms(None)
+            .with_clip_element(None)
+            .with_update_first(false)
+            .stacked()
+            .expect("valid")
+            .map_rule(|rule| rule.with_probes(probes));
+        let record = record_with("psgd-lra", tensors, counts.to_vec(), dtype);
+        optimizer.load_record(record).expect("a record");
+        let first = [GRADIENTS[0], GRADIENTS[1], GRADIENTS[2]];
+        let direction = preconditioned(&mut optimizer, &first, linear, (device, dtype));
+        let want = expected("lra");
+        let record = optimizer.to_record();
+        assert_near(&state_of(&record, "d"), &want[0], dtype, "d");
+        assert_near(&state_of(&record, "u"), &want[1], dtype, "u");
+        assert_near(&state_of(&record, "v"), &want[2], dtype, "v");
+        assert_near(&direction, &want[3], dtype, "low rank");
+    });
+}
+
+mod dense {
+    use super::*;
+
+    /// Hessian of P3 without its quartic part.
+    const HESSIAN: [[f64; 3]; 3] = [[3.0, 1.0, 0.5], [1.0, 2.0, 0.3], [0.5, 0.3, 1.0]];
+    const DIRECTIONS: [[f64; 3]; 3] = [[0.7, -1.1, 0.3], [-0.4, 0.9, 1.3], [1.2, 0.5, -0.6]];
+    /// The gradient that is preconditioned, at the weights where all steps are made.
+    const GRADIENT: [f64; 3] = [1.0, -1.0, 0.5];
+
+    fn quadratic(model: &Single<1>) -> Tensor<1> {
+        let w = model.weight.val();
+        let at = (&w.device(), w.dtype());
+        let column = w.clone().reshape([3, 1]);
+        let bent = Tensor::<2>::from_data(HESSIAN, at).matmul(column.clone()) * column;
+        bent.sum().mul_scalar(0.5) + (w * Tensor::<1>::from_data(GRADIENT, at)).sum()
+    }
+
+    on_every_backend!(|device: &Device, dtype: DType| {
+        for (name, geometry) in geometries() {
+            let mut optimizer = PsgdDenseConfig::new()
+                .with_geometry(geometry)
+                .with_momentum(0.0)
+                .with_lr_preconditioner(0.5)
+                .with_damping(0.0)
+                .with_init_scale(Some(1.0))
+                .with_clip_rms(None)
+                .with_clip_element(None)
+                .with_norm(SpectralNorm::Exact)
+                .with_update_first(false)
+                .stacked()
+                .expect("valid")
+                .with_hessian(HessianConfig {
+                    step: StepRule::Fixed { length: 1.0 },
+                    ..HessianConfig::default()
+                })
+                .with_probes(Arc::new(|layout: &_, step: u64| {
+                    ParamVec::from_values(layout, &DIRECTIONS[step as usize % 3])
+                }));
+            let mut model = Single::<1>::new([3], &[0.0; 3], (device, dtype));
+            for _ in 0..3 {
+                model = optimizer.step(0.0, model, &quadratic).expect("a step").model;
+            }
+            model = optimizer.step(1.0, model, &quadratic).expect("a step").model;
+            let direction: Vec<f64> = model.values().iter().map(|x| -x).collect();
+            let want = expected(&format!("dense_{name}"));
+            assert_near(&direction, &want[0], dtype, name);
+        }
     });
 }

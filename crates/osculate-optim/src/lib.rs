@@ -42,7 +42,7 @@ pub use diagonal::{
 pub use error::{StepError, StepErrorCause};
 pub use first_order::FirstOrder;
 pub use matrix::{
-    Field, MatrixRule, PerParam, PerParamState, ProductPair, PsgdFit, PsgdGeometry, PsgdKron, PsgdKronConfig, RowProbeFn, SpectralNorm, Refresh, RefreshSchedule, Row, Solve, Stack, Stacked, Stepped,
+    Field, Hybrid, MatrixRule, Muon, MuonConfig, MuonOrthogonalizer, MuonScale,  PerParam, PerParamState, ProductPair, PsgdDense, PsgdDenseConfig, PsgdDiagonal, PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKron, PsgdKronConfig, PsgdLra, PsgdLraConfig, RowProbeFn, SpectralNorm, ScaledLr, matrices_of, Refresh, RefreshSchedule, Row, Solve, Stack, Stacked, Stepped,
 };
 pub use optimizer::{ClosureOptimizer, StatefulOptimizer, Step};
 pub use record::{KeepDtype, Kept, KeptState, RecordError, StateRecord};

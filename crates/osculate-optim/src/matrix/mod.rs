@@ -5,7 +5,9 @@
 
 mod doors;
 mod engine;
+mod hybrid;
 pub mod modes;
+mod muon;
 mod per_param;
 mod psgd;
 mod rule;
@@ -14,8 +16,10 @@ mod stacked;
 mod state;
 
 pub(crate) use doors::{check_per_param, matrix_doors};
+pub use hybrid::{Hybrid, ScaledLr, matrices_of};
+pub use muon::{Muon, MuonConfig, MuonOrthogonalizer, MuonScale};
 pub use per_param::{PerParam, PerParamState};
-pub use psgd::{PsgdFit, PsgdGeometry, PsgdKron, PsgdKronConfig, RowProbeFn, SpectralNorm};
+pub use psgd::{PsgdDense, PsgdDenseConfig, PsgdDiagonal, PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKron, PsgdKronConfig, PsgdLra, PsgdLraConfig, RowProbeFn, SpectralNorm};
 pub use rule::{Field, MatrixRule, ProductPair, Row, Solve, Stack, Stepped, put_rows, take_rows};
 pub use schedule::{Refresh, RefreshSchedule};
 pub use stacked::Stacked;

@@ -5,9 +5,8 @@ use osculate_linalg::{
     Triangle, pack, packed_shape, triangular_inverse, unpack_symmetric, unpack_upper,
 };
 
-use super::geometry::{floored, largest};
+use super::geometry::{PsgdGeometry, floored, largest};
 use crate::matrix::modes::{mode_product, mode_scale};
-use crate::matrix::{put_rows, take_rows};
 
 /// What a factor looks like, and how it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +20,15 @@ pub(super) enum FactorKind {
 }
 
 impl FactorKind {
+    /// The kind of the dense factors of a geometry.
+    pub(super) fn dense(geometry: PsgdGeometry) -> Self {
+        match geometry {
+            PsgdGeometry::Eq => Self::Triangular,
+            PsgdGeometry::Quad | PsgdGeometry::Quad4p => Self::Symmetric,
+            _ => Self::Full,
+        }
+    }
+
     /// Elements that are stored for a dimension of `d`.
     pub(super) fn len(self, d: usize) -> usize {
         match self {
@@ -163,7 +171,7 @@ impl Factor {
     }
 
     /// The factor, or the identity for blocks that have none yet.
-    fn invertible(&self) -> Self {
+    pub(super) fn invertible(&self) -> Self {
         let missing = self.is_there().bool_not().float();
         let missing = match self {
             Self::Diagonal(q) => missing.cast(q.dtype()),
@@ -175,24 +183,5 @@ impl Factor {
     /// Whether a block has a factor yet, `[k, 1]`.
     pub(super) fn is_there(&self) -> Tensor<2, Bool> {
         self.largest().greater_elem(0.0)
-    }
-
-    /// The factors of some rows.
-    pub(super) fn take(&self, rows: &[usize]) -> Self {
-        match self {
-            Self::Diagonal(q) => Self::Diagonal(take_rows(q, rows)),
-            Self::Dense(q, kind) => Self::Dense(take_rows(q, rows), *kind),
-        }
-    }
-
-    /// The factors with some rows replaced.
-    pub(super) fn put(self, rows: &[usize], new: Self) -> Self {
-        match (self, new) {
-            (Self::Diagonal(q), Self::Diagonal(new)) => Self::Diagonal(put_rows(q, rows, new)),
-            (Self::Dense(q, kind), Self::Dense(new, _)) => {
-                Self::Dense(put_rows(q, rows, new), kind)
-            }
-            (_, new) => new,
-        }
     }
 }

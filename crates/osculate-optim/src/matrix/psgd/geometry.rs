@@ -33,11 +33,6 @@ impl PsgdGeometry {
     pub(super) fn fits_p(self) -> bool {
         matches!(self, Self::Quad4p | Self::Pro4p)
     }
-
-    /// Whether dense factors are symmetric at every step.
-    pub(super) fn symmetric(self) -> bool {
-        matches!(self, Self::Quad | Self::Quad4p)
-    }
 }
 
 /// How the spectral norm of a statistic is found.

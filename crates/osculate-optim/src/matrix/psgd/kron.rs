@@ -1,18 +1,15 @@
 use burn::config::Config;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{Bool, DType, Tensor};
 use osculate_linalg::BlockPartition;
 
+use super::descent::{COUNT, MOMENTUM, Preconditioner, Shared, Update, shared, step};
 use super::factor::{Factor, FactorKind};
 use super::geometry::{Descent, Direction, PsgdGeometry, SpectralNorm};
-use super::precondition::{
-    Clip, PsgdFit, STATISTICS_LIMIT, averaged, fourth_moment, limited,
-};
-use super::probes::{Probes, RowProbeFn};
+use super::precondition::{PsgdFit, STATISTICS_LIMIT, limited};
+use super::probes::RowProbeFn;
 use crate::config::{Check, ConfigError, StepPolicy};
 use crate::matrix::modes::{gram, gram_diagonal};
-use crate::matrix::{
-    Field, MatrixRule, Refresh, RefreshSchedule, Stack, Stepped, matrix_doors, put_rows, take_rows,
-};
+use crate::matrix::{Field, MatrixRule, RefreshSchedule, Stack, Stepped, matrix_doors};
 
 /// [`PsgdKron`] configuration.
 #[derive(Config, Debug)]
@@ -120,17 +117,13 @@ pub struct PsgdKronConfig {
 #[derive(Debug, Clone)]
 pub struct PsgdKron {
     config: PsgdKronConfig,
-    refresh: Refresh,
-    probes: Probes,
+    shared: Shared,
 }
 
 /// Names of the factors.
 const FACTORS: [&str; 8] = ["q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7"];
 /// The Lipschitz bounds of all factors.
 const BOUNDS: &str = "lipschitz";
-/// Steps since the first gradient that was not zero.
-const COUNT: &str = "count";
-const MOMENTUM: &str = "m";
 /// Updates between two balancings of the factors' magnitudes.
 const BALANCING: u64 = 100;
 
@@ -143,60 +136,31 @@ impl PsgdKronConfig {
     /// [`ConfigError`] for a decay outside `[0, 1)`, a negative or non-finite number, a size of 0,
     /// or an invalid schedule or policy.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let check = Check::of("PsgdKronConfig")
-            .decay("momentum", self.momentum)
-            .positive("lr_preconditioner", self.lr_preconditioner)
-            .that(
-                self.lr_preconditioner <= 1.0,
-                "lr_preconditioner",
-                self.lr_preconditioner,
-                "at most 1",
-            )
-            .decay("lipschitz_decay", self.lipschitz_decay)
-            .non_negative("damping", self.damping)
-            .positive("init_scale", self.init_scale.unwrap_or(1.0))
-            .that(self.max_size > 0, "max_size", self.max_size, "at least 1")
-            .non_negative("max_skew", self.max_skew)
-            .positive("clip_rms", self.clip_rms.unwrap_or(1.0))
-            .positive("clip_element", self.clip_element.unwrap_or(1.0))
-            .non_negative("weight_decay", self.weight_decay)
-            .policy(&self.policy);
-        self.schedule.check(check).finish()
+        self.rule().map(|_| ())
     }
 
     pub(crate) fn rule(&self) -> Result<PsgdKron, ConfigError> {
-        self.validate()?;
+        let check = Check::of("PsgdKronConfig")
+            .that(self.max_size > 0, "max_size", self.max_size, "at least 1")
+            .non_negative("max_skew", self.max_skew);
         Ok(PsgdKron {
-            refresh: Refresh::new(self.schedule),
-            probes: Probes::new(self.policy.seed),
+            shared: shared!(self, check)?,
             config: self.clone(),
         })
     }
-
-    fn descent(&self) -> Descent {
-        Descent {
-            geometry: self.geometry,
-            lr: self.lr_preconditioner,
-            beta: self.lipschitz_decay,
-            norm: self.norm,
-        }
-    }
 }
 
-/// The state of a stack, unpacked.
-struct State {
+/// The factors of a stack, with their Lipschitz bounds `[k, r]`.
+pub(super) struct Factors {
     factors: Vec<Factor>,
-    /// `[k, r]`.
     bounds: Tensor<2>,
-    /// `[k, 1]`.
-    count: Tensor<2>,
 }
 
 impl PsgdKron {
     /// Draws the probes of damping and of the EQ geometry by the caller's own function instead of
     /// from the policy's seed.
     pub fn with_probes(mut self, probes: RowProbeFn) -> Self {
-        self.probes.set(probes);
+        self.shared.probes.set(probes);
         self
     }
 
@@ -207,133 +171,23 @@ impl PsgdKron {
                 let skewed = (d * d) as f64 > self.config.max_skew * n as f64;
                 if d <= 1 || d > self.config.max_size || skewed {
                     FactorKind::Diagonal
-                } else if self.config.geometry == PsgdGeometry::Eq {
-                    FactorKind::Triangular
-                } else if self.config.geometry.symmetric() {
-                    FactorKind::Symmetric
                 } else {
-                    FactorKind::Full
+                    FactorKind::dense(self.config.geometry)
                 }
             })
             .collect()
     }
 
-    /// Gives blocks that have none yet a first preconditioner, on their first source that is not
-    /// zero.
-    fn started(&self, state: State, source: &Tensor<2>, probe: Option<&Tensor<2>>) -> State {
-        let order = state.factors.len() as f64;
-        let scale = match self.config.init_scale {
-            Some(scale) => source.clone().narrow(1, 0, 1).zeros_like().add_scalar(scale),
-            None => {
-                let damping = self.config.damping.max(f64::from(f32::MIN_POSITIVE));
-                let of_source = fourth_moment(source, damping).sqrt().recip();
-                match probe {
-                    Some(probe) => of_source * fourth_moment(probe, 0.0).sqrt(),
-                    None => of_source,
-                }
-            }
-        };
-        let power = if self.config.geometry.fits_p() { 2.0 } else { 1.0 };
-        let scale = scale.powf_scalar(power / order);
-        // Zero where a preconditioner is there already, or still nothing to make one of.
-        let fresh = state.count.clone().equal_elem(0.0);
-        let live = source.clone().abs().max_dim(1).greater_elem(0.0);
-        let scale = scale.mask_fill(fresh.bool_and(live).bool_not(), 0.0);
-        let factors = state.factors.into_iter();
-        State {
-            factors: factors.map(|q| q.plus_identity(scale.clone())).collect(),
-            ..state
+    fn descent(&self) -> Descent {
+        Descent {
+            geometry: self.config.geometry,
+            lr: self.config.lr_preconditioner,
+            beta: self.config.lipschitz_decay,
+            norm: self.config.norm,
         }
     }
 
-    /// One update of the preconditioner.
-    fn updated(
-        &self,
-        state: State,
-        dims: &[usize],
-        source: Tensor<2>,
-        probe: Option<Tensor<2>>,
-        balance: bool,
-    ) -> State {
-        let descent = self.config.descent();
-        let geometry = self.config.geometry;
-        let balance = balance || geometry == PsgdGeometry::Qep;
-        let factors = if balance {
-            Factor::balanced(state.factors)
-        } else {
-            state.factors
-        };
-        let live = source.clone().abs().max_dim(1).greater_elem(0.0);
-        let n: usize = dims.iter().product();
-        let applied = if geometry == PsgdGeometry::Eq {
-            Factor::apply_all(&factors, source, dims)
-        } else {
-            self.preconditioned(&factors, source, dims)
-        };
-        let applied = limited(applied, STATISTICS_LIMIT);
-        let target = match (geometry, probe) {
-            (PsgdGeometry::Eq, Some(probe)) => {
-                let solved = Factor::solve_all(&factors, probe, dims);
-                Some(limited(solved, STATISTICS_LIMIT))
-            }
-            (_, probe) => probe,
-        };
-        let mut bounds = Vec::new();
-        let mut moved = Vec::new();
-        for (mode, q) in factors.into_iter().enumerate() {
-            let per_row = n as f64 / dims[mode] as f64;
-            let old = state.bounds.clone().narrow(1, mode, 1);
-            let in_mode = |x: &Tensor<2>| match geometry {
-                PsgdGeometry::Qep => q.apply(x.clone(), dims, mode),
-                _ => x.clone(),
-            };
-            let x = in_mode(&applied);
-            let target = target.as_ref().map(in_mode);
-            let (new, present) = match &q {
-                Factor::Diagonal(diagonal) => {
-                    let t1 = gram_diagonal(x, dims, mode);
-                    let t2 = match (target, geometry) {
-                        (Some(target), _) => gram_diagonal(target, dims, mode),
-                        (None, PsgdGeometry::Qep) => {
-                            diagonal.clone().square().mul_scalar(per_row)
-                        }
-                        (None, _) => diagonal.ones_like().mul_scalar(per_row),
-                    };
-                    let present = (t1.clone() + t2.clone()).max_dim(1);
-                    let bound = descent.bound(old.clone(), present);
-                    let mu = descent.step(bound.clone());
-                    let mu = mu.mask_fill(live.clone().bool_not(), 0.0);
-                    let new = descent.diagonal(diagonal.clone(), t1 - t2, mu);
-                    (Factor::Diagonal(new), bound)
-                }
-                Factor::Dense(dense, kind) => {
-                    let t1 = gram(x, dims, mode);
-                    let t2 = match (target, geometry) {
-                        (Some(target), _) => gram(target, dims, mode),
-                        (None, PsgdGeometry::Qep) => {
-                            let transposed = dense.clone().swap_dims(1, 2);
-                            dense.clone().matmul(transposed).mul_scalar(per_row)
-                        }
-                        (None, _) => Factor::identity_like(dense).mul_scalar(per_row),
-                    };
-                    let present = self.config.norm.of(t1.clone() + t2.clone());
-                    let bound = descent.bound(old.clone(), present);
-                    let mu = descent.step(bound.clone());
-                    let mu = mu.mask_fill(live.clone().bool_not(), 0.0);
-                    let new = descent.dense(dense.clone(), &Direction::Matrix(t1 - t2), mu);
-                    (Factor::Dense(new, *kind), bound)
-                }
-            };
-            bounds.push(old.mask_where(live.clone(), present));
-            moved.push(new);
-        }
-        State {
-            factors: moved,
-            bounds: Tensor::cat(bounds, 1),
-            count: state.count,
-        }
-    }
-
+    /// `P x`, or `Q x` where the factors are those of `P`.
     fn preconditioned(&self, factors: &[Factor], x: Tensor<2>, dims: &[usize]) -> Tensor<2> {
         if self.config.geometry.fits_p() {
             return Factor::apply_all(factors, x, dims);
@@ -342,82 +196,159 @@ impl PsgdKron {
         Factor::apply_all(&squares, x, dims)
     }
 
-    /// The source with damping, and the probe that the geometry wants with it.
-    fn pair(
-        &self,
-        stack: &Stack<'_>,
-        source: &Tensor<2>,
-    ) -> (Tensor<2>, Option<Tensor<2>>) {
-        if let (PsgdFit::Newton, Some(pair)) = (self.config.fit, &stack.product) {
-            let noise = self.config.damping > 0.0;
-            let source = pair.product.clone();
-            let source = if noise {
-                let noise = self.probes.draw(stack, stack.block_len());
-                self.damped(source, noise)
-            } else {
-                source
+    /// What the probes are compared with the sources in: `v`, or `Q^-T v` in the EQ geometry.
+    fn target(&self, factors: &[Factor], update: &Update<'_>) -> Option<Tensor<2>> {
+        let probe = update.probe.clone()?;
+        if self.config.geometry != PsgdGeometry::Eq {
+            return Some(probe);
+        }
+        let solved = Factor::solve_all(factors, probe, update.dims);
+        Some(limited(solved, STATISTICS_LIMIT))
+    }
+}
+
+/// The statistics of one factor, and what follows from them.
+struct Move<'a> {
+    descent: Descent,
+    dims: &'a [usize],
+    mode: usize,
+    /// `X` and the target, in the coordinates of the factor.
+    x: Tensor<2>,
+    target: Option<Tensor<2>>,
+    bound: Tensor<2>,
+    live: Tensor<2, Bool>,
+}
+
+impl Move<'_> {
+    /// Elements of a block for each element of the dimension.
+    fn per_row(&self) -> f64 {
+        let n: usize = self.dims.iter().product();
+        n as f64 / self.dims[self.mode] as f64
+    }
+
+    /// The new bound and the step size, 0 for blocks without a signal.
+    fn step(&self, norm: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+        let bound = self.descent.bound(self.bound.clone(), norm);
+        let mu = self.descent.step(bound.clone());
+        let mu = mu.mask_fill(self.live.clone().bool_not(), 0.0);
+        (self.bound.clone().mask_where(self.live.clone(), bound), mu)
+    }
+
+    fn diagonal(self, q: Tensor<2>) -> (Factor, Tensor<2>) {
+        let t1 = gram_diagonal(self.x.clone(), self.dims, self.mode);
+        let t2 = match (&self.target, self.descent.geometry) {
+            (Some(target), _) => gram_diagonal(target.clone(), self.dims, self.mode),
+            (None, PsgdGeometry::Qep) => q.clone().square().mul_scalar(self.per_row()),
+            (None, _) => q.ones_like().mul_scalar(self.per_row()),
+        };
+        let (bound, mu) = self.step((t1.clone() + t2.clone()).max_dim(1));
+        let q = self.descent.diagonal(q, t1 - t2, mu);
+        (Factor::Diagonal(q), bound)
+    }
+
+    fn dense(self, q: Tensor<3>, kind: FactorKind) -> (Factor, Tensor<2>) {
+        let t1 = gram(self.x.clone(), self.dims, self.mode);
+        let t2 = match (&self.target, self.descent.geometry) {
+            (Some(target), _) => gram(target.clone(), self.dims, self.mode),
+            (None, PsgdGeometry::Qep) => {
+                let transposed = q.clone().swap_dims(1, 2);
+                q.clone().matmul(transposed).mul_scalar(self.per_row())
+            }
+            (None, _) => Factor::identity_like(&q).mul_scalar(self.per_row()),
+        };
+        let norm = self.descent.norm.of(t1.clone() + t2.clone());
+        let (bound, mu) = self.step(norm);
+        let q = self.descent.dense(q, &Direction::Matrix(t1 - t2), mu);
+        (Factor::Dense(q, kind), bound)
+    }
+}
+
+impl Preconditioner for PsgdKron {
+    type State = Factors;
+
+    fn unpack(&self, mut fields: Vec<Tensor<2>>, dims: &[usize]) -> Factors {
+        let kinds = self.kinds(dims);
+        let bounds = fields.remove(kinds.len());
+        let packed = fields.into_iter().zip(kinds.into_iter().zip(dims));
+        Factors {
+            factors: packed
+                .map(|(packed, (kind, &d))| Factor::unpack(packed, kind, d))
+                .collect(),
+            bounds,
+        }
+    }
+
+    fn pack(&self, state: Factors) -> Vec<Tensor<2>> {
+        let factors = state.factors.into_iter().map(Factor::pack);
+        factors.chain([state.bounds]).collect()
+    }
+
+    fn start(&self, state: Factors, stack: &Stack<'_>, scale: Tensor<2>) -> Factors {
+        let power = if self.config.geometry.fits_p() {
+            2.0
+        } else {
+            1.0
+        };
+        let scale = scale.powf_scalar(power / stack.dims.len() as f64);
+        let factors = state.factors.into_iter();
+        Factors {
+            factors: factors.map(|q| q.plus_identity(scale.clone())).collect(),
+            ..state
+        }
+    }
+
+    fn is_there(&self, state: &Factors) -> Tensor<2, Bool> {
+        state.factors[0].is_there()
+    }
+
+    fn whitens_with_probe(&self) -> bool {
+        self.config.geometry == PsgdGeometry::Eq
+    }
+
+    fn update(&self, state: Factors, update: Update<'_>) -> Factors {
+        let geometry = self.config.geometry;
+        let balance = update.index % BALANCING == BALANCING - 1;
+        let factors = if balance || geometry == PsgdGeometry::Qep {
+            Factor::balanced(state.factors)
+        } else {
+            state.factors
+        };
+        let source = update.source.clone();
+        let x = if geometry == PsgdGeometry::Eq {
+            Factor::apply_all(&factors, source, update.dims)
+        } else {
+            self.preconditioned(&factors, source, update.dims)
+        };
+        let x = limited(x, STATISTICS_LIMIT);
+        let target = self.target(&factors, &update);
+        let moved = factors.into_iter().enumerate().map(|(mode, q)| {
+            let in_factor = |x: &Tensor<2>| match geometry {
+                PsgdGeometry::Qep => q.apply(x.clone(), update.dims, mode),
+                _ => x.clone(),
             };
-            return (source, Some(pair.probe.clone()));
+            let parts = Move {
+                descent: self.descent(),
+                dims: update.dims,
+                mode,
+                x: in_factor(&x),
+                target: target.as_ref().map(in_factor),
+                bound: state.bounds.clone().narrow(1, mode, 1),
+                live: update.live.clone(),
+            };
+            match q {
+                Factor::Diagonal(q) => parts.diagonal(q),
+                Factor::Dense(q, kind) => parts.dense(q, kind),
+            }
+        });
+        let (factors, bounds): (Vec<_>, Vec<_>) = moved.unzip();
+        Factors {
+            factors,
+            bounds: Tensor::cat(bounds, 1),
         }
-        let wants_probe = self.config.geometry == PsgdGeometry::Eq;
-        if self.config.damping == 0.0 && !wants_probe {
-            return (source.clone(), None);
-        }
-        let probe = self.probes.draw(stack, stack.block_len());
-        let source = if self.config.damping > 0.0 {
-            self.damped(source.clone(), probe.clone())
-        } else {
-            source.clone()
-        };
-        (source, wants_probe.then_some(probe))
     }
 
-    /// Adds noise; leaves rows of zeros as they are, or they would seem to carry a signal.
-    fn damped(&self, source: Tensor<2>, noise: Tensor<2>) -> Tensor<2> {
-        let dead = source.clone().abs().max_dim(1).equal_elem(0.0);
-        let epsilon = if source.dtype() == DType::F64 {
-            f64::EPSILON
-        } else {
-            f64::from(f32::EPSILON)
-        };
-        let size = source.clone().abs().mul_scalar(epsilon);
-        let size = size.add_scalar(self.config.damping);
-        let dead = dead.expand(source.dims());
-        source + (noise * size).mask_fill(dead, 0.0)
-    }
-
-    /// The update of the rows that are due, or of none.
-    fn refreshed(&self, state: State, stack: &Stack<'_>, source: &Tensor<2>) -> (State, bool) {
-        let due = match (self.config.fit, &stack.product) {
-            (PsgdFit::Newton, None) => Vec::new(),
-            // The product is made for all blocks at once, so all use it.
-            (PsgdFit::Newton, Some(_)) => (0..stack.len()).collect(),
-            _ => stack.due(&self.refresh, 0, 1),
-        };
-        if due.is_empty() {
-            return (state, false);
-        }
-        let (source, probe) = self.pair(stack, source);
-        let balance = stack.step % BALANCING == BALANCING - 1;
-        let part = State {
-            factors: state.factors.iter().map(|q| q.take(&due)).collect(),
-            bounds: take_rows(&state.bounds, &due),
-            count: take_rows(&state.count, &due),
-        };
-        let new = self.updated(
-            part,
-            stack.dims,
-            take_rows(&source, &due),
-            probe.map(|probe| take_rows(&probe, &due)),
-            balance,
-        );
-        let old = state.factors.into_iter().zip(new.factors);
-        let state = State {
-            factors: old.map(|(q, new)| q.put(&due, new)).collect(),
-            bounds: put_rows(state.bounds, &due, new.bounds),
-            count: state.count,
-        };
-        (state, true)
+    fn apply(&self, state: &Factors, x: Tensor<2>, dims: &[usize]) -> Tensor<2> {
+        self.preconditioned(&state.factors, x, dims)
     }
 }
 
@@ -453,82 +384,15 @@ impl MatrixRule for PsgdKron {
             .map(|((kind, &d), name)| Field::new(name, kind.len(d), factor_type))
             .collect();
         fields.push(Field::new(BOUNDS, dims.len(), compute));
-        fields.push(Field::new(COUNT, 1, compute));
-        if self.config.momentum > 0.0 {
-            fields.push(Field::new(MOMENTUM, dims.iter().product(), compute));
-        }
+        fields.extend(self.shared.fields(dims, compute));
         fields
     }
 
     fn wants_product(&self, step: u64) -> bool {
-        self.config.fit == PsgdFit::Newton && self.refresh.due(step, 0)
+        self.shared.wants_product(step)
     }
 
-    fn step(&self, mut stack: Stack<'_>) -> Stepped {
-        let config = &self.config;
-        let kinds = self.kinds(stack.dims);
-        let r = kinds.len();
-        let mut fields = std::mem::take(&mut stack.state).into_iter();
-        let packed = fields.by_ref().take(r).zip(kinds.iter().zip(stack.dims));
-        let factors = packed
-            .map(|(packed, (&kind, &d))| Factor::unpack(packed, kind, d))
-            .collect();
-        let zeros = || stack.zeros(1);
-        let bounds = fields.next().unwrap_or_else(zeros);
-        let count = fields.next().unwrap_or_else(zeros);
-        let m = fields.next();
-        let gradient = stack.gradient.clone();
-        let momentum = match m {
-            Some(m) => averaged(m, gradient.clone(), &count, config.momentum),
-            None => gradient.clone(),
-        };
-
-        let source = match config.fit {
-            PsgdFit::WhiteningMomentum => momentum.clone(),
-            _ => gradient,
-        };
-        let state = State {
-            factors,
-            bounds,
-            count,
-        };
-        let state = match (config.fit, &stack.product) {
-            (PsgdFit::Newton, Some(pair)) => {
-                self.started(state, &pair.product, Some(&pair.probe))
-            }
-            (PsgdFit::Newton, None) => state,
-            _ => self.started(state, &source, None),
-        };
-        let (direction, state, refreshed) = if config.update_first {
-            let (state, refreshed) = self.refreshed(state, &stack, &source);
-            let direction = self.preconditioned(&state.factors, momentum.clone(), stack.dims);
-            (direction, state, refreshed)
-        } else {
-            let direction = self.preconditioned(&state.factors, momentum.clone(), stack.dims);
-            let (state, refreshed) = self.refreshed(state, &stack, &source);
-            (direction, state, refreshed)
-        };
-        let clip = Clip {
-            rms: config.clip_rms,
-            element: config.clip_element,
-        };
-        let direction = clip.apply(direction);
-
-        // The count starts with the first preconditioner.
-        let begun = state.factors[0].is_there();
-        let count = state.count + begun.float().cast(stack.weights.dtype());
-        let decay = 1.0 - stack.lr * config.weight_decay;
-        let weights = stack.weights.clone().mul_scalar(decay) - direction.mul_scalar(stack.lr);
-        let mut fields: Vec<Tensor<2>> = state.factors.into_iter().map(Factor::pack).collect();
-        fields.extend([state.bounds, count]);
-        if config.momentum > 0.0 {
-            fields.push(momentum);
-        }
-        Stepped {
-            weights,
-            state: fields,
-            solves: Vec::new(),
-            refreshed,
-        }
+    fn step(&self, stack: Stack<'_>) -> Stepped {
+        step(self, &self.shared, stack)
     }
 }

@@ -5,17 +5,21 @@
 //! gradient for `h`, with `v` independent of it: `P = E[ggᵀ]^(-1/2)`. Descent is on `Q`, in a local
 //! geometry of its group, with a step normalised by a running Lipschitz bound.
 
-//mod dense;
+mod dense;
+mod descent;
+mod diagonal;
 mod factor;
 mod geometry;
 mod kron;
-//mod lra;
+mod lra;
 mod precondition;
 mod probes;
+mod solve;
 
-//pub use dense::{PsgdDense, PsgdDenseConfig};
+pub use dense::{PsgdDense, PsgdDenseConfig};
+pub use diagonal::{PsgdDiagonal, PsgdDiagonalConfig};
 pub use geometry::{PsgdGeometry, SpectralNorm};
 pub use kron::{PsgdKron, PsgdKronConfig};
-//pub use lra::{PsgdLra, PsgdLraConfig};
+pub use lra::{PsgdLra, PsgdLraConfig};
 pub use precondition::PsgdFit;
 pub use probes::RowProbeFn;
