@@ -188,7 +188,11 @@ pub fn muon(policy: StepPolicy) -> Subject {
 pub fn hybrid(policy: StepPolicy) -> Subject {
     let config = MuonConfig::new().with_policy(policy);
     let matrix = config.stacked().expect("valid");
-    Box::new(Hybrid::by_rank(matrix, adamw()).with_rest_lr(0.1).expect("valid"))
+    Box::new(
+        Hybrid::by_rank(matrix, adamw())
+            .with_rest_lr(0.1)
+            .expect("valid"),
+    )
 }
 
 /// Calls a macro once for every optimizer: `suite!(name, constructor, needs_supervised)`.

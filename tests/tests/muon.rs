@@ -61,7 +61,9 @@ fn moves_by<const D: usize>(shape: [usize; D], scale: MuonScale, want: f64, dtyp
     let config = MuonConfig::new().with_iterations(20).with_scale(scale);
     let mut optimizer = config.stacked().expect("valid");
     let model = Single::<D>::new(shape, &vec![0.0; n], (&device, dtype));
-    let numbers: Vec<f64> = (0..n).map(|i| ((i * i) as f64 * 0.77 + 0.3).sin()).collect();
+    let numbers: Vec<f64> = (0..n)
+        .map(|i| ((i * i) as f64 * 0.77 + 0.3).sin())
+        .collect();
     let loss = |model: &Single<D>| {
         let w = model.weight.val();
         let data = burn::tensor::TensorData::new(numbers.clone(), w.shape());
@@ -81,6 +83,16 @@ fn every_rank_moves_by_an_orthogonal_matrix() {
     moves_by([6, 3], MuonScale::Shape, 6f64.sqrt(), DType::F64);
     moves_by([3, 6], MuonScale::Shape, 3f64.sqrt(), DType::F64);
     moves_by([4, 2, 3], MuonScale::Shape, 2.0, DType::F64);
-    moves_by([2, 3, 2, 2], MuonScale::MatchAdam, 0.2 * 24f64.sqrt(), DType::F64);
-    moves_by([3, 1, 2, 1, 2, 1, 1, 1], MuonScale::Shape, 3f64.sqrt(), DType::F32);
+    moves_by(
+        [2, 3, 2, 2],
+        MuonScale::MatchAdam,
+        0.2 * 24f64.sqrt(),
+        DType::F64,
+    );
+    moves_by(
+        [3, 1, 2, 1, 2, 1, 1, 1],
+        MuonScale::Shape,
+        3f64.sqrt(),
+        DType::F32,
+    );
 }

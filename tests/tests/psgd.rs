@@ -10,7 +10,7 @@ use osculate_optim::{
     PsgdLraConfig, RefreshSchedule, SpectralNorm, Stacked, StateRecord, StatefulOptimizer,
 };
 use osculate_tests::on_every_backend;
-use osculate_tests::single::{GRADIENTS, Single, START, linear, record_with};
+use osculate_tests::single::{GRADIENTS, START, Single, linear, record_with};
 
 fn expected(name: &str) -> Vec<Vec<f64>> {
     let text = include_str!("../data/psgd.json");
@@ -151,7 +151,12 @@ mod newton {
                 }));
             let same = [GRADIENTS[3]; 3];
             let direction = preconditioned(&mut optimizer, &same, quadratic, (device, dtype));
-            assert_near(&direction, &expected(&format!("newton_{name}"))[0], dtype, name);
+            assert_near(
+                &direction,
+                &expected(&format!("newton_{name}"))[0],
+                dtype,
+                name,
+            );
         }
     });
 }
@@ -303,9 +308,15 @@ mod dense {
                 }));
             let mut model = Single::<1>::new([3], &[0.0; 3], (device, dtype));
             for _ in 0..3 {
-                model = optimizer.step(0.0, model, &quadratic).expect("a step").model;
+                model = optimizer
+                    .step(0.0, model, &quadratic)
+                    .expect("a step")
+                    .model;
             }
-            model = optimizer.step(1.0, model, &quadratic).expect("a step").model;
+            model = optimizer
+                .step(1.0, model, &quadratic)
+                .expect("a step")
+                .model;
             let direction: Vec<f64> = model.values().iter().map(|x| -x).collect();
             let want = expected(&format!("dense_{name}"));
             assert_near(&direction, &want[0], dtype, name);

@@ -17,7 +17,10 @@ struct Normal(u64);
 
 impl Normal {
     fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 11) as f64 + 0.5) / (1u64 << 53) as f64
     }
 
@@ -66,7 +69,10 @@ fn learns_inverse_hessian<R: MatrixRule>(mut optimizer: Stacked<R>, steps: usize
     let diagonal = preconditioned(&optimizer, [6], &[1.0; 6]);
     for (p, h) in diagonal.iter().zip(CURVATURES) {
         let want = h.abs().recip();
-        assert!((p / want - 1.0).abs() < 0.05, "{what}: {p} instead of {want}");
+        assert!(
+            (p / want - 1.0).abs() < 0.05,
+            "{what}: {p} instead of {want}"
+        );
     }
 }
 

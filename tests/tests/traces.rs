@@ -183,7 +183,9 @@ trace!(
 );
 trace!(
     muon,
-    MuonConfig::new().with_iterations(16).with_weight_decay(DECAY)
+    MuonConfig::new()
+        .with_iterations(16)
+        .with_weight_decay(DECAY)
 );
 trace!(
     muon_newton_schulz,

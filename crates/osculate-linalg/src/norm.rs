@@ -60,8 +60,8 @@ pub fn spectral_norm_lower(stack: Tensor<3>, vectors: usize, iterations: usize) 
         .expand([k, vectors, n]);
     // Signs that agree with the row keep a start from cancelling it.
     let agreement = (signs.clone() * row.clone()).sum_dim(2);
-    let zero = agreement.clone().equal_elem(0.0).float().cast(a.dtype());
-    let sign = agreement.sign() + zero;
+    let zero = agreement.clone().equal_elem(0.0);
+    let sign = agreement.sign().mask_fill(zero, 1.0);
     let mut v = unit_rows(row.clone() * (n as f64).sqrt() / unit_norm(row) + signs * sign);
     let back = transpose(a.clone());
     let mut bound = Tensor::zeros([k, 1, 1], (&device, a.dtype()));

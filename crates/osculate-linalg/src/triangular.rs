@@ -61,7 +61,7 @@ pub fn triangular_inverse(stack: Tensor<3>, triangle: Triangle) -> Result<Tensor
 /// let t = Tensor::<3>::from_data([[[2.0, 0.0], [1.0, 4.0]]], &device);
 /// let b = Tensor::<3>::from_data([[[2.0], [9.0]]], &device);
 /// let x = solve_triangular(t, b, Triangle::Lower)?.value;
-/// assert_eq!(x.into_data().to_vec::<f32>().unwrap(), [1.0, 2.0]);
+/// assert_eq!(x.into_data().try_to_vec::<f32>().unwrap(), [1.0, 2.0]);
 /// # Ok::<(), osculate_linalg::LinalgError>(())
 /// ```
 pub fn solve_triangular(

@@ -42,7 +42,12 @@ pub use diagonal::{
 pub use error::{StepError, StepErrorCause};
 pub use first_order::FirstOrder;
 pub use matrix::{
-    Field, Hybrid, MatrixRule, Muon, MuonConfig, MuonOrthogonalizer, MuonScale,  PerParam, PerParamState, ProductPair, PsgdDense, PsgdDenseConfig, PsgdDiagonal, PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKron, PsgdKronConfig, PsgdLra, PsgdLraConfig, RowProbeFn, SpectralNorm, ScaledLr, matrices_of, Refresh, RefreshSchedule, Row, Solve, Stack, Stacked, Stepped,
+    EigenSolver, ExponentOverride, Field, Grafting, Hybrid, MatrixRule, Muon, MuonConfig,
+    MuonOrthogonalizer, MuonScale, PerParam, PerParamState, ProductPair, PsgdDense,
+    PsgdDenseConfig, PsgdDiagonal, PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKron,
+    PsgdKronConfig, PsgdLra, PsgdLraConfig, Refresh, RefreshSchedule, RootSolver, Row, RowProbeFn,
+    ScaledLr, Shampoo, ShampooConfig, ShampooDecay, ShampooForm, Soap, SoapConfig, Solve,
+    SpectralNorm, Stack, Stacked, Stepped, UpdateMomentum, matrices_of,
 };
 pub use optimizer::{ClosureOptimizer, StatefulOptimizer, Step};
 pub use record::{KeepDtype, Kept, KeptState, RecordError, StateRecord};

@@ -129,6 +129,10 @@ fn factorize<T: Real>(matrix: &Mat<T>, shift: f64, par: Par) -> Result<Mat<T>, M
             MatrixFailure::NotPositiveDefinite { pivot: index }
         }
     })?;
+    // faer leaves what it likes above the diagonal.
+    for j in 1..n {
+        factor.col_mut(j).subrows_mut(0, j).fill(T::of(0.0));
+    }
     if kernel::is_finite(factor.as_ref()) {
         Ok(factor)
     } else {
@@ -156,7 +160,6 @@ fn finish<S: Real, T: Real>(
             sum + matrix[(i.max(j), i.min(j))] * x[(j, 0)]
         })
     });
-    // Above the diagonal the factor holds zeros.
     let product = factor * (factor.transpose() * &x);
     let difference = (image - product).norm_l2().wide();
     let size = matrix.norm_l2().wide() * x.norm_l2().wide();

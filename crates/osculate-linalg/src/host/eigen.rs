@@ -79,7 +79,7 @@ impl SymmetricEigen {
 /// use osculate_linalg::{EighConfig, eigh};
 /// let a = Tensor::<3>::from_data([[[2.0, 1.0], [1.0, 2.0]]], &Device::default());
 /// let eigen = eigh(a, &EighConfig::default())?;
-/// let values = eigen.values.into_data().to_vec::<f32>().unwrap();
+/// let values = eigen.values.into_data().try_to_vec::<f32>().unwrap();
 /// assert!((values[0] - 1.0).abs() < 1e-6 && (values[1] - 3.0).abs() < 1e-6);
 /// assert!(eigen.outcomes[0].is_ok());
 /// # Ok::<(), osculate_linalg::LinalgError>(())

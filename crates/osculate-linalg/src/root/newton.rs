@@ -29,10 +29,10 @@ pub fn coupled_newton_inverse_root(
     let dtype = stack.dtype();
     let a = regularized("coupled_newton_inverse_root", stack, p, ridge)?;
     let [k, n, _] = a.dims();
-    let eye = identity(n, &a.device(), a.dtype());
     if k * n == 0 {
         return Ok(empty(a));
     }
+    let eye = identity(n, &a.device(), a.dtype());
     let order = f64::from(p);
     let norm = positive(frobenius(a.clone()));
     let z = norm.recip().mul_scalar((order + 1.0) / 2.0);

@@ -20,7 +20,7 @@ impl BlockGroup {
 
 /// How a tensor is cut into blocks of at most `size` along every dimension.
 ///
-/// Each dimension is cut into runs of `size` and a shorter last one. Blocks of one shape come as
+/// A tensor without elements is one block. Each dimension is cut into runs of `size` and a shorter last one. Blocks of one shape come as
 /// one stack, so that a tensor of rank `r` gives at most `2^r` stacks.
 ///
 /// ```
@@ -40,6 +40,16 @@ impl BlockPartition {
     /// Cuts tensors of the given dimensions. A `size` of 0 counts as 1.
     pub fn new(dims: &[usize], size: usize) -> Self {
         let size = size.max(1);
+        if dims.contains(&0) {
+            return Self {
+                dims: dims.to_vec(),
+                size,
+                groups: vec![BlockGroup {
+                    dims: dims.to_vec(),
+                    count: 1,
+                }],
+            };
+        }
         let mut groups = vec![BlockGroup {
             dims: Vec::new(),
             count: 1,
@@ -124,7 +134,7 @@ impl BlockPartition {
     ///
     /// # Errors
     /// [`LinalgError::Shape`] where the stacks are not those of the groups.
-    pub fn join(&self, stacks: Vec<Tensor<2>>) -> Result<Tensor<2>, LinalgError> {
+    pub fn join(&self, mut stacks: Vec<Tensor<2>>) -> Result<Tensor<2>, LinalgError> {
         let first = stacks.first().map(|stack| stack.dims()[0]).unwrap_or(0);
         let k = match self.groups.first() {
             Some(group) if group.count > 0 => first / group.count,
@@ -138,6 +148,11 @@ impl BlockPartition {
         if !fits {
             let shape = stacks.iter().flat_map(|stack| stack.dims()).collect();
             return Err(self.shape_error("join", shape));
+        }
+        if self.is_whole()
+            && let Some(stack) = stacks.pop()
+        {
+            return Ok(stack);
         }
         let mut parts: Vec<(Tensor<2>, usize)> = stacks
             .into_iter()

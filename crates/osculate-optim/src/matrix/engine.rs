@@ -235,7 +235,10 @@ impl Part<'_> {
     }
 
     /// Undoes [`blocks`](Self::blocks), in the parameter's type.
-    #[expect(clippy::expect_used, reason = "the stacks have the shapes of the split")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the stacks have the shapes of the split"
+    )]
     fn joined(&self, stacks: Vec<Tensor<2>>) -> Tensor<1> {
         let joined = self.partition.join(stacks);
         let joined = joined.expect("the stacks of the partition");

@@ -86,7 +86,9 @@ impl<R: MatrixRule> Hybrid<R> {
     /// # Errors
     /// [`ConfigError`] for a factor that is negative or not finite.
     pub fn with_rest_lr(mut self, factor: f64) -> Result<Self, ConfigError> {
-        Check::of("Hybrid").non_negative("rest_lr", factor).finish()?;
+        Check::of("Hybrid")
+            .non_negative("rest_lr", factor)
+            .finish()?;
         self.rest_lr = factor;
         Ok(self)
     }

@@ -2,9 +2,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
-use burn::optim::{
-    LearningRate, ModuleOptimizer, Optimizer, RecordState, StateSink, StateSource,
-};
+use burn::optim::{LearningRate, ModuleOptimizer, Optimizer, RecordState, StateSink, StateSource};
 use burn::tensor::{Device, Tensor};
 use osculate_curvature::{FiniteFlags, ParamEntry, ParamLayout, ParamVec};
 
@@ -170,7 +168,9 @@ impl<R: MatrixRule> Optimizer for PerParam<R> {
             Some(state) => state.state,
             None => {
                 let mut state = StackState::default();
-                state.members.insert(OWN.to_string(), Member::new(self.slot));
+                state
+                    .members
+                    .insert(OWN.to_string(), Member::new(self.slot));
                 state
             }
         };

@@ -277,7 +277,11 @@ mod tests {
             let put = put_rows(x.clone(), rows, taken.mul_scalar(-1.0));
             let put: Vec<f32> = put.try_into_vec_as().unwrap();
             for (index, value) in put.iter().enumerate() {
-                let sign = if rows.contains(&(index / 2)) { -1.0 } else { 1.0 };
+                let sign = if rows.contains(&(index / 2)) {
+                    -1.0
+                } else {
+                    1.0
+                };
                 assert_eq!(*value, sign * index as f32);
             }
         }

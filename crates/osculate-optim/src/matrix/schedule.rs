@@ -141,7 +141,9 @@ impl Refresh {
             Some(&count) => u64::from(count),
             None => {
                 let annealed = self.annealing.last().copied().unwrap_or(0);
-                let later = step.checked_sub(self.anchor).map(|past| past / self.period + 1);
+                let later = step
+                    .checked_sub(self.anchor)
+                    .map(|past| past / self.period + 1);
                 u64::from(annealed) + later.unwrap_or(0)
             }
         };
@@ -188,7 +190,11 @@ mod tests {
         let refresh = Refresh::new(RefreshSchedule::PSGD_ANNEALED);
         let due: Vec<u64> = (0..6000).filter(|&step| refresh.due(step, 0)).collect();
         assert_eq!(due.len(), 1317);
-        let late: Vec<u64> = due.into_iter().filter(|&step| step >= 500).take(8).collect();
+        let late: Vec<u64> = due
+            .into_iter()
+            .filter(|&step| step >= 500)
+            .take(8)
+            .collect();
         assert_eq!(late, [500, 502, 504, 506, 508, 510, 512, 514]);
     }
 
@@ -217,7 +223,11 @@ mod tests {
             let refresh = Refresh::new(schedule);
             let due = (0..6000).filter(|&step| refresh.due(step, 0));
             for (index, step) in due.enumerate() {
-                assert_eq!(refresh.index(step, 0), index as u64, "{schedule:?}, step {step}");
+                assert_eq!(
+                    refresh.index(step, 0),
+                    index as u64,
+                    "{schedule:?}, step {step}"
+                );
             }
         }
     }

@@ -210,8 +210,7 @@ impl Products {
         like: &ParamVec,
     ) -> Result<MadeProduct, StepErrorCause> {
         let oracle = session.oracle();
-        let hessian =
-            Hessian::with_config(oracle, self.hessian)?.with_first_step(self.last_step);
+        let hessian = Hessian::with_config(oracle, self.hessian)?.with_first_step(self.last_step);
         let layout = hessian.layout();
         let probe = match &self.probes {
             Some(draw) => draw(&layout, steps),

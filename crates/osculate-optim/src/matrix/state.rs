@@ -86,11 +86,7 @@ pub(super) struct Bucket {
 
 impl Bucket {
     fn row(&self, field: usize, row: usize) -> Tensor<1> {
-        self.fields[field]
-            .1
-            .clone()
-            .narrow(0, row, 1)
-            .flatten(0, 1)
+        self.fields[field].1.clone().narrow(0, row, 1).flatten(0, 1)
     }
 }
 
@@ -249,7 +245,9 @@ impl StackState {
         let mut blocks = 0;
         for (name, data) in self.unstacked().to_data() {
             if let Some((_, name)) = name.rsplit_once('#') {
-                let block = name.split_once('.').and_then(|(block, _)| block.parse().ok());
+                let block = name
+                    .split_once('.')
+                    .and_then(|(block, _)| block.parse().ok());
                 blocks = blocks.max(block.map_or(0, |block: u64| block + 1));
                 out.push_tensor(prefix, name, data);
             }

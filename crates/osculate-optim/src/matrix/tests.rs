@@ -40,10 +40,7 @@ impl MatrixRule for Toy {
 
     fn fields(&self, dims: &[usize], compute: DType) -> Vec<Field> {
         let n = dims.iter().product();
-        vec![
-            Field::new("m", n, compute),
-            Field::new("t", 1, DType::BF16),
-        ]
+        vec![Field::new("m", n, compute), Field::new("t", 1, DType::BF16)]
     }
 
     fn step(&self, stack: Stack<'_>) -> Stepped {
@@ -274,7 +271,11 @@ fn an_update_that_is_not_finite_is_skipped_or_refused() {
     }
     let record = optimizer.to_record();
     for name in record.tensor_names() {
-        let finite = record.tensor(name).unwrap().iter::<f64>().all(f64::is_finite);
+        let finite = record
+            .tensor(name)
+            .unwrap()
+            .iter::<f64>()
+            .all(f64::is_finite);
         assert!(finite, "{name}");
     }
     let policy = StepPolicy::new().with_non_finite(NonFinitePolicy::Error);
@@ -316,7 +317,14 @@ fn solver_failures_are_counted_and_bounded() {
         steps += 1;
     };
     assert!(
-        matches!(&error.cause, StepErrorCause::Solver { failures: 4, factor: 0, .. }),
+        matches!(
+            &error.cause,
+            StepErrorCause::Solver {
+                failures: 4,
+                factor: 0,
+                ..
+            }
+        ),
         "{error}"
     );
     // Ten blocks, each with three failures that are tolerated.

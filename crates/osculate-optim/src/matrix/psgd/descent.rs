@@ -249,7 +249,9 @@ fn refreshed<P: Preconditioner>(
     let part = preconditioner.unpack(part, stack.dims);
     let part = preconditioner.pack(preconditioner.update(part, update));
     let merged = all.into_iter().zip(part);
-    let merged = merged.map(|(all, part)| put_rows(all, &due, part)).collect();
+    let merged = merged
+        .map(|(all, part)| put_rows(all, &due, part))
+        .collect();
     (preconditioner.unpack(merged, stack.dims), true)
 }
 
@@ -276,12 +278,7 @@ fn pair<P: Preconditioner>(
 }
 
 /// Adds noise; leaves rows of zeros as they are, or they would seem to carry a signal.
-fn damped(
-    source: Tensor<2>,
-    noise: Tensor<2>,
-    damping: f64,
-    live: &Tensor<2, Bool>,
-) -> Tensor<2> {
+fn damped(source: Tensor<2>, noise: Tensor<2>, damping: f64, live: &Tensor<2, Bool>) -> Tensor<2> {
     let epsilon = if source.dtype() == DType::F64 {
         f64::EPSILON
     } else {

@@ -207,9 +207,7 @@ impl Descent {
         let rq = r.clone().matmul(q.clone());
         let rrq = r.matmul(rq.clone());
         let (t1, t2) = (trace(rq.clone()), trace(rrq.clone()));
-        let best = (t1 / ceiled(t2.clone()))
-            .neg()
-            .clamp_max(LARGEST);
+        let best = (t1 / ceiled(t2.clone())).neg().clamp_max(LARGEST);
         let limit = t2.clone().zeros_like().add_scalar(LARGEST);
         let a = limit.mask_where(t2.lower_elem(0.0), best);
         let a = a.unsqueeze_dim::<3>(2);
@@ -223,12 +221,11 @@ impl Descent {
         let rq = r.clone().matmul(q.clone());
         let rrq = r.clone().matmul(rq.clone());
         let rrrq = r.matmul(rrq.clone());
-        let (t1, t2, t3) = (
-            trace(rq.clone()),
-            trace(rrq.clone()),
-            trace(rrrq.clone()),
-        );
-        let useful = t1.clone().greater_elem(0.0).bool_and(t3.clone().lower_elem(0.0));
+        let (t1, t2, t3) = (trace(rq.clone()), trace(rrq.clone()), trace(rrrq.clone()));
+        let useful = t1
+            .clone()
+            .greater_elem(0.0)
+            .bool_and(t3.clone().lower_elem(0.0));
         let root = t2.clone().square() - (t1 * t3.clone()).mul_scalar(1.5);
         let root = root.clamp_min(0.0).sqrt();
         let best = (t2.neg() - root) / ceiled(t3.clone()).mul_scalar(0.75);

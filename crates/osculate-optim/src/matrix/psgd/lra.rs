@@ -184,7 +184,10 @@ fn sum(x: Tensor<3>) -> Tensor<3> {
 /// `U` and `V` with nearer Gram matrices, and nearly the same `U Vᵀ`.
 fn balanced(u: Tensor<3>, v: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
     const RATE: f64 = 0.1;
-    let (uu, vv) = (transpose(&u).matmul(u.clone()), transpose(&v).matmul(v.clone()));
+    let (uu, vv) = (
+        transpose(&u).matmul(u.clone()),
+        transpose(&v).matmul(v.clone()),
+    );
     let tu = sum(u.clone().square()).add_scalar(1e-30);
     let tv = sum(v.clone().square()).add_scalar(1e-30);
     let square = (tu.clone() / tv.clone()).sqrt();
@@ -350,7 +353,13 @@ impl Preconditioner for PsgdLra {
             let eye = Tensor::<2>::eye(r, &u.device()).cast(u.dtype());
             transpose(v).matmul(u.clone()) + eye.unsqueeze::<3>()
         });
-        let mut images = images(&whole, uv.as_ref(), m.as_ref(), update.source.clone(), probe.clone());
+        let mut images = images(
+            &whole,
+            uv.as_ref(),
+            m.as_ref(),
+            update.source.clone(),
+            probe.clone(),
+        );
         let factor = floored(rms(&images.ph)).recip();
         let factor = factor.mul_scalar(STATISTICS_LIMIT).clamp_max(1.0);
         images.qh = images.qh * factor.clone();
@@ -365,8 +374,7 @@ impl Preconditioner for PsgdLra {
         let turn = usize::from(!left);
         let (uv, moved_bound) = match (uv, m) {
             (Some(uv), Some(m)) => {
-                let (uv, bound) =
-                    self.moved(uv, &m, &images, left, bound(turn), &update.live);
+                let (uv, bound) = self.moved(uv, &m, &images, left, bound(turn), &update.live);
                 (Some(uv), bound)
             }
             (uv, _) => (uv, bound(turn)),

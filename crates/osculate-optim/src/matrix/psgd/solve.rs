@@ -52,7 +52,9 @@ mod tests {
             let at = (&Device::flex(), DType::F64);
             let a = Tensor::<1>::from_data(&values(3 * r * r, 0.3)[..], at).reshape([3, r, r]);
             // A leading zero needs the pivoting.
-            let a = a.clone().slice_fill([0..1, 0..1, 0..1], if r > 1 { 0.0 } else { 2.0 });
+            let a = a
+                .clone()
+                .slice_fill([0..1, 0..1, 0..1], if r > 1 { 0.0 } else { 2.0 });
             let b = Tensor::<1>::from_data(&values(6 * r, 0.7)[..], at).reshape([3, r, 2]);
             let x = solve(a.clone(), b.clone());
             let defect = (a.matmul(x) - b).abs().max().to_data();
