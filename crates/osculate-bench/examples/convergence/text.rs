@@ -52,7 +52,7 @@ impl Text {
         number: u64,
         device: &Device,
     ) -> (Tensor<2, Int>, Tensor<1, Int>) {
-        let (mut tokens, mut next) = (Vec::new(), Vec::new());
+        let (mut tokens, mut next) = (Vec::<i64>::new(), Vec::<i64>::new());
         for row in 0..BATCH as u64 {
             // splitmix64's finaliser.
             let mut z = (seed << 40) ^ (number * BATCH as u64 + row + 1);

@@ -66,7 +66,7 @@ pub(super) fn prepare<R: MatrixRule>(
     let parts = parts(rule, state, request, &mut next_slot);
     let mut made = Vec::new();
     for group in groups(&parts, request) {
-        let fields = rule.fields(&group.dims, group.compute);
+        let fields = group.fields(rule);
         let entries: Vec<&ParamEntry> = group.parts.iter().map(|&p| parts[p].entry).collect();
         let stored = state.gather(&group.keys, &entries, &fields)?;
         let old: Vec<Tensor<2>> = stored
@@ -230,7 +230,7 @@ impl Made {
         flags: Option<&FiniteFlags>,
         non_finite: NonFinitePolicy,
     ) -> Bucket {
-        let fields = rule.fields(&self.group.dims, self.group.compute);
+        let fields = self.group.fields(rule);
         let keep = flags
             .filter(|_| non_finite == NonFinitePolicy::Skip)
             .map(|flags| {

@@ -7,7 +7,7 @@ use osculate_curvature::{ParamEntry, ParamVec};
 use osculate_linalg::BlockPartition;
 
 use super::engine::Request;
-use super::rule::{MatrixRule, ProductPair, Row, Stack};
+use super::rule::{Field, MatrixRule, ProductPair, Row, Stack};
 use super::state::{BlockKey, Member, StackState};
 
 /// One parameter of a request.
@@ -157,6 +157,18 @@ impl Group {
             probes: Vec::new(),
             products: Vec::new(),
         }
+    }
+
+    /// The state of a block, in types that the device can keep: a state that is to be in half
+    /// precision is in the compute type on backends without it.
+    pub(super) fn fields(&self, rule: &impl MatrixRule) -> Vec<Field> {
+        let mut fields = rule.fields(&self.dims, self.compute);
+        for field in &mut fields {
+            if !self.device.supports_dtype(field.dtype) {
+                field.dtype = self.compute;
+            }
+        }
+        fields
     }
 
     pub(super) fn stack(&self, lr: f64, state: Vec<Tensor<2>>) -> Stack<'_> {
