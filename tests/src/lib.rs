@@ -2,4 +2,5 @@
 
 pub mod backend;
 pub mod model;
+pub mod single;
 pub mod subject;

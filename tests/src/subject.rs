@@ -7,8 +7,9 @@ use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, ModuleOptimizer, SgdConfig};
 use osculate_optim::{
     AdaHessianConfig, AsamConfig, ClosureOptimizer, EigenSolver, FirstOrder, Grafting, GsamConfig,
-    KeepDtype, KlShampooConfig, KlSoapConfig, LookSamConfig, RefreshSchedule, SamConfig,
-    ShampooConfig, ShampooForm, SoapConfig, SophiaConfig, SophiaSchedule, StepPolicy,
+    Hybrid, KeepDtype, KlShampooConfig, KlSoapConfig, LookSamConfig, MuonConfig, PsgdDenseConfig,
+    PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKronConfig, PsgdLraConfig, RefreshSchedule,
+    SamConfig, ShampooConfig, ShampooForm, SoapConfig, SophiaConfig, SophiaSchedule, StepPolicy,
 };
 
 use crate::model::Ranked;
@@ -120,6 +121,80 @@ pub fn sophia_custom(policy: StepPolicy) -> Subject {
     Box::new(config.init().expect("valid").with_diagonal(squares))
 }
 
+/// PSGD with a Kronecker product.
+pub fn psgd_kron(policy: StepPolicy) -> Subject {
+    let config = PsgdKronConfig::new().with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// The same by another geometry, with factors in half precision that take turns.
+pub fn psgd_kron_eq(policy: StepPolicy) -> Subject {
+    let config = PsgdKronConfig::new()
+        .with_geometry(PsgdGeometry::Eq)
+        .with_fit(PsgdFit::WhiteningMomentum)
+        .with_half_factors(true)
+        .with_schedule(RefreshSchedule::Every { period: 3 })
+        .with_weight_decay(0.01)
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// The same by the authors' default geometry, with dense factors for every dimension.
+pub fn psgd_kron_dense(policy: StepPolicy) -> Subject {
+    let config = PsgdKronConfig::new()
+        .with_geometry(PsgdGeometry::Q05Eq15)
+        .with_max_skew(f64::MAX)
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// PSGD with a Kronecker product, fitted to Hessian products.
+pub fn psgd_kron_newton(policy: StepPolicy) -> Subject {
+    let config = PsgdKronConfig::new()
+        .with_fit(PsgdFit::Newton)
+        .with_schedule(RefreshSchedule::Every { period: 2 })
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// PSGD with a full matrix.
+pub fn psgd_dense(policy: StepPolicy) -> Subject {
+    let config = PsgdDenseConfig::new()
+        .with_fit(PsgdFit::Whitening)
+        .with_max_size(5)
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// PSGD with a diagonal.
+pub fn psgd_diagonal(policy: StepPolicy) -> Subject {
+    let config = PsgdDiagonalConfig::new().with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// PSGD with a low-rank matrix.
+pub fn psgd_lra(policy: StepPolicy) -> Subject {
+    let config = PsgdLraConfig::new().with_rank(2).with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// Muon for every parameter.
+pub fn muon(policy: StepPolicy) -> Subject {
+    let config = MuonConfig::new().with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// Muon for matrices, AdamW for the rest.
+pub fn hybrid(policy: StepPolicy) -> Subject {
+    let config = MuonConfig::new().with_policy(policy);
+    let matrix = config.stacked().expect("valid");
+    Box::new(
+        Hybrid::by_rank(matrix, adamw())
+            .with_rest_lr(0.1)
+            .expect("valid"),
+    )
+}
+
 /// Shampoo with blocks, and a start in the middle of the suites' runs.
 pub fn shampoo(policy: StepPolicy) -> Subject {
     let config = ShampooConfig::new()
@@ -219,6 +294,15 @@ macro_rules! for_each_optimizer {
         $suite!(sophia_h, $crate::subject::sophia_h, false);
         $suite!(sophia_g, $crate::subject::sophia_g, true);
         $suite!(sophia_custom, $crate::subject::sophia_custom, false);
+        $suite!(psgd_kron, $crate::subject::psgd_kron, false);
+        $suite!(psgd_kron_eq, $crate::subject::psgd_kron_eq, false);
+        $suite!(psgd_kron_dense, $crate::subject::psgd_kron_dense, false);
+        $suite!(psgd_kron_newton, $crate::subject::psgd_kron_newton, false);
+        $suite!(psgd_dense, $crate::subject::psgd_dense, false);
+        $suite!(psgd_diagonal, $crate::subject::psgd_diagonal, false);
+        $suite!(psgd_lra, $crate::subject::psgd_lra, false);
+        $suite!(muon, $crate::subject::muon, false);
+        $suite!(hybrid, $crate::subject::hybrid, false);
         $suite!(shampoo, $crate::subject::shampoo, false);
         $suite!(shampoo_google, $crate::subject::shampoo_google, false);
         $suite!(shampoo_eigen, $crate::subject::shampoo_eigen, false);

@@ -44,8 +44,10 @@ pub mod prelude {
     pub use osculate_curvature::{Criterion, Fallible, Objective, Supervised};
     pub use osculate_optim::{
         AdaHessian, AdaHessianConfig, Asam, AsamConfig, ClosureOptimizer, FirstOrder, Gsam,
-        GsamConfig, KeepDtype, LookSam, LookSamConfig, NonFinitePolicy, Sam, SamConfig, Sophia,
-        SophiaConfig, SophiaSchedule, StateRecord, StatefulOptimizer, Step, StepError, StepPolicy,
-        StepReport,
+        GsamConfig, Hybrid, KeepDtype, LookSam, LookSamConfig, Muon, MuonConfig, NonFinitePolicy,
+        PsgdDense, PsgdDenseConfig, PsgdDiagonal, PsgdDiagonalConfig, PsgdFit, PsgdGeometry,
+        PsgdKron, PsgdKronConfig, PsgdLra, PsgdLraConfig, RefreshSchedule, Sam, SamConfig, Sophia,
+        SophiaConfig, SophiaSchedule, Stacked, StateRecord, StatefulOptimizer, Step, StepError,
+        StepPolicy, StepReport,
     };
 }

@@ -319,6 +319,9 @@ impl ParamVec {
             .iter()
             .zip(&flags.flags)
             .map(|(x, ok)| {
+                if x.dims()[0] == 0 {
+                    return x.clone();
+                }
                 let bad = ok.clone().bool_not().expand(x.dims());
                 x.clone().mask_fill(bad, 0.0)
             })
@@ -338,6 +341,9 @@ impl ParamVec {
             .zip(&other.tensors)
             .zip(&flags.flags)
             .map(|((x, other), ok)| {
+                if x.dims()[0] == 0 {
+                    return x.clone();
+                }
                 let mask = ok.clone().expand(x.dims());
                 other.clone().mask_where(mask, x.clone())
             })

@@ -7,9 +7,16 @@ use crate::config::{Check, ConfigError, NonFinitePolicy, StepPolicy};
 pub(crate) fn check_per_param(
     config: &'static str,
     policy: &StepPolicy,
+    wants_products: bool,
 ) -> Result<(), ConfigError> {
     let errors = policy.non_finite == NonFinitePolicy::Error;
     Check::of(config)
+        .that(
+            !wants_products,
+            "fit",
+            "Newton",
+            "whitening: burn's optimizers see no Hessian; use `stacked()`",
+        )
         .that(
             !errors,
             "policy.non_finite",
@@ -34,11 +41,12 @@ macro_rules! matrix_doors {
             ///
             /// # Errors
             /// [`ConfigError`](crate::ConfigError) for an invalid setting, and for a policy that
-            /// one parameter alone cannot follow: an error for gradients that are not finite, or
-            /// clipping by the global norm.
+            /// one parameter alone cannot follow: an error for gradients that are not finite,
+            /// clipping by the global norm, or curvature products.
             pub fn build(&self) -> Result<$crate::PerParam<$rule>, $crate::ConfigError> {
-                $crate::matrix::check_per_param(stringify!($config), &self.policy)?;
                 let rule = self.rule()?;
+                let products = $crate::MatrixRule::wants_product(&rule, 0);
+                $crate::matrix::check_per_param(stringify!($config), &self.policy, products)?;
                 Ok($crate::PerParam::new(rule, self.policy.non_finite))
             }
 

@@ -63,8 +63,8 @@ pub struct Field {
     pub name: &'static str,
     /// Number of elements for each block.
     pub len: usize,
-    /// Element type in which it is kept between steps. Rules always see it in the type in which the
-    /// block is computed.
+    /// Element type in which it is kept between steps, where the backend has it; the type in which
+    /// the block is computed otherwise. Rules always see it in the latter.
     pub dtype: DType,
 }
 

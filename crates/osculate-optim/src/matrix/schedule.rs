@@ -71,8 +71,8 @@ impl RefreshSchedule {
 /// A [`RefreshSchedule`] made ready for questions.
 #[derive(Debug, Clone)]
 pub struct Refresh {
-    /// Whether a step of the annealing is due, counted from its start.
-    annealing: Arc<[bool]>,
+    /// Refreshes of the annealing up to and with each of its steps.
+    annealing: Arc<[u32]>,
     start: u64,
     /// Steps between refreshes after the annealing, and the first of them.
     period: u64,
@@ -95,16 +95,16 @@ impl Refresh {
                 floor,
             } => {
                 let length = (-floor.ln() / decay).ceil() as usize;
-                let mut since = 0u64;
+                let (mut since, mut count) = (0u64, 0u32);
                 let mut annealing = Vec::with_capacity(length);
                 for step in 0..length {
                     let rate = (-decay * step as f64).exp().clamp(floor, 1.0);
                     since += 1;
-                    let due = since as f64 >= rate.recip();
-                    if due {
+                    if since as f64 >= rate.recip() {
                         since = 0;
+                        count += 1;
                     }
-                    annealing.push(due);
+                    annealing.push(count);
                 }
                 let period = floor.recip().ceil().max(1.0) as u64;
                 let end = (start + length) as u64;
@@ -130,35 +130,53 @@ impl Refresh {
         self.base(step + slot % self.period_at(step))
     }
 
+    /// How many refreshes of the block at `slot` were due before this step, for methods that
+    /// alternate between two kinds.
+    pub fn index(&self, step: u64, slot: u64) -> u64 {
+        let step = step + slot % self.period_at(step);
+        let Some(into) = step.checked_sub(self.start) else {
+            return step;
+        };
+        let count = match self.annealing.get(into as usize) {
+            Some(&count) => u64::from(count),
+            None => {
+                let annealed = self.annealing.last().copied().unwrap_or(0);
+                let later = step
+                    .checked_sub(self.anchor)
+                    .map(|past| past / self.period + 1);
+                u64::from(annealed) + later.unwrap_or(0)
+            }
+        };
+        self.start + count - u64::from(self.base(step))
+    }
+
     /// The steps between refreshes around this step, rounded up.
     fn period_at(&self, step: u64) -> u64 {
-        let into = step.saturating_sub(self.start);
-        match self.annealing.get(into as usize) {
-            // Within the annealing, look for the neighbouring refreshes.
-            Some(_) if step >= self.start => {
-                let into = into as usize;
-                let last = (0..=into).rev().find(|&at| self.annealing[at]);
-                let next = (into + 1..self.annealing.len()).find(|&at| self.annealing[at]);
-                match (last, next) {
-                    (Some(last), Some(next)) => (next - last) as u64,
-                    _ => self.period,
-                }
-            }
-            Some(_) => 1,
-            None => self.period,
+        let Some(into) = step.checked_sub(self.start) else {
+            return 1;
+        };
+        let into = into as usize;
+        let Some(&count) = self.annealing.get(into) else {
+            return self.period;
+        };
+        // The stretch of equal counts is the time from one refresh to the next.
+        let first = self.annealing.partition_point(|&other| other < count);
+        let next = self.annealing.partition_point(|&other| other <= count);
+        if next < self.annealing.len() {
+            (next - first).max(1) as u64
+        } else {
+            self.period
         }
     }
 
     fn base(&self, step: u64) -> bool {
-        if self.annealing.is_empty() {
-            return step % self.period == 0;
-        }
-        match step.checked_sub(self.start) {
-            None => true,
-            Some(into) => match self.annealing.get(into as usize) {
-                Some(&due) => due,
-                None => step >= self.anchor && (step - self.anchor) % self.period == 0,
-            },
+        let Some(into) = step.checked_sub(self.start) else {
+            return true;
+        };
+        let into = into as usize;
+        match self.annealing.get(into) {
+            Some(&count) => count > into.checked_sub(1).map_or(0, |last| self.annealing[last]),
+            None => step >= self.anchor && (step - self.anchor) % self.period == 0,
         }
     }
 }
@@ -191,6 +209,26 @@ mod tests {
             let steps: Vec<u64> = (5..30).filter(|&step| refresh.due(step, slot)).collect();
             assert_eq!(steps.len(), 5);
             assert!(steps.windows(2).all(|pair| pair[1] - pair[0] == 5));
+        }
+    }
+
+    #[test]
+    fn refreshes_are_numbered() {
+        let schedules = [
+            RefreshSchedule::ALWAYS,
+            RefreshSchedule::Every { period: 7 },
+            RefreshSchedule::PSGD_ANNEALED,
+        ];
+        for schedule in schedules {
+            let refresh = Refresh::new(schedule);
+            let due = (0..6000).filter(|&step| refresh.due(step, 0));
+            for (index, step) in due.enumerate() {
+                assert_eq!(
+                    refresh.index(step, 0),
+                    index as u64,
+                    "{schedule:?}, step {step}"
+                );
+            }
         }
     }
 

@@ -88,6 +88,12 @@ impl<R: MatrixRule> Stacked<R> {
         self
     }
 
+    /// Changes the rule, by one of its own setters for instance.
+    pub fn map_rule(mut self, change: impl FnOnce(R) -> R) -> Self {
+        self.rule = change(self.rule);
+        self
+    }
+
     /// The rule.
     pub fn rule(&self) -> &R {
         &self.rule
