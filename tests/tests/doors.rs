@@ -5,9 +5,10 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use osculate_curvature::Objective;
 use osculate_optim::{
-    ClosureOptimizer, Hybrid, MuonConfig, NonFinitePolicy, PsgdDenseConfig, PsgdDiagonalConfig,
-    PsgdFit, PsgdGeometry, PsgdKronConfig, PsgdLraConfig, RefreshSchedule, ScaledLr,
-    StatefulOptimizer, StepPolicy, matrices_of,
+    ClosureOptimizer, Hybrid, KlShampooConfig, KlSoapConfig, MuonConfig, NonFinitePolicy,
+    PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKronConfig, PsgdLraConfig,
+    RefreshSchedule, ScaledLr, ShampooConfig, SoapConfig, StatefulOptimizer, StepPolicy,
+    matrices_of,
 };
 use osculate_tests::model::{Batch, Fault, Ranked};
 use osculate_tests::single::Single;
@@ -164,6 +165,25 @@ doors!(
 doors!(psgd_diagonal, PsgdDiagonalConfig::new());
 doors!(psgd_lra, PsgdLraConfig::new().with_rank(2));
 doors!(muon, MuonConfig::new());
+doors!(
+    shampoo,
+    ShampooConfig::new()
+        .with_block_size(3)
+        .with_period(2)
+        .with_start(2)
+);
+doors!(
+    soap,
+    SoapConfig::new().with_refresh(RefreshSchedule::Every { period: 2 })
+);
+doors!(
+    kl_shampoo,
+    KlShampooConfig::new().with_refresh(RefreshSchedule::Every { period: 2 })
+);
+doors!(
+    kl_soap,
+    KlSoapConfig::new().with_refresh(RefreshSchedule::Every { period: 2 })
+);
 
 #[test]
 fn a_hybrid_is_a_group_in_burns_loop() {

@@ -2,6 +2,7 @@
 
 mod factors;
 mod graft;
+mod parts;
 mod rule;
 
 pub use graft::Grafting;

@@ -4,7 +4,8 @@ use osculate_linalg::{BlockPartition, MergeFrom, merge_dims};
 use super::factors::{
     Diagonals, ROOT, Roots, basis_solver, corrected_moment, precondition_in_basis, rayleigh,
 };
-use super::{Grafting, ShampooConfig, ShampooDecay, ShampooForm, UpdateMomentum};
+use super::parts::{Full, Parts};
+use super::{Grafting, ShampooConfig, ShampooDecay, ShampooForm};
 use crate::matrix::kronecker::{
     BASIS, EIGENVALUES, FACTOR, Kronecker, ema, identity, shortest, unpacked,
 };
@@ -52,7 +53,7 @@ use crate::matrix::schedule::Refresh;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Shampoo {
-    config: ShampooConfig,
+    pub(super) config: ShampooConfig,
     refresh: Refresh,
 }
 
@@ -106,32 +107,13 @@ pub(super) fn whole_root(exponent: f64) -> Option<u32> {
     whole.then_some(p as u32)
 }
 
-/// The state of a stack in the course of a step.
-struct Parts {
-    m: Option<Tensor<2>>,
-    v: Option<Tensor<2>>,
-    graft: Option<Tensor<2>>,
-    update: Option<Tensor<2>>,
-    grafted_update: Option<Tensor<2>>,
-    bias: Tensor<2>,
-    diagonals: Diagonals,
-    full: Full,
-}
-
-/// What is kept of the full factors.
-enum Full {
-    Roots(Roots),
-    Eigen(Kronecker, Vec<Tensor<2>>),
-    Corrected(Kronecker),
-}
-
 impl Shampoo {
     pub(super) fn new(config: ShampooConfig, refresh: Refresh) -> Self {
         Self { config, refresh }
     }
 
     /// The modes of a block with a full factor, and those with a diagonal one.
-    fn modes(&self, dims: &[usize]) -> (Vec<usize>, Vec<usize>) {
+    pub(super) fn modes(&self, dims: &[usize]) -> (Vec<usize>, Vec<usize>) {
         if self.config.exponent(dims.len()) == 0.0 {
             return (Vec::new(), Vec::new());
         }
@@ -148,41 +130,7 @@ impl Shampoo {
         (full, if corrected { Vec::new() } else { long })
     }
 
-    fn take(&self, dims: &[usize], state: Vec<Tensor<2>>, zeros: impl Fn() -> Tensor<2>) -> Parts {
-        let config = &self.config;
-        let (full, diagonal) = self.modes(dims);
-        let mut state = state.into_iter();
-        let mut optional = |present: bool| if present { state.next() } else { None };
-        let m = optional(config.beta_1 > 0.0);
-        let v = optional(self.is_corrected());
-        let graft = optional(config.grafting.has_moment());
-        let update = optional(config.update_momentum.is_some());
-        let grafted_update = optional(config.update_momentum.is_some_and(|m| m.grafted));
-        let bias = optional(true).unwrap_or_else(zeros);
-        let diagonals = Diagonals::take(diagonal, &mut state);
-        let full = match config.form {
-            ShampooForm::Root(_) => Full::Roots(Roots::take(full, &mut state)),
-            ShampooForm::EigenvalueCorrected(_) => {
-                Full::Corrected(Kronecker::take(dims, full, &mut state))
-            }
-            ShampooForm::Eigen(_) => {
-                let kronecker = Kronecker::take(dims, full, &mut state);
-                Full::Eigen(kronecker, state.collect())
-            }
-        };
-        Parts {
-            m,
-            v,
-            graft,
-            update,
-            grafted_update,
-            bias,
-            diagonals,
-            full,
-        }
-    }
-
-    fn is_corrected(&self) -> bool {
+    pub(super) fn is_corrected(&self) -> bool {
         matches!(self.config.form, ShampooForm::EigenvalueCorrected(_))
     }
 
@@ -479,56 +427,5 @@ impl MatrixRule for Shampoo {
             solves,
             refreshed,
         }
-    }
-}
-
-impl UpdateMomentum {
-    fn apply(
-        self,
-        parts: &mut Parts,
-        update: Tensor<2>,
-        grafted: Tensor<2>,
-        started: bool,
-    ) -> Tensor<2> {
-        let run = |average: Option<Tensor<2>>, x: Tensor<2>| {
-            let raw = x.mul_scalar(self.weight);
-            let old = average.unwrap_or_else(|| raw.zeros_like());
-            let average = old.mul_scalar(self.momentum) + raw.clone();
-            let result = if self.nesterov {
-                raw + average.clone().mul_scalar(self.momentum)
-            } else {
-                average.clone()
-            };
-            (average, result)
-        };
-        if !self.grafted {
-            let (average, result) =
-                run(parts.update.take(), if started { update } else { grafted });
-            parts.update = Some(average);
-            return result;
-        }
-        let (average, preconditioned) = run(parts.update.take(), update);
-        parts.update = Some(average);
-        let (average, grafted) = run(parts.grafted_update.take(), grafted);
-        parts.grafted_update = Some(average);
-        if started { preconditioned } else { grafted }
-    }
-}
-
-impl Parts {
-    fn into_state(self) -> Vec<Tensor<2>> {
-        let optional = [self.m, self.v, self.graft, self.update, self.grafted_update];
-        let mut state: Vec<Tensor<2>> = optional.into_iter().flatten().collect();
-        state.push(self.bias);
-        state.extend(self.diagonals.factors);
-        match self.full {
-            Full::Roots(roots) => state.extend(roots.into_state()),
-            Full::Corrected(kronecker) => state.extend(kronecker.into_state()),
-            Full::Eigen(kronecker, eigenvalues) => {
-                state.extend(kronecker.into_state());
-                state.extend(eigenvalues);
-            }
-        }
-        state
     }
 }
