@@ -10,6 +10,9 @@
 //! | [`LookSam`] over any burn optimizer | 1 + 1/period | the base's + 1 |
 //! | [`AdaHessian`] | 1 + 2/period | 2, or 3 with a period |
 //! | [`Sophia`] | 1.2 (H), 1.1 (G) | 2 |
+//! | [`Shampoo`] | 1 | 4 on a square matrix, 3 without grafting |
+//! | [`Soap`], [`KlSoap`] | 1 | 5 on a square matrix, 4 with bases in bf16 |
+//! | [`KlShampoo`] | 1 | 4 on a square matrix, 3 with bases in bf16 |
 //! | [`PsgdKron`] | 1, or 1 + 2/period fitted to Hessian products | 2 on a square matrix, less on others |
 //! | [`PsgdDiagonal`], [`PsgdLra`], [`PsgdDense`] | the same | 2, 2 rank + 2, half the length of a block |
 //! | [`Muon`] | 1 | 1 |

@@ -35,6 +35,7 @@
 //! ```
 
 pub use osculate_curvature as curvature;
+pub use osculate_linalg as linalg;
 pub use osculate_optim as optim;
 
 pub mod device;
@@ -43,11 +44,13 @@ pub mod device;
 pub mod prelude {
     pub use osculate_curvature::{Criterion, Fallible, Objective, Supervised};
     pub use osculate_optim::{
-        AdaHessian, AdaHessianConfig, Asam, AsamConfig, ClosureOptimizer, FirstOrder, Gsam,
-        GsamConfig, Hybrid, KeepDtype, LookSam, LookSamConfig, Muon, MuonConfig, NonFinitePolicy,
-        PsgdDense, PsgdDenseConfig, PsgdDiagonal, PsgdDiagonalConfig, PsgdFit, PsgdGeometry,
-        PsgdKron, PsgdKronConfig, PsgdLra, PsgdLraConfig, RefreshSchedule, Sam, SamConfig, Sophia,
-        SophiaConfig, SophiaSchedule, Stacked, StateRecord, StatefulOptimizer, Step, StepError,
-        StepPolicy, StepReport,
+        AdaHessian, AdaHessianConfig, Asam, AsamConfig, ClosureOptimizer, EigenSolver, FirstOrder,
+        Grafting, Gsam, GsamConfig, Hybrid, KeepDtype, KlShampoo, KlShampooConfig, KlSoap,
+        KlSoapConfig, LookSam, LookSamConfig, Muon, MuonConfig, NonFinitePolicy, PsgdDense,
+        PsgdDenseConfig, PsgdDiagonal, PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKron,
+        PsgdKronConfig, PsgdLra, PsgdLraConfig, RefreshSchedule, RootSolver, Sam, SamConfig,
+        Shampoo, ShampooConfig, ShampooForm, Soap, SoapConfig, Sophia, SophiaConfig,
+        SophiaSchedule, Stacked, StateRecord, StatefulOptimizer, Step, StepError, StepPolicy,
+        StepReport,
     };
 }
