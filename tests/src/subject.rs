@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use burn::module::Module;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, ModuleOptimizer, SgdConfig};
 use osculate_optim::{
@@ -12,8 +13,8 @@ use osculate_optim::{
 
 use crate::model::Ranked;
 
-/// An optimizer of the suites' model.
-pub type Subject = Box<dyn ClosureOptimizer<Ranked>>;
+/// An optimizer under test, of the suites' own model unless another is named.
+pub type Subject<M = Ranked> = Box<dyn ClosureOptimizer<M>>;
 
 /// AdamW, with its state's type kept in records.
 pub fn adamw() -> ModuleOptimizer {
@@ -29,47 +30,47 @@ pub fn sgd() -> ModuleOptimizer {
 }
 
 /// AdamW behind the closure door.
-pub fn first_order_adamw(policy: StepPolicy) -> Subject {
+pub fn first_order_adamw<M: Module>(policy: StepPolicy) -> Subject<M> {
     Box::new(FirstOrder::new(adamw()).with_policy(policy).expect("valid"))
 }
 
 /// SGD behind the closure door.
-pub fn first_order_sgd(policy: StepPolicy) -> Subject {
+pub fn first_order_sgd<M: Module>(policy: StepPolicy) -> Subject<M> {
     Box::new(FirstOrder::new(sgd()).with_policy(policy).expect("valid"))
 }
 
 /// SAM over SGD.
-pub fn sam(policy: StepPolicy) -> Subject {
+pub fn sam<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = SamConfig::new().with_policy(policy);
     Box::new(config.init(sgd()).expect("valid"))
 }
 
 /// SAM in its adaptive form, over AdamW.
-pub fn sam_adaptive(policy: StepPolicy) -> Subject {
+pub fn sam_adaptive<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = SamConfig::new().with_adaptive(true).with_policy(policy);
     Box::new(config.init(adamw()).expect("valid"))
 }
 
 /// ASAM over SGD.
-pub fn asam(policy: StepPolicy) -> Subject {
+pub fn asam<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = AsamConfig::new().with_policy(policy);
     Box::new(config.init(sgd()).expect("valid"))
 }
 
 /// GSAM over AdamW.
-pub fn gsam(policy: StepPolicy) -> Subject {
+pub fn gsam<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = GsamConfig::new().with_policy(policy);
     Box::new(config.init(adamw()).expect("valid"))
 }
 
 /// LookSAM over SGD.
-pub fn looksam(policy: StepPolicy) -> Subject {
+pub fn looksam<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = LookSamConfig::new().with_period(3).with_policy(policy);
     Box::new(config.init(sgd()).expect("valid"))
 }
 
 /// LookSAM by tensor, over AdamW.
-pub fn looksam_per_tensor(policy: StepPolicy) -> Subject {
+pub fn looksam_per_tensor<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = LookSamConfig::new()
         .with_period(2)
         .with_per_tensor(true)
@@ -78,13 +79,13 @@ pub fn looksam_per_tensor(policy: StepPolicy) -> Subject {
 }
 
 /// AdaHessian.
-pub fn adahessian(policy: StepPolicy) -> Subject {
+pub fn adahessian<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = AdaHessianConfig::new().with_policy(policy);
     Box::new(config.init().expect("valid"))
 }
 
 /// AdaHessian with a reused curvature.
-pub fn adahessian_lazy(policy: StepPolicy) -> Subject {
+pub fn adahessian_lazy<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = AdaHessianConfig::new()
         .with_period(3)
         .with_hessian_power(0.5)
@@ -94,20 +95,20 @@ pub fn adahessian_lazy(policy: StepPolicy) -> Subject {
 }
 
 /// Sophia-H.
-pub fn sophia_h(policy: StepPolicy) -> Subject {
+pub fn sophia_h<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = SophiaConfig::h().with_period(3).with_policy(policy);
     Box::new(config.init().expect("valid"))
 }
 
 /// Sophia-G.
-pub fn sophia_g(policy: StepPolicy) -> Subject {
+pub fn sophia_g<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = SophiaConfig::g().with_period(3).with_policy(policy);
     Box::new(config.init().expect("valid"))
 }
 
 /// Sophia with squared gradients for its curvature, in the authors' order: it works on objectives
 /// that are not supervised too.
-pub fn sophia_custom(policy: StepPolicy) -> Subject {
+pub fn sophia_custom<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = SophiaConfig::g()
         .with_period(2)
         .with_schedule(SophiaSchedule::AfterPeriod)

@@ -76,7 +76,7 @@ fn run_race(args: &RaceArgs) -> Result<ExitCode, BenchError> {
         eprintln!("warning: Ctrl-C will lose the results: {error}");
     }
     println!(
-        "Racing {} optimizers on {} networks with {} seeds ({device:?})",
+        "Runs: {} optimizers x {} networks x {} seeds, on {device:?}",
         config.entrants.len(),
         config.nets.len(),
         config.seeds.len()

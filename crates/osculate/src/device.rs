@@ -38,6 +38,9 @@ pub enum DeviceError {
     },
 }
 
+/// The environment variable from which burn takes its default device.
+const VARIABLE: &str = "BURN_DEVICE";
+
 /// The names that the features know.
 const KNOWN: [&str; 9] = [
     "flex", "ndarray", "wgpu", "vulkan", "metal", "cuda", "rocm", "cpu", "remote",
@@ -84,18 +87,18 @@ pub fn select(name: Option<&str>) -> Result<Device, DeviceError> {
         return Err(DeviceError::NoBackend);
     }
     let asked = name.map(str::to_ascii_lowercase);
-    if let Some(name) = &asked {
-        let kind = name.split(':').next().unwrap_or_default();
-        if !KNOWN.contains(&kind) {
-            return Err(DeviceError::Unknown { name: name.clone() });
-        }
-        if !compiled.contains(&kind) {
-            return Err(DeviceError::NotCompiled {
-                name: kind.to_string(),
-            });
+    match &asked {
+        Some(name) => check(name, name, &compiled)?,
+        // burn panics where BURN_DEVICE makes no sense.
+        None => {
+            let variable = std::env::var(VARIABLE).unwrap_or_default();
+            let name = variable.to_ascii_lowercase();
+            if !name.is_empty() {
+                check(&name, &format!("{VARIABLE}={variable}"), &compiled)?;
+            }
         }
     }
-    // Backends panic where they find no hardware, and burn where BURN_DEVICE makes no sense.
+    // Backends panic where they find no hardware.
     let opened = std::panic::catch_unwind(|| {
         let device = match &asked {
             None => Device::default(),
@@ -119,6 +122,23 @@ pub fn select(name: Option<&str>) -> Result<Device, DeviceError> {
         name: asked.unwrap_or_else(|| "default".to_string()),
         message,
     })
+}
+
+/// Checks that the backend of a device's name is known and compiled in. `shown` is what an unknown
+/// name is called in the error.
+fn check(name: &str, shown: &str, compiled: &[&str]) -> Result<(), DeviceError> {
+    let kind = name.split(':').next().unwrap_or_default();
+    if !KNOWN.contains(&kind) {
+        return Err(DeviceError::Unknown {
+            name: shown.to_string(),
+        });
+    }
+    if !compiled.contains(&kind) {
+        return Err(DeviceError::NotCompiled {
+            name: kind.to_string(),
+        });
+    }
+    Ok(())
 }
 
 /// The device of a name whose backend is compiled in.
