@@ -67,7 +67,7 @@ pub use operator::{
     Sum, SymmetryCheck, dense_matrix, symmetry_check,
 };
 pub use oracle::{Evaluation, GradientOracle};
-pub use params::{FiniteFlags, ParamEntry, ParamLayout, ParamVec, assign};
+pub use params::{FiniteFlags, ParamEntry, ParamLayout, ParamVec, assign, unflatten};
 pub use spectrum::{
     EigenPair, LanczosConfig, PowerIteration, PowerIterationConfig, Spectrum, lanczos,
     power_iteration,

@@ -56,6 +56,22 @@ pub enum StepErrorCause {
         paths: Vec<String>,
     },
 
+    /// A curvature estimate is not finite, under
+    /// [`NonFinitePolicy::Error`](crate::NonFinitePolicy::Error).
+    #[error("the curvature estimate of {} holds a NaN or an infinity", paths.join(", "))]
+    NonFiniteCurvature {
+        /// Paths of the parameters.
+        paths: Vec<String>,
+    },
+
+    /// An update is not finite although gradient and curvature are, under
+    /// [`NonFinitePolicy::Error`](crate::NonFinitePolicy::Error).
+    #[error("the update of {} holds a NaN or an infinity", paths.join(", "))]
+    NonFiniteUpdate {
+        /// Paths of the parameters.
+        paths: Vec<String>,
+    },
+
     /// The objective or a curvature product failed.
     #[error(transparent)]
     Curvature(#[from] CurvatureError),

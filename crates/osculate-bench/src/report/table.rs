@@ -45,7 +45,7 @@ fn notes(results: &RaceResults) -> String {
          {}; {:.0} s in all.\n\
          Best accuracy: mean ± standard deviation over seeds of the best test accuracy. To {:.0}%: mean \
          over the seeds that reached it (their number in brackets where not all did). Seconds leave \
-         testing out. Step time: median, over AdamW's. Sharpness: largest Hessian eigenvalue at the \
+         testing out. Step time: mean of a run's steps, over AdamW's. Sharpness: largest Hessian eigenvalue at the \
          final weights on 256 training images.\n",
         plural(results.seeds.len(), "seed"),
         plural(results.epochs, "epoch"),
@@ -99,11 +99,12 @@ fn cells(row: &SummaryRow) -> [String; 8] {
         Some(value) if row.reached == row.runs => format!("{value:.digits$}"),
         Some(value) => format!("{value:.digits$} ({}/{})", row.reached, row.runs),
     };
-    let name = if row.diverged > 0 {
-        format!("{} ({} diverged)", row.optimizer, row.diverged)
-    } else {
-        row.optimizer.to_string()
-    };
+    let mut name = row.optimizer.to_string();
+    for (count, what) in [(row.diverged, "diverged"), (row.failed, "failed")] {
+        if count > 0 {
+            name += &format!(" ({count} {what})");
+        }
+    }
     [
         name,
         spread(row.best_accuracy, 100.0),

@@ -2,9 +2,11 @@ use std::sync::Arc;
 
 use burn::module::Module;
 
-use super::ggn::{checked_norm, clean_outputs, outputs_around, zero_product};
+use super::ggn::{
+    checked_norm, clean_outputs, from_outputs, outputs_around, relative_noise, zero_product,
+};
 use super::step::Stepper;
-use super::{CurvatureOperator, ErrorEstimate, Product, Provenance, Structure};
+use super::{CurvatureOperator, Product, Structure};
 use crate::error::CurvatureError;
 use crate::objective::Criterion;
 use crate::oracle::GradientOracle;
@@ -97,13 +99,12 @@ impl<M: Module> CurvatureOperator for Fisher<'_, M> {
         let value = self.oracle.pull_back(&self.layout, |outputs| {
             Ok((self.criterion.per_sample(outputs)? * directional).mean())
         })?;
+        let value = value.to_compute_dtype();
+        let noise = relative_noise(&self.layout, &clean_outputs(self.oracle)?);
         Ok(Product {
-            value: value.to_compute_dtype(),
+            provenance: from_outputs(h, noise * value.norm()),
+            value,
             cost: self.oracle.cost().since(before),
-            provenance: Provenance::FiniteDifference {
-                step: h,
-                error: ErrorEstimate::default(),
-            },
         })
     }
 }

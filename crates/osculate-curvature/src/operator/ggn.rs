@@ -3,7 +3,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::step::{Stepper, movement};
+use super::step::{Stepper, epsilon, movement};
 use super::{CurvatureOperator, ErrorEstimate, Product, Provenance, Structure};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
@@ -14,6 +14,8 @@ use crate::params::{ParamLayout, ParamVec};
 /// far less noisy than gradients, so it can be shorter than for a Hessian, and fewer kinks of a ReLU
 /// network lie within it.
 const TAU: f64 = 0.003;
+/// Rounding error of an output in units of epsilon times the size of the outputs.
+const OUTPUT_NOISE: f64 = 2.0;
 
 /// The generalised Gauss-Newton matrix `G = J^T H_loss J`.
 ///
@@ -90,17 +92,16 @@ impl<M: Module> CurvatureOperator for GaussNewton<'_, M> {
         let outputs = clean_outputs(self.oracle)?;
         let supervised = self.oracle.supervised("a Gauss-Newton product")?;
         let (jv, step) = jvp(self.oracle, &self.stepper, v, norm)?;
+        let noise = relative_noise(&self.layout, &outputs);
         let cotangent = supervised.criterion().hessian_vp(outputs, jv);
         let value = self
             .oracle
-            .pull_back(&self.layout, |outputs| Ok((outputs * cotangent).sum()))?;
+            .pull_back(&self.layout, |outputs| Ok((outputs * cotangent).sum()))?
+            .to_compute_dtype();
         Ok(Product {
-            value: value.to_compute_dtype(),
+            provenance: from_outputs(step, noise * value.norm()),
+            value,
             cost: self.oracle.cost().since(before),
-            provenance: Provenance::FiniteDifference {
-                step,
-                error: ErrorEstimate::default(),
-            },
         })
     }
 }
@@ -124,6 +125,28 @@ pub(super) fn zero_product(layout: &Arc<ParamLayout>) -> Product {
         value: ParamVec::zeros(layout).to_compute_dtype(),
         cost: Cost::ZERO,
         provenance: Provenance::Exact,
+    }
+}
+
+/// Relative rounding error of a difference of outputs that move by [`TAU`]: an order of magnitude,
+/// from the size of the outputs and the element type. One read-back.
+pub(super) fn relative_noise(layout: &ParamLayout, outputs: &Tensor<2>) -> f64 {
+    let size = movement(outputs, &outputs.clone().neg());
+    epsilon(layout).powf(2.0 / 3.0)
+        * f64::from(f32::EPSILON).powf(1.0 / 3.0)
+        * OUTPUT_NOISE
+        * size.max(1.0)
+        / TAU
+}
+
+/// The provenance of a product whose only error is that of differences of outputs.
+pub(super) fn from_outputs(step: f64, rounding: f64) -> Provenance {
+    Provenance::FiniteDifference {
+        step,
+        error: ErrorEstimate {
+            truncation: None,
+            rounding: Some(rounding),
+        },
     }
 }
 
