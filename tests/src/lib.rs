@@ -3,4 +3,5 @@
 pub mod backend;
 pub mod compare;
 pub mod model;
+pub mod single;
 pub mod subject;

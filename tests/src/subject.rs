@@ -7,8 +7,10 @@ use burn::module::Module;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, ModuleOptimizer, SgdConfig};
 use osculate_optim::{
-    AdaHessianConfig, AsamConfig, ClosureOptimizer, FirstOrder, GsamConfig, KeepDtype,
-    LookSamConfig, SamConfig, SophiaConfig, SophiaSchedule, StepPolicy,
+    AdaHessianConfig, AsamConfig, ClosureOptimizer, FirstOrder, GsamConfig, Hybrid, KeepDtype,
+    LookSamConfig, MuonConfig, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry,
+    PsgdKronConfig, PsgdLraConfig, RefreshSchedule, SamConfig, SophiaConfig, SophiaSchedule,
+    StepPolicy,
 };
 
 use crate::model::Ranked;
@@ -120,6 +122,80 @@ pub fn sophia_custom<M: Module>(policy: StepPolicy) -> Subject<M> {
     Box::new(config.init().expect("valid").with_diagonal(squares))
 }
 
+/// PSGD with a Kronecker product.
+pub fn psgd_kron<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = PsgdKronConfig::new().with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// The same by another geometry, with factors in half precision that take turns.
+pub fn psgd_kron_eq<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = PsgdKronConfig::new()
+        .with_geometry(PsgdGeometry::Eq)
+        .with_fit(PsgdFit::WhiteningMomentum)
+        .with_half_factors(true)
+        .with_schedule(RefreshSchedule::Every { period: 3 })
+        .with_weight_decay(0.01)
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// The same by the authors' default geometry, with dense factors for every dimension.
+pub fn psgd_kron_dense<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = PsgdKronConfig::new()
+        .with_geometry(PsgdGeometry::Q05Eq15)
+        .with_max_skew(f64::MAX)
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// PSGD with a Kronecker product, fitted to Hessian products.
+pub fn psgd_kron_newton<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = PsgdKronConfig::new()
+        .with_fit(PsgdFit::Newton)
+        .with_schedule(RefreshSchedule::Every { period: 2 })
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// PSGD with a full matrix.
+pub fn psgd_dense<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = PsgdDenseConfig::new()
+        .with_fit(PsgdFit::Whitening)
+        .with_max_size(5)
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// PSGD with a diagonal.
+pub fn psgd_diagonal<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = PsgdDiagonalConfig::new().with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// PSGD with a low-rank matrix.
+pub fn psgd_lra<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = PsgdLraConfig::new().with_rank(2).with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// Muon for every parameter.
+pub fn muon<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = MuonConfig::new().with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// Muon for matrices, AdamW for the rest.
+pub fn hybrid<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = MuonConfig::new().with_policy(policy);
+    let matrix = config.stacked().expect("valid");
+    Box::new(
+        Hybrid::by_rank(matrix, adamw())
+            .with_rest_lr(0.1)
+            .expect("valid"),
+    )
+}
+
 /// Calls a macro once for every optimizer: `suite!(name, constructor, needs_supervised)`.
 #[macro_export]
 macro_rules! for_each_optimizer {
@@ -141,6 +217,15 @@ macro_rules! for_each_optimizer {
         $suite!(sophia_h, $crate::subject::sophia_h, false);
         $suite!(sophia_g, $crate::subject::sophia_g, true);
         $suite!(sophia_custom, $crate::subject::sophia_custom, false);
+        $suite!(psgd_kron, $crate::subject::psgd_kron, false);
+        $suite!(psgd_kron_eq, $crate::subject::psgd_kron_eq, false);
+        $suite!(psgd_kron_dense, $crate::subject::psgd_kron_dense, false);
+        $suite!(psgd_kron_newton, $crate::subject::psgd_kron_newton, false);
+        $suite!(psgd_dense, $crate::subject::psgd_dense, false);
+        $suite!(psgd_diagonal, $crate::subject::psgd_diagonal, false);
+        $suite!(psgd_lra, $crate::subject::psgd_lra, false);
+        $suite!(muon, $crate::subject::muon, false);
+        $suite!(hybrid, $crate::subject::hybrid, false);
     };
 }
 

@@ -39,6 +39,7 @@ pub struct StepReport {
     pub(crate) win_rate: Option<Tensor<1>>,
     pub(crate) checks: Vec<(SkipReason, FiniteFlags)>,
     pub(crate) state_bytes: usize,
+    pub(crate) solver_failures: usize,
 }
 
 impl StepReport {
@@ -85,6 +86,12 @@ impl StepReport {
             }
         }
         skipped
+    }
+
+    /// Solves of matrix factors that failed in this step. The method went on with the last good
+    /// result.
+    pub fn solver_failures(&self) -> usize {
+        self.solver_failures
     }
 
     /// Bytes of the optimizer's state after the step.

@@ -157,6 +157,14 @@ impl StateRecord {
         }
     }
 
+    /// All counters.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.scalars.iter().filter_map(|(name, value)| match value {
+            Scalar::UInt(value) => Some((name.as_str(), *value)),
+            _ => None,
+        })
+    }
+
     pub(crate) fn set_optional(&mut self, name: &str, value: Option<f64>) {
         if let Some(value) = value {
             self.scalars.insert(name.to_string(), Scalar::Float(value));

@@ -28,7 +28,7 @@ impl StateStore {
     pub(crate) fn get(
         &self,
         entry: &ParamEntry,
-        field: &'static str,
+        field: &str,
         len: usize,
         dtype: DType,
     ) -> Result<Option<Tensor<1>>, RecordError> {
@@ -61,9 +61,32 @@ impl StateStore {
         Ok(())
     }
 
-    pub(crate) fn set(&mut self, entry: &ParamEntry, field: &'static str, tensor: Tensor<1>) {
-        self.slots
-            .insert(key(&entry.path, field), Slot::Live(tensor));
+    pub(crate) fn set(&mut self, entry: &ParamEntry, field: &str, tensor: Tensor<1>) {
+        self.set_at(&entry.path, field, tensor);
+    }
+
+    pub(crate) fn set_at(&mut self, path: &str, field: &str, tensor: Tensor<1>) {
+        self.slots.insert(key(path, field), Slot::Live(tensor));
+    }
+
+    /// Keeps values that are not on a device yet.
+    pub(crate) fn set_data(&mut self, path: &str, field: &str, data: TensorData) {
+        self.slots.insert(key(path, field), Slot::Loaded(data));
+    }
+
+    pub(crate) fn remove(&mut self, path: &str, field: &str) {
+        self.slots.remove(&key(path, field));
+    }
+
+    /// The values of all entries, read back, by `path#field`.
+    pub(crate) fn to_data(&self) -> impl Iterator<Item = (&str, TensorData)> {
+        self.slots.iter().map(|(name, slot)| {
+            let data = match slot {
+                Slot::Live(tensor) => tensor.to_data(),
+                Slot::Loaded(data) => data.clone(),
+            };
+            (name.as_str(), data)
+        })
     }
 
     pub(crate) fn num_bytes(&self) -> usize {
@@ -77,24 +100,22 @@ impl StateStore {
     }
 
     pub(crate) fn write(&self, record: &mut StateRecord) {
-        for (name, slot) in &self.slots {
-            let data = match slot {
-                Slot::Live(tensor) => tensor.to_data(),
-                Slot::Loaded(data) => data.clone(),
-            };
-            record.tensors.insert(name.clone(), data);
+        for (name, data) in self.to_data() {
+            record.tensors.insert(name.to_string(), data);
         }
     }
 
     /// Takes the entries of the given fields out of a record.
     pub(crate) fn read(record: &StateRecord, fields: &[&'static str]) -> Self {
+        Self::read_where(record, |field| fields.contains(&field))
+    }
+
+    /// Takes the entries of the fields that `own` names out of a record.
+    pub(crate) fn read_where(record: &StateRecord, own: impl Fn(&str) -> bool) -> Self {
         let slots = record
             .tensors
             .iter()
-            .filter(|(name, _)| {
-                name.rsplit_once('#')
-                    .is_some_and(|(_, field)| fields.contains(&field))
-            })
+            .filter(|(name, _)| name.rsplit_once('#').is_some_and(|(_, field)| own(field)))
             .map(|(name, data)| (name.clone(), Slot::Loaded(data.clone())))
             .collect();
         Self {
