@@ -15,6 +15,8 @@ pub(crate) struct Session<'a, M: Module> {
     loss: Tensor<1>,
     gradient: ParamVec,
     checks: Vec<(SkipReason, FiniteFlags)>,
+    /// Flags of the parameters whose gradients, and what was made out of them, were finite so far.
+    sound: Option<FiniteFlags>,
 }
 
 impl<'a, M: Module> Session<'a, M> {
@@ -35,6 +37,7 @@ impl<'a, M: Module> Session<'a, M> {
             loss,
             gradient: gradient.clone(),
             checks: Vec::new(),
+            sound: None,
         };
         session.gradient = session.accept(gradient)?;
         Ok(session)
@@ -77,11 +80,15 @@ impl<'a, M: Module> Session<'a, M> {
         if !self.looks() {
             return Ok(vector);
         }
-        let flags = self.check(reason, vector.finite_flags())?;
-        Ok(match flags {
-            Some(flags) => vector.zero_where_not(&flags),
-            None => vector,
-        })
+        let Some(flags) = self.check(reason, vector.finite_flags())? else {
+            return Ok(vector);
+        };
+        let vector = vector.zero_where_not(&flags);
+        self.sound = Some(match self.sound.take() {
+            Some(sound) => sound.and(&flags),
+            None => flags,
+        });
+        Ok(vector)
     }
 
     /// Whether anything is to be done about numbers that are not finite.
@@ -116,11 +123,7 @@ impl<'a, M: Module> Session<'a, M> {
 
     /// Flags that are set where every gradient so far was finite, and what was made out of them.
     pub(crate) fn gradient_flags(&self) -> Option<FiniteFlags> {
-        self.checks
-            .iter()
-            .filter(|(reason, _)| *reason != SkipReason::Curvature)
-            .map(|(_, flags)| flags.clone())
-            .reduce(|all, flags| all.and(&flags))
+        self.sound.clone()
     }
 
     /// The gradient scaled down to the policy's norm, on the device.
