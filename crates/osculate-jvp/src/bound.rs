@@ -1,6 +1,6 @@
 //! A program at given weights and inputs, and its derivatives.
 
-use burn_backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
+use burn_backend::ops::FloatTensorOps;
 use burn_backend::{AutodiffBackend, Shape, TensorMetadata};
 use burn_dispatch::{Dispatch, DispatchDevice};
 
@@ -55,29 +55,20 @@ pub struct HessianProduct {
 /// Costs are in evaluations of the gradient of the same function. Tensors come back without
 /// autodiff.
 #[derive(Debug, Clone)]
-pub struct Bound<'p> {
-    program: &'p Program,
+pub struct Bound {
+    program: Program,
     arguments: Vec<Value>,
     constants: Vec<Value>,
     device: DispatchDevice,
 }
 
-impl<'p> Bound<'p> {
-    pub(crate) fn new(program: &'p Program, arguments: Vec<Value>) -> Result<Self, JvpError> {
+impl Bound {
+    pub(crate) fn new(program: Program, arguments: Vec<Value>) -> Result<Self, JvpError> {
         let device = match arguments.first() {
             Some(first) => first.device(),
             None => DispatchDevice::default(),
         };
-        let constants = program
-            .graph
-            .constants
-            .iter()
-            .map(|(_, data)| match data.dtype() {
-                dtype if dtype.is_float() => Dispatch::float_from_data(data.clone(), &device),
-                dtype if dtype.is_bool() => Dispatch::bool_from_data(data.clone(), &device),
-                _ => Dispatch::int_from_data(data.clone(), &device),
-            })
-            .collect();
+        let constants = program.constants_on(&device);
         Ok(Self {
             program,
             arguments,
@@ -87,8 +78,8 @@ impl<'p> Bound<'p> {
     }
 
     /// The program.
-    pub fn program(&self) -> &'p Program {
-        self.program
+    pub fn program(&self) -> &Program {
+        &self.program
     }
 
     /// The results of the function. Cost: one forward pass.
@@ -97,6 +88,30 @@ impl<'p> Bound<'p> {
     /// [`JvpError::Panicked`] where an operation fails on this device.
     pub fn evaluate(&self) -> Result<Vec<AnyTensor>, JvpError> {
         Ok(self.jvp(&[])?.outputs)
+    }
+
+    /// Binds a program that was made by [`Program::derivative`] or [`Program::second_derivative`]
+    /// of this one to the same weights and inputs and to a direction.
+    ///
+    /// # Errors
+    /// [`JvpError::Count`] where the direction lacks a tensor, or has one too many, and
+    /// [`JvpError::Mismatch`].
+    pub fn along(&self, program: &Program, direction: Tangents) -> Result<Bound, JvpError> {
+        let tangents = direction.parameters.into_iter().chain(direction.inputs);
+        let mut arguments = self.arguments.clone();
+        arguments.extend(tangents.flatten().map(AnyTensor::inner));
+        let expected = program.graph.arguments.len();
+        if arguments.len() != expected {
+            return Err(JvpError::Count {
+                what: "tensors of weights, inputs and direction",
+                expected,
+                got: arguments.len(),
+            });
+        }
+        for (index, argument) in arguments.iter().enumerate() {
+            program.check_argument("", index, &AnyTensor::from_value(argument.clone()))?;
+        }
+        Bound::new(program.clone(), arguments)
     }
 
     /// The derivative `J v` of every result along each direction, by one forward pass with
@@ -303,7 +318,7 @@ impl<'p> Bound<'p> {
                 };
                 let tangent = given.cloned().flatten();
                 if let Some(tangent) = &tangent {
-                    self.program.check_tangent(index, tangent)?;
+                    self.program.check_argument("the tangent of ", index, tangent)?;
                 }
                 tangents.push(tangent.map(AnyTensor::inner));
             }

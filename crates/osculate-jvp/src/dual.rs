@@ -39,10 +39,6 @@ impl Dual {
         self.tangents.get(direction).and_then(Option::as_ref)
     }
 
-    pub(crate) fn into_parts(self) -> (Value, Vec<Option<Value>>) {
-        (self.value, self.tangents)
-    }
-
     pub(crate) fn shape(&self) -> Shape {
         self.value.shape()
     }
@@ -152,14 +148,6 @@ impl Dual {
 
     pub(crate) fn reshape(self, shape: Shape) -> Dual {
         self.linear(|x| Dispatch::float_reshape(x, shape.clone()))
-    }
-
-    pub(crate) fn sum_dim(self, dim: usize) -> Dual {
-        self.linear(|x| Dispatch::float_sum_dim(x, dim))
-    }
-
-    pub(crate) fn mean_dim(self, dim: usize) -> Dual {
-        self.linear(|x| Dispatch::float_mean_dim(x, dim))
     }
 
     pub(crate) fn gather(self, dim: usize, indices: Value) -> Dual {

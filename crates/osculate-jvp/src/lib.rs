@@ -14,6 +14,8 @@
 //! | `Jᵀ u` | [`Bound::vjp`] | 1 |
 //! | `∇L` | [`Bound::gradient`] | 1 |
 //! | `H v` | [`Bound::hvp`] | 2 to 2.7 |
+//! | `v^T H v`, second derivatives by inputs | [`Program::second_derivative`] | 5/3 |
+//! | derivatives inside a loss | [`Program::call`] | |
 //!
 //! Directions and gradients may lie in the parameters, in the inputs, or in both. Which operations
 //! can be differentiated, and how, is listed by [`rules`].
@@ -52,6 +54,7 @@ mod program;
 mod recorder;
 mod rules;
 mod tensors;
+mod transform;
 
 pub use bound::{Bound, HessianProduct, Jvp, Tangents, Wrt};
 pub use error::JvpError;

@@ -1,6 +1,6 @@
 //! Reading a module's parameters, and replacing them by recorded placeholders.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Bool, DType, Device, Int, Shape, Tensor};
@@ -25,10 +25,22 @@ pub struct Parameter {
 
 /// The parameters of a module in visiting order, without repetitions, with their values.
 pub(crate) fn parameters<M: Module>(module: &M) -> Vec<(Parameter, AnyTensor)> {
+    read(module)
+        .into_iter()
+        .map(|(parameter, value)| (parameter, AnyTensor::from_value(value.inner())))
+        .collect()
+}
+
+/// The tensors of a module's parameters, as they are: with their autodiff.
+pub(crate) fn live_parameters<M: Module>(module: &M) -> Vec<AnyTensor> {
+    read(module).into_iter().map(|(_, value)| value).collect()
+}
+
+fn read<M: Module>(module: &M) -> Vec<(Parameter, AnyTensor)> {
     let mut reader = Reader {
         path: Vec::new(),
         found: Vec::new(),
-        seen: HashMap::new(),
+        seen: HashSet::new(),
     };
     module.visit(&mut reader);
     reader.found
@@ -37,12 +49,12 @@ pub(crate) fn parameters<M: Module>(module: &M) -> Vec<(Parameter, AnyTensor)> {
 struct Reader {
     path: Vec<String>,
     found: Vec<(Parameter, AnyTensor)>,
-    seen: HashMap<ParamId, ()>,
+    seen: HashSet<ParamId>,
 }
 
 impl Reader {
     fn push(&mut self, id: ParamId, tensor: AnyTensor, trained: bool) {
-        if self.seen.insert(id, ()).is_some() {
+        if !self.seen.insert(id) {
             return;
         }
         let parameter = Parameter {
@@ -52,8 +64,7 @@ impl Reader {
             dtype: tensor.dtype(),
             trained,
         };
-        let value = AnyTensor::from_value(tensor.inner());
-        self.found.push((parameter, value));
+        self.found.push((parameter, tensor));
     }
 }
 

@@ -1,17 +1,19 @@
 //! A recorded function.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, Shape};
 use burn_backend::get_or_init_device_settings;
+use burn_backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn_dispatch::{Dispatch, DispatchDevice};
 
 use crate::bound::Bound;
 use crate::context::Context;
-use crate::dual::Dual;
+use crate::dual::{Dual, Value};
 use crate::error::JvpError;
-use crate::graph::{Boundary, Graph};
+use crate::graph::{Boundary, Graph, merge_duplicates};
 use crate::module::{self, Parameter};
 use crate::placeholder;
 use crate::recorder::Recorder;
@@ -56,11 +58,15 @@ pub struct InputSpec {
 /// assert!((loss - expected).into_scalar::<f32>().abs() < 1e-6);
 /// # Ok::<(), osculate_jvp::JvpError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+///
+/// A clone shares the operations.
+#[derive(Debug, Clone)]
 pub struct Program {
-    pub(crate) parameters: Vec<Parameter>,
-    pub(crate) inputs: Vec<InputSpec>,
-    pub(crate) graph: Graph,
+    pub(crate) parameters: Arc<[Parameter]>,
+    pub(crate) inputs: Arc<[InputSpec]>,
+    pub(crate) graph: Arc<Graph>,
+    /// A device like those that the program was recorded for.
+    pub(crate) device: DispatchDevice,
 }
 
 impl Program {
@@ -120,7 +126,8 @@ impl Program {
             })
             .collect();
         let device = values.iter().chain(&given).next().map(AnyTensor::dispatch_device);
-        let graph = capture(&device.unwrap_or_default(), |device| {
+        let device = device.unwrap_or_default();
+        let graph = capture(&device, false, |device| {
             let (mut arguments, f) = prepare(device);
             let inputs = inputs.map_tensors(&mut |tensor| {
                 let made = placeholder::placeholder(tensor.shape(), tensor.dtype(), device);
@@ -131,9 +138,10 @@ impl Program {
             Ok((arguments, outputs))
         })?;
         let program = Self {
-            parameters,
-            inputs: specs,
-            graph,
+            parameters: parameters.into(),
+            inputs: specs.into(),
+            graph: Arc::new(graph),
+            device,
         };
         program.check_rules()?;
         Ok(program)
@@ -166,7 +174,7 @@ impl Program {
             && self.graph.steps == other.graph.steps
             && self.graph.outputs == other.graph.outputs
             && self.parameters.len() == other.parameters.len()
-            && self.parameters.iter().zip(&other.parameters).all(|(a, b)| {
+            && self.parameters.iter().zip(other.parameters.iter()).all(|(a, b)| {
                 (&a.path, &a.shape, a.dtype) == (&b.path, &b.shape, b.dtype)
             })
     }
@@ -181,7 +189,7 @@ impl Program {
         &self,
         module: &M,
         inputs: &impl Tensors,
-    ) -> Result<Bound<'_>, JvpError> {
+    ) -> Result<Bound, JvpError> {
         self.bind_values(module::parameters(module), inputs)
     }
 
@@ -189,7 +197,7 @@ impl Program {
     ///
     /// # Errors
     /// As [`bind`](Self::bind).
-    pub fn bind_inputs(&self, inputs: &impl Tensors) -> Result<Bound<'_>, JvpError> {
+    pub fn bind_inputs(&self, inputs: &impl Tensors) -> Result<Bound, JvpError> {
         self.bind_values(Vec::new(), inputs)
     }
 
@@ -197,7 +205,7 @@ impl Program {
         &self,
         found: Vec<(Parameter, AnyTensor)>,
         inputs: &impl Tensors,
-    ) -> Result<Bound<'_>, JvpError> {
+    ) -> Result<Bound, JvpError> {
         check_count("parameters", self.parameters.len(), found.len())?;
         let mut values = Vec::with_capacity(found.len());
         for (expected, (parameter, value)) in self.parameters.iter().zip(found) {
@@ -211,31 +219,95 @@ impl Program {
         }
         let inputs = inputs.tensors();
         check_count("inputs", self.inputs.len(), inputs.len())?;
-        for (index, (spec, tensor)) in self.inputs.iter().zip(&inputs).enumerate() {
-            check(&format!("input {index}"), (&spec.shape, spec.dtype), tensor)?;
+        for (index, tensor) in inputs.iter().enumerate() {
+            self.check_argument("", self.parameters.len() + index, tensor)?;
         }
         values.extend(inputs.into_iter().map(AnyTensor::inner));
-        Bound::new(self, values)
+        Bound::new(self.clone(), values)
     }
 
-    /// Checks the tangent of an argument: parameters first, then inputs.
-    pub(crate) fn check_tangent(&self, index: usize, tangent: &AnyTensor) -> Result<(), JvpError> {
-        match (self.parameters.get(index), index.checked_sub(self.parameters.len())) {
-            (Some(parameter), _) => check(
-                &format!("the tangent of {}", parameter.path),
-                (&parameter.shape, parameter.dtype),
-                tangent,
-            ),
-            (None, Some(input)) => check(
-                &format!("the tangent of input {input}"),
-                (&self.inputs[input].shape, self.inputs[input].dtype),
-                tangent,
-            ),
-            (None, None) => Ok(()),
+    /// Calls the program as a function of the module's own parameters and of `inputs`, which stay
+    /// connected to autodiff: the results can enter a loss, and `backward` reaches the parameters
+    /// and inputs that they came from. Parameters and inputs must agree in being on autodiff.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub fn call<M: Module>(
+        &self,
+        module: &M,
+        inputs: &impl Tensors,
+    ) -> Result<Vec<AnyTensor>, JvpError> {
+        let arguments: Vec<AnyTensor> = module::live_parameters(module)
+            .into_iter()
+            .chain(inputs.tensors())
+            .collect();
+        let own = self.parameters.len() + self.inputs.len();
+        check_count("parameters and inputs", own, arguments.len())?;
+        for (index, argument) in arguments.iter().enumerate() {
+            self.check_argument("", index, argument)?;
+        }
+        let device = match arguments.first() {
+            Some(first) => first.dispatch_device(),
+            None => self.device.clone(),
+        };
+        let constants = self.constants_on(&device);
+        let results = self.replay(
+            arguments
+                .into_iter()
+                .map(|argument| Dual::constant(argument.into_value()))
+                .collect(),
+            constants.into_iter().map(Dual::constant).collect(),
+            &device,
+        )?;
+        Ok(results
+            .into_iter()
+            .map(|dual| AnyTensor::from_value(dual.value))
+            .collect())
+    }
+
+    /// Checks the tensor for an argument, or its tangent: parameters first, then inputs.
+    pub(crate) fn check_argument(
+        &self,
+        what: &str,
+        index: usize,
+        tensor: &AnyTensor,
+    ) -> Result<(), JvpError> {
+        match self.parameters.get(index) {
+            Some(parameter) => {
+                let what = format!("{what}{}", parameter.path);
+                check(&what, (&parameter.shape, parameter.dtype), tensor)
+            }
+            None => {
+                let index = index - self.parameters.len();
+                let input = &self.inputs[index];
+                check(&format!("{what}input {index}"), (&input.shape, input.dtype), tensor)
+            }
         }
     }
 
-    fn check_rules(&self) -> Result<(), JvpError> {
+    /// The constants, on a device.
+    pub(crate) fn constants_on(&self, device: &DispatchDevice) -> Vec<Value> {
+        self.graph
+            .constants
+            .iter()
+            .map(|(_, data)| match data.dtype() {
+                dtype if dtype.is_float() => Dispatch::float_from_data(data.clone(), device),
+                dtype if dtype.is_bool() => Dispatch::bool_from_data(data.clone(), device),
+                _ => Dispatch::int_from_data(data.clone(), device),
+            })
+            .collect()
+    }
+
+    /// The same program with some of its results.
+    pub(crate) fn with_outputs(&self, keep: impl Fn(usize) -> bool) -> Result<Program, JvpError> {
+        let graph = self.graph.with_outputs(keep);
+        Ok(Program {
+            graph: Arc::new(graph),
+            ..self.clone()
+        })
+    }
+
+    pub(crate) fn check_rules(&self) -> Result<(), JvpError> {
         let unsupported = self
             .graph
             .steps
@@ -275,9 +347,11 @@ impl Program {
     }
 }
 
-/// Records what `f` does on a recording device. It returns the arguments and the results.
+/// Records what `f` does on a recording device. It returns the arguments and the results. With
+/// `simplify`, what is computed twice is computed once.
 pub(crate) fn capture(
     like: &DispatchDevice,
+    simplify: bool,
     f: impl FnOnce(&Device) -> Result<(Vec<AnyTensor>, Vec<AnyTensor>), JvpError>,
 ) -> Result<Graph, JvpError> {
     let recorder = Recorder::like(&get_or_init_device_settings::<Dispatch>(like))?;
@@ -307,12 +381,16 @@ pub(crate) fn capture(
     };
     let captured = catch_unwind(AssertUnwindSafe(run))
         .map_err(|payload| JvpError::from_panic(payload.as_ref()))?;
-    let boundary = recorded?;
+    let mut boundary = recorded?;
     let captured = captured.map_err(|error| JvpError::Internal {
         what: error.to_string(),
     })?;
     drop(alive);
-    Graph::new(captured.graph.operations, captured.values, &boundary)
+    let mut operations = captured.graph.operations;
+    if simplify {
+        merge_duplicates(&mut operations, &mut boundary);
+    }
+    Graph::new(operations, captured.values, &boundary)
 }
 
 fn check_count(what: &'static str, expected: usize, got: usize) -> Result<(), JvpError> {

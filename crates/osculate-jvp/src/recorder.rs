@@ -37,9 +37,17 @@ impl Recorder {
                     .float_dtype(settings.float_dtype)
                     .int_dtype(settings.int_dtype)
                     .bool_dtype(settings.bool_dtype);
-                device.configure(config).map_err(|error| JvpError::Internal {
-                    what: format!("the recording device could not be configured: {error}"),
-                })?;
+                // A recording device can only be spoken to within a recording.
+                let mut configured = Ok(());
+                let scope = device.clone().capture_scope(|scope| {
+                    configured = device.configure(config);
+                    scope.complete([], [])
+                });
+                let failed = |message: String| JvpError::Internal {
+                    what: format!("the recording device could not be configured: {message}"),
+                };
+                scope.map_err(|error| failed(error.to_string()))?;
+                configured.map_err(|error| failed(error.to_string()))?;
                 device
             }
         };

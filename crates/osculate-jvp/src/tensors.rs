@@ -1,6 +1,7 @@
 //! Tensors of any rank and kind, and structures made of them.
 
 use burn::tensor::{Bool, DType, Float, Int, Shape, Tensor};
+use burn_backend::ops::FloatTensorOps;
 use burn_backend::{AutodiffBackend, TensorMetadata};
 use burn_dispatch::{Dispatch, DispatchDevice, DispatchTensor};
 
@@ -45,8 +46,15 @@ impl AnyTensor {
     /// # Panics
     /// If the number of elements differs, or the tensor is not a float tensor.
     pub fn float_reshaped<const D: usize>(self, shape: [usize; D]) -> Tensor<D> {
-        use burn_backend::ops::FloatTensorOps;
         Tensor::from_dispatch(Dispatch::float_reshape(self.0, Shape::from(shape)))
+    }
+
+    /// This float tensor with another shape of as many elements.
+    ///
+    /// # Panics
+    /// If the number of elements differs, or the tensor is not a float tensor.
+    pub fn reshaped(self, shape: Shape) -> AnyTensor {
+        AnyTensor(Dispatch::float_reshape(self.0, shape))
     }
 
     /// The same tensor without autodiff.

@@ -7,7 +7,7 @@ use burn_ir::{BinaryOpIr, FloatOperationIr, GridSample2dOpIr, ScalarOpIr};
 
 use super::rule_table;
 use crate::context::Context;
-use crate::dual::{Dual, Value, weighted};
+use crate::dual::{Dual, Value, fit, weighted};
 use crate::error::JvpError;
 
 rule_table!("Float", FloatOperationIr, |cx| {
@@ -57,7 +57,9 @@ rule_table!("Float", FloatOperationIr, |cx| {
         cx.set(&o.out, a.bilinear(b, D::float_matmul))
     };
     Cross(o) Differentiated "ȧ × b + a × ḃ" => {
-        let (a, b) = (cx.get(&o.lhs)?, cx.get(&o.rhs)?);
+        // burn's backward pass of a cross product does not sum over what was broadcast.
+        let wide = |dual: Dual| dual.linear(|x| fit(x, &o.out.shape));
+        let (a, b) = (wide(cx.get(&o.lhs)?), wide(cx.get(&o.rhs)?));
         cx.set(&o.out, a.bilinear(b, |a, b| D::float_cross(a, b, o.dim)))
     };
     Random(o) Constant "0, drawn from the device's generator" => {

@@ -45,6 +45,10 @@ fn product(mut x: Dual, dim: usize) -> Dual {
         let value = &x.value;
         return Dual::constant(D::float_ones(shape, &value.device(), value.dtype().into()));
     }
+    if x.shape().num_elements() == 0 {
+        // Of the right shape, and as empty as the product.
+        return x.linear(|x| D::float_sum_dim(x, dim));
+    }
     while n > 1 {
         let half = n / 2;
         let left = narrow(x.clone(), dim, 0, half);

@@ -39,14 +39,14 @@ rule!(cast: UNARY, in 0.0..1.0, |x: 2| x.cast(burn::tensor::DType::F64).sin());
 
 rule!(relu: UNARY, in 0.0..1.0, |x: 2| activation::relu(x.clone() - 0.5317) * x);
 rule!(leaky_relu: UNARY, in 0.0..1.0, |x: 2| activation::leaky_relu(x.clone() - 0.5317, 0.1) * x);
-rule!(gelu: UNARY, in -2.0..2.0, |x: 2| activation::gelu(x));
-rule!(sigmoid: UNARY, in -2.0..2.0, |x: 2| activation::sigmoid(x));
-rule!(log_sigmoid: UNARY, in -2.0..2.0, |x: 2| activation::log_sigmoid(x));
-rule!(silu: UNARY, in -2.0..2.0, |x: 2| activation::silu(x));
-rule!(softplus: UNARY, in -1.0..1.0, |x: 2| activation::softplus(x, 1.3));
-rule!(mish: UNARY, in -1.0..1.0, |x: 2| activation::mish(x));
+rule!(flex gelu: UNARY, in -2.0..2.0, |x: 2| activation::gelu(x));
+rule!(flex sigmoid: UNARY, in -2.0..2.0, |x: 2| activation::sigmoid(x));
+rule!(flex log_sigmoid: UNARY, in -2.0..2.0, |x: 2| activation::log_sigmoid(x));
+rule!(flex silu: UNARY, in -2.0..2.0, |x: 2| activation::silu(x));
+rule!(flex softplus: UNARY, in -1.0..1.0, |x: 2| activation::softplus(x, 1.3));
+rule!(flex mish: UNARY, in -1.0..1.0, |x: 2| activation::mish(x));
 rule!(softmax: UNARY, in -1.0..1.0, |x: 2| activation::softmax(x, 1));
-rule!(softmax_first: UNARY, in -1.0..1.0, |x: 2| activation::softmax(x, 0));
+rule!(softmax_first: [([2, 3],), ([1, 3],)], in -1.0..1.0, |x: 2| activation::softmax(x, 0));
 rule!(softmin: UNARY, in -1.0..1.0, |x: 2| activation::softmin(x, 1));
 rule!(log_softmax: UNARY, in -1.0..1.0, |x: 2| activation::log_softmax(x, 1));
 

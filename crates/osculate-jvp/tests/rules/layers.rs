@@ -83,7 +83,7 @@ rule!(unfold4d: [([1, 2, 3, 3],)], in -1.0..1.0, |x: 4| {
 rule!(interpolate: [([1, 2, 3, 3],)], in -1.0..1.0, |x: 4| {
     let options = InterpolateOptions {
         output_size: Some([5, 4]),
-        ..InterpolateOptions::new(InterpolateMode::Bilinear)
+        ..InterpolateOptions::new(InterpolateMode::Nearest)
     };
     module::interpolate(x, options).sin()
 });

@@ -56,6 +56,7 @@ rule!(integer_subgraph: [([3, 4],)], in -1.0..1.0, |x: 2| {
     // Indices made by integer arithmetic, as in a one-hot encoding.
     let device = x.device();
     let rows = Tensor::<1, Int>::arange(0..3, &device).mul_scalar(2).remainder_scalar(4);
-    let hot = rows.one_hot::<2>(4).float().cast(DType::F64);
+    let columns = Tensor::<1, Int>::arange(0..4, &device).unsqueeze_dim::<2>(0);
+    let hot = rows.unsqueeze_dim::<2>(1).equal(columns).float().cast(DType::F64);
     x * hot
 });

@@ -11,7 +11,7 @@ rule!(reshape: UNARY, in -1.0..1.0, |x: 3| {
 });
 rule!(permute: UNARY, in -1.0..1.0, |x: 3| x.permute([2, 0, 1]).sin());
 rule!(swap_dims: UNARY, in -1.0..1.0, |x: 3| x.swap_dims(0, 1).sin());
-rule!(flip: UNARY, in -1.0..1.0, |x: 3| x.clone().flip([1]) * x);
+rule!(flip: [([2, 3, 2],), ([1, 3, 1],), ([2, 3, 1],)], in -1.0..1.0, |x: 3| x.clone().flip([1]) * x);
 rule!(expand: [([1, 3],), ([2, 1],)], in -1.0..1.0, |x: 2| {
     let [a, b] = x.dims();
     x.expand([a.max(2), b.max(3)]).sin()
