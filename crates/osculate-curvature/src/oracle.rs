@@ -217,6 +217,18 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         Ok(conform(gradient, layout))
     }
 
+    /// A model at `θ` that shares nothing with any other.
+    pub(crate) fn model(&self) -> M {
+        self.snapshot.probe(None, true)
+    }
+
+    /// Seeds the devices as before every evaluation.
+    pub(crate) fn reseed(&self) {
+        for device in &self.devices {
+            device.seed(self.seed);
+        }
+    }
+
     fn evaluate(&self, model: &M) -> Result<Evaluation, CurvatureError> {
         let _span = tracing::trace_span!("gradient").entered();
         self.spend(Cost::GRADIENT);
@@ -243,9 +255,7 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         &self,
         run: impl FnOnce() -> Result<T, CurvatureError>,
     ) -> Result<T, CurvatureError> {
-        for device in &self.devices {
-            device.seed(self.seed);
-        }
+        self.reseed();
         // Nothing outlives the closure but its result: the probe model is dropped with it.
         catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
             Err(CurvatureError::ObjectivePanicked {
@@ -254,7 +264,8 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         })
     }
 
-    fn spend(&self, cost: Cost) {
+    /// Counts passes.
+    pub(crate) fn spend(&self, cost: Cost) {
         self.cost.set(self.cost.get() + cost);
     }
 }

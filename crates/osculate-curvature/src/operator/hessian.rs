@@ -1,7 +1,9 @@
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use burn::module::Module;
 
+use super::replay::{Fallback, HvpMode, Replay};
 use super::step::{Stepper, epsilon, movement};
 use super::{CurvatureOperator, ErrorEstimate, Product, Provenance, StepRule, Structure};
 use crate::error::CurvatureError;
@@ -26,6 +28,9 @@ pub enum Scheme {
 /// Settings of [`Hessian`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HessianConfig {
+    /// Whether products are exact or finite differences. Default [`HvpMode::Auto`]; the other
+    /// settings are those of finite differences.
+    pub mode: HvpMode,
     /// Which difference to take. Default [`Scheme::Central`].
     pub scheme: Scheme,
     /// How to choose the step. Default [`StepRule::Auto`].
@@ -38,6 +43,7 @@ pub struct HessianConfig {
 impl Default for HessianConfig {
     fn default() -> Self {
         Self {
+            mode: HvpMode::Auto,
             scheme: Scheme::Central,
             step: StepRule::Auto,
             estimate_error: true,
@@ -45,15 +51,21 @@ impl Default for HessianConfig {
     }
 }
 
-/// The Hessian `H = ∇²L(θ)` by finite differences of gradients.
+/// The Hessian `H = ∇²L(θ)`, exactly or by finite differences of gradients.
 ///
-/// `apply(v)` moves along `v / |v|` and scales back, so the result does not depend on the length of
+/// Where the objective is a [`Batched`](crate::Batched) or
+/// [`SupervisedBatch`](crate::SupervisedBatch), its operations are recorded and differentiated, and
+/// products are exact up to rounding: see [`HvpMode`]. Cost of an exact product: 2 to 2.7 gradient
+/// evaluations. Before the first one (for a random probe: within it) the recording is compared with
+/// the clean pass, because it sees batch normalisation and dropout in evaluation mode.
+///
+/// Otherwise `apply(v)` moves along `v / |v|` and scales back, so the result does not depend on the length of
 /// `v`. It is meant for smooth losses. Where the network has kinks (ReLU, max pooling), a
-/// difference also sees the kinks within its step and gives the Hessian of a smoothed loss, whose
+/// finite difference also sees the kinks within its step and gives the Hessian of a smoothed loss, whose
 /// trace can be several times larger: [`symmetry_check`](super::symmetry_check) tells, and
 /// [`GaussNewton`](super::GaussNewton) is the operator to use there.
 ///
-/// Cost of a product: 2 gradient evaluations ([`Scheme::Central`]) along directions like the last
+/// Cost of a finite difference: 2 gradient evaluations ([`Scheme::Central`]) along directions like the last
 /// one; where the outputs of a supervised objective move by more than 1.3 or less than 0.5 times
 /// what is aimed for, the pair is taken again, at most twice. The first product looks for its step
 /// with 2 forward passes, rarely 4 or 6. Every [`Product`] says what it cost. Each reads the
@@ -81,6 +93,8 @@ pub struct Hessian<'a, M: Module> {
     config: HessianConfig,
     layout: Arc<ParamLayout>,
     stepper: Stepper,
+    replay: OnceCell<Replay>,
+    fallback: Fallback,
 }
 
 /// Movement of the outputs that central differences aim for: between the best values of a perceptron
@@ -124,6 +138,8 @@ impl<'a, M: Module> Hessian<'a, M> {
             config,
             layout,
             stepper,
+            replay: OnceCell::new(),
+            fallback: Fallback::default(),
         })
     }
 
@@ -138,6 +154,49 @@ impl<'a, M: Module> Hessian<'a, M> {
     /// The step that the next product would start from.
     pub fn last_step(&self) -> Option<f64> {
         self.stepper.last()
+    }
+
+    /// Takes over an earlier decision to use finite differences, with its reason, instead of trying
+    /// to record anew. It has no effect under [`HvpMode::Exact`].
+    pub fn with_fallback(self, reason: Option<String>) -> Self {
+        if self.config.mode == HvpMode::Auto {
+            self.fallback.resume(reason);
+        }
+        self
+    }
+
+    /// Why products are made by finite differences, where [`HvpMode::Auto`] had to.
+    pub fn fallback(&self) -> Option<String> {
+        self.fallback.reason()
+    }
+
+    /// `v^T H v` without a backward pass, by second derivatives along `v`.
+    ///
+    /// Cost: five forward passes. Recorded objectives only.
+    ///
+    /// # Errors
+    /// [`CurvatureError::NotRecordable`], [`CurvatureError::Jvp`] and
+    /// [`CurvatureError::NotReproduced`] where an exact product is not possible.
+    pub fn quadratic_form(&self, v: &ParamVec) -> Result<f64, CurvatureError> {
+        self.layout.check(v.layout())?;
+        let replay = self.recorded()?;
+        replay.check(self.oracle)?;
+        replay.curvature_along(self.oracle, v)
+    }
+
+    /// The recording, made at its first use.
+    fn recorded(&self) -> Result<&Replay, CurvatureError> {
+        if let Some(replay) = self.replay.get() {
+            return Ok(replay);
+        }
+        let replay = Replay::loss(self.oracle)?;
+        Ok(self.replay.get_or_init(|| replay))
+    }
+
+    fn exact(&self, v: &ParamVec, random: bool) -> Result<Option<ParamVec>, CurvatureError> {
+        self.fallback.attempt(self.config.mode, || {
+            self.recorded()?.hvp(self.oracle, v, random)
+        })
     }
 
     fn product(&self, v: &ParamVec, norm: f64, random: bool) -> Result<Product, CurvatureError> {
@@ -159,6 +218,13 @@ impl<'a, M: Module> Hessian<'a, M> {
             });
         }
         let before = self.oracle.cost();
+        if let Some(value) = self.exact(v, random)? {
+            return Ok(Product {
+                value,
+                cost: self.oracle.cost().since(before),
+                provenance: Provenance::Exact,
+            });
+        }
         let line = Line {
             hessian: self,
             v,

@@ -5,6 +5,8 @@ mod dense;
 mod fisher;
 mod ggn;
 mod hessian;
+mod jacobian;
+mod replay;
 mod step;
 mod symmetry;
 
@@ -13,6 +15,7 @@ pub use dense::{DenseOperator, dense_matrix};
 pub use fisher::{Fisher, FisherKind};
 pub use ggn::GaussNewton;
 pub use hessian::{Hessian, HessianConfig, Scheme};
+pub use replay::HvpMode;
 pub use step::StepRule;
 pub use symmetry::{SymmetryCheck, symmetry_check};
 
