@@ -174,9 +174,12 @@ impl Bound {
                 got: cotangents.len(),
             });
         }
-        let weighted = results.into_iter().zip(cotangents).map(|(dual, cotangent)| {
-            Dispatch::float_sum(Dispatch::float_mul(dual.value, lift(cotangent.inner())))
-        });
+        let weighted = results
+            .into_iter()
+            .zip(cotangents)
+            .map(|(dual, cotangent)| {
+                Dispatch::float_sum(Dispatch::float_mul(dual.value, lift(cotangent.inner())))
+            });
         let total = weighted.reduce(Dispatch::float_add);
         let gradient = match total {
             Some(total) => self.backward(total, &leaves),
@@ -318,7 +321,8 @@ impl Bound {
                 };
                 let tangent = given.cloned().flatten();
                 if let Some(tangent) = &tangent {
-                    self.program.check_argument("the tangent of ", index, tangent)?;
+                    self.program
+                        .check_argument("the tangent of ", index, tangent)?;
                 }
                 tangents.push(tangent.map(AnyTensor::inner));
             }

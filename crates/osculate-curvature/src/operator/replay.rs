@@ -85,7 +85,9 @@ impl Fallback {
 fn is_recoverable(error: &CurvatureError) -> bool {
     matches!(
         error,
-        CurvatureError::Jvp(_) | CurvatureError::NotRecordable | CurvatureError::NotReproduced { .. }
+        CurvatureError::Jvp(_)
+            | CurvatureError::NotRecordable
+            | CurvatureError::NotReproduced { .. }
     )
 }
 
@@ -101,10 +103,8 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
-    pub(super) fn loss<M: Module>(
-        oracle: &GradientOracle<'_, M>,
-    ) -> Result<Self, CurvatureError> {
-        let model = oracle.model();
+    pub(super) fn loss<M: Module>(oracle: &GradientOracle<'_, M>) -> Result<Self, CurvatureError> {
+        let model = oracle.model()?;
         let recordable = recordable(oracle)?;
         let program = recordable.record_loss(&model)?;
         Self::new(oracle, recordable.bind_loss(&program, &model)?)
@@ -113,7 +113,7 @@ impl Replay {
     pub(super) fn outputs<M: Module>(
         oracle: &GradientOracle<'_, M>,
     ) -> Result<Self, CurvatureError> {
-        let model = oracle.model();
+        let model = oracle.model()?;
         let recordable = recordable(oracle)?;
         let program = recordable
             .record_outputs(&model)
