@@ -64,13 +64,13 @@ pub use objective::{
     Batched, Criterion, Fallible, Objective, Recordable, Supervised, SupervisedBatch,
     SupervisedObjective,
 };
-pub use osculate_jvp::{AnyTensor, JvpError, Tensors};
 pub use operator::{
     CurvatureOperator, DenseOperator, ErrorEstimate, Fisher, FisherKind, GaussNewton, Hessian,
-    HessianConfig, HvpMode, Product, Provenance, Restricted, Scaled, Scheme, Shifted, StepRule, Structure,
-    Sum, SymmetryCheck, dense_matrix, symmetry_check,
+    HessianConfig, HvpMode, Product, Provenance, Restricted, Scaled, Scheme, Shifted, StepRule,
+    Structure, Sum, SymmetryCheck, dense_matrix, symmetry_check,
 };
 pub use oracle::{Evaluation, GradientOracle};
+pub use osculate_jvp::{AnyTensor, JvpError, Tensors};
 pub use params::{FiniteFlags, ParamEntry, ParamLayout, ParamVec, assign};
 pub use spectrum::{
     EigenPair, LanczosConfig, PowerIteration, PowerIterationConfig, Spectrum, lanczos,

@@ -59,11 +59,7 @@ impl Dual {
     pub(crate) fn linear(self, f: impl Fn(Value) -> Value) -> Dual {
         Dual {
             value: f(self.value),
-            tangents: self
-                .tangents
-                .into_iter()
-                .map(|d| d.map(&f))
-                .collect(),
+            tangents: self.tangents.into_iter().map(|d| d.map(&f)).collect(),
         }
     }
 
@@ -86,8 +82,12 @@ impl Dual {
         let value = f(self.value.clone(), rhs.value.clone());
         let shape = value.shape();
         merge(value, &[&self, &rhs], |direction| {
-            let left = self.tangent(direction).map(|d| f(d.clone(), rhs.value.clone()));
-            let right = rhs.tangent(direction).map(|d| f(self.value.clone(), d.clone()));
+            let left = self
+                .tangent(direction)
+                .map(|d| f(d.clone(), rhs.value.clone()));
+            let right = rhs
+                .tangent(direction)
+                .map(|d| f(self.value.clone(), d.clone()));
             sum(left, right, &shape)
         })
     }
@@ -161,16 +161,16 @@ impl Dual {
 
     /// `other` where `mask` is set, this elsewhere. The three may broadcast.
     pub(crate) fn mask_where(self, mask: Value, other: Dual) -> Dual {
-        let value = Dispatch::float_mask_where(
-            self.value.clone(),
-            mask.clone(),
-            other.value.clone(),
-        );
+        let value =
+            Dispatch::float_mask_where(self.value.clone(), mask.clone(), other.value.clone());
         let shape = value.shape();
         let wide = fit_bool(mask, &shape);
         merge(value, &[&self, &other], |direction| {
             let kept = self.tangent(direction).map(|d| fit(d.clone(), &shape));
-            match (kept, other.tangent(direction).map(|d| fit(d.clone(), &shape))) {
+            match (
+                kept,
+                other.tangent(direction).map(|d| fit(d.clone(), &shape)),
+            ) {
                 (None, None) => None,
                 (Some(kept), None) => {
                     Some(Dispatch::float_mask_fill(kept, wide.clone(), 0.0.into()))

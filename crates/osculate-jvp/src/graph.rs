@@ -6,7 +6,8 @@ use std::hash::{Hash, Hasher};
 
 use burn::tensor::TensorData;
 use burn_ir::{
-    FloatOperationIr, IrVisitorMut, NumericOperationIr, OperationIr, TensorId, TensorIr, TensorStatus,
+    FloatOperationIr, IrVisitorMut, NumericOperationIr, OperationIr, TensorId, TensorIr,
+    TensorStatus,
 };
 
 use crate::error::JvpError;
@@ -95,8 +96,7 @@ impl Graph {
     ) -> Result<Self, JvpError> {
         let mut slots = Slots::default();
         let arguments = boundary.arguments.iter().map(|&id| slots.of(id)).collect();
-        let given: HashSet<TensorId> =
-            boundary.arguments.iter().copied().collect();
+        let given: HashSet<TensorId> = boundary.arguments.iter().copied().collect();
 
         // Backward from the results: an operation stays where something needs what it makes.
         let mut needed: HashMap<TensorId, u32> = HashMap::new();

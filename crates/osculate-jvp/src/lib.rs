@@ -47,6 +47,7 @@ mod bound;
 mod context;
 mod dual;
 mod error;
+mod field;
 mod graph;
 mod module;
 mod placeholder;
@@ -58,6 +59,7 @@ mod transform;
 
 pub use bound::{Bound, HessianProduct, Jvp, Tangents, Wrt};
 pub use error::JvpError;
+pub use field::{Along, Field};
 pub use module::Parameter;
 pub use program::{InputSpec, Program};
 pub use rules::{Rule, Status, rules};

@@ -125,7 +125,11 @@ impl Program {
                 dtype: tensor.dtype(),
             })
             .collect();
-        let device = values.iter().chain(&given).next().map(AnyTensor::dispatch_device);
+        let device = values
+            .iter()
+            .chain(&given)
+            .next()
+            .map(AnyTensor::dispatch_device);
         let device = device.unwrap_or_default();
         let graph = capture(&device, false, |device| {
             let (mut arguments, f) = prepare(device);
@@ -164,7 +168,10 @@ impl Program {
 
     /// Names of the recorded operations, as in [`rules`](crate::rules), in execution order.
     pub fn operations(&self) -> impl Iterator<Item = &'static str> + '_ {
-        self.graph.steps.iter().map(|step| rules::rule(step).operation)
+        self.graph
+            .steps
+            .iter()
+            .map(|step| rules::rule(step).operation)
     }
 
     /// Whether both programs are made of the same operations on the same shapes. Data of constants
@@ -174,9 +181,11 @@ impl Program {
             && self.graph.steps == other.graph.steps
             && self.graph.outputs == other.graph.outputs
             && self.parameters.len() == other.parameters.len()
-            && self.parameters.iter().zip(other.parameters.iter()).all(|(a, b)| {
-                (&a.path, &a.shape, a.dtype) == (&b.path, &b.shape, b.dtype)
-            })
+            && self
+                .parameters
+                .iter()
+                .zip(other.parameters.iter())
+                .all(|(a, b)| (&a.path, &a.shape, a.dtype) == (&b.path, &b.shape, b.dtype))
     }
 
     /// Fixes the values of parameters and inputs. Tensors are shared, not copied; changing the
@@ -185,11 +194,7 @@ impl Program {
     /// # Errors
     /// [`JvpError::Mismatch`] or [`JvpError::Count`] where a shape, an element type or the number
     /// of tensors differs from the recording.
-    pub fn bind<M: Module>(
-        &self,
-        module: &M,
-        inputs: &impl Tensors,
-    ) -> Result<Bound, JvpError> {
+    pub fn bind<M: Module>(&self, module: &M, inputs: &impl Tensors) -> Result<Bound, JvpError> {
         self.bind_values(module::parameters(module), inputs)
     }
 
@@ -280,7 +285,11 @@ impl Program {
             None => {
                 let index = index - self.parameters.len();
                 let input = &self.inputs[index];
-                check(&format!("{what}input {index}"), (&input.shape, input.dtype), tensor)
+                check(
+                    &format!("{what}input {index}"),
+                    (&input.shape, input.dtype),
+                    tensor,
+                )
             }
         }
     }
@@ -405,11 +414,7 @@ fn check_count(what: &'static str, expected: usize, got: usize) -> Result<(), Jv
     }
 }
 
-fn check(
-    what: &str,
-    (shape, dtype): (&Shape, DType),
-    tensor: &AnyTensor,
-) -> Result<(), JvpError> {
+fn check(what: &str, (shape, dtype): (&Shape, DType), tensor: &AnyTensor) -> Result<(), JvpError> {
     if *shape == tensor.shape() && dtype == tensor.dtype() {
         return Ok(());
     }

@@ -1,13 +1,12 @@
 //! Programs made from programs: derivatives as functions that can be evaluated, differentiated
 //! again, or used inside a loss.
 
-
+use crate::bound::Wrt;
 use crate::dual::{Dual, zeros_like};
 use crate::error::JvpError;
 use crate::placeholder::placeholder;
 use crate::program::{InputSpec, Program, capture};
 use crate::tensors::AnyTensor;
-use crate::bound::Wrt;
 
 impl Program {
     /// The program that also gives the first and second derivative of every result along one
@@ -113,7 +112,11 @@ impl Program {
                 .iter()
                 .map(|parameter| (parameter.shape.clone(), parameter.dtype));
             let arguments: Vec<AnyTensor> = parameters
-                .chain(inputs.iter().map(|input| (input.shape.clone(), input.dtype)))
+                .chain(
+                    inputs
+                        .iter()
+                        .map(|input| (input.shape.clone(), input.dtype)),
+                )
                 .map(|(shape, dtype)| placeholder(shape, dtype, device))
                 .collect();
             let duals = duals(&arguments)

@@ -89,10 +89,7 @@ fn outputs_along<M: Module>(
 }
 
 /// Compares the loss of the recorded outputs, and its derivative, with the clean pass.
-fn check<M: Module>(
-    oracle: &GradientOracle<'_, M>,
-    replay: &Replay,
-) -> Result<(), CurvatureError> {
+fn check<M: Module>(oracle: &GradientOracle<'_, M>, replay: &Replay) -> Result<(), CurvatureError> {
     let v = ParamVec::gaussian(&oracle.layout()?, 0x4A41_434F);
     let jv = outputs_along(oracle, replay, &v)?;
     let criterion = oracle.supervised("an exact Jacobian product")?.criterion();
@@ -103,7 +100,9 @@ fn check<M: Module>(
     };
     let rows = outputs.dims()[0].max(1) as f64;
     let loss = criterion.loss(outputs.clone())?;
-    let slope = (criterion.row_gradients(outputs) * jv).sum().div_scalar(rows);
+    let slope = (criterion.row_gradients(outputs) * jv)
+        .sum()
+        .div_scalar(rows);
     let recorded = [loss, slope].map(|number| super::replay::scalar(number.into()));
     replay.compare(oracle, &v, recorded)
 }

@@ -85,7 +85,9 @@ impl Fallback {
 fn is_recoverable(error: &CurvatureError) -> bool {
     matches!(
         error,
-        CurvatureError::Jvp(_) | CurvatureError::NotRecordable | CurvatureError::NotReproduced { .. }
+        CurvatureError::Jvp(_)
+            | CurvatureError::NotRecordable
+            | CurvatureError::NotReproduced { .. }
     )
 }
 
@@ -101,9 +103,7 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
-    pub(super) fn loss<M: Module>(
-        oracle: &GradientOracle<'_, M>,
-    ) -> Result<Self, CurvatureError> {
+    pub(super) fn loss<M: Module>(oracle: &GradientOracle<'_, M>) -> Result<Self, CurvatureError> {
         let model = oracle.model();
         let recordable = recordable(oracle)?;
         let program = recordable.record_loss(&model)?;

@@ -4,8 +4,8 @@ use burn_dispatch::Dispatch as D;
 use burn_ir::ActivationOperationIr;
 
 use super::float::normal;
-use super::selection::{bool_dtype, clamp};
 use super::rule_table;
+use super::selection::{bool_dtype, clamp};
 use crate::dual::{Dual, Value, fit};
 use crate::error::JvpError;
 

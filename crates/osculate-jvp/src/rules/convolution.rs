@@ -58,15 +58,25 @@ fn affine(
 
 pub(super) fn linear(cx: &mut Context<'_>, o: &LinearOpIr) -> Result<(), JvpError> {
     let channel = o.out.shape.num_dims() - 1;
-    affine(cx, [&o.x, &o.weight, &o.out], o.bias.as_ref(), channel, D::linear)
+    affine(
+        cx,
+        [&o.x, &o.weight, &o.out],
+        o.bias.as_ref(),
+        channel,
+        D::linear,
+    )
 }
 
 macro_rules! convolution {
     ($name:ident, $operation:ty, $f:ident) => {
         pub(super) fn $name(cx: &mut Context<'_>, o: &$operation) -> Result<(), JvpError> {
-            affine(cx, [&o.x, &o.weight, &o.out], o.bias.as_ref(), 1, |x, w, b| {
-                D::$f(x, w, b, o.options.clone().into())
-            })
+            affine(
+                cx,
+                [&o.x, &o.weight, &o.out],
+                o.bias.as_ref(),
+                1,
+                |x, w, b| D::$f(x, w, b, o.options.clone().into()),
+            )
         }
     };
 }

@@ -161,8 +161,6 @@ fn grid_sample(cx: &mut Context<'_>, o: &GridSample2dOpIr) -> Result<(), JvpErro
             "Float::GridSample2d with a grid that depends on the parameters",
         ));
     }
-    let y = x.linear(|x| {
-        D::float_grid_sample_2d(x, grid.value.clone(), o.options.clone().into())
-    });
+    let y = x.linear(|x| D::float_grid_sample_2d(x, grid.value.clone(), o.options.clone().into()));
     cx.set(&o.out, y)
 }

@@ -41,13 +41,13 @@ rule_table!("Module", ModuleOperationIr, |cx| {
     });
     AvgPool1dBackward(_) Unsupported "" => Err(JvpError::no_rule("Module::AvgPool1dBackward"));
     AvgPool2dBackward(_) Unsupported "" => Err(JvpError::no_rule("Module::AvgPool2dBackward"));
-    AdaptiveAvgPool1d(o) Differentiated "pool(ẋ)" => 
+    AdaptiveAvgPool1d(o) Differentiated "pool(ẋ)" =>
         cx.linear(&o.x, &o.out, |x| D::adaptive_avg_pool1d(x, o.output_size));
-    AdaptiveAvgPool2d(o) Differentiated "pool(ẋ)" => 
+    AdaptiveAvgPool2d(o) Differentiated "pool(ẋ)" =>
         cx.linear(&o.x, &o.out, |x| D::adaptive_avg_pool2d(x, o.output_size));
     AdaptiveAvgPool1dBackward(_) Unsupported "" => Err(JvpError::no_rule("Module::AdaptiveAvgPool1dBackward"));
     AdaptiveAvgPool2dBackward(_) Unsupported "" => Err(JvpError::no_rule("Module::AdaptiveAvgPool2dBackward"));
-    AdaptiveAvgPool3d(o) Differentiated "pool(ẋ)" => 
+    AdaptiveAvgPool3d(o) Differentiated "pool(ẋ)" =>
         cx.linear(&o.x, &o.out, |x| D::adaptive_avg_pool3d(x, o.output_size));
     AdaptiveAvgPool3dBackward(_) Unsupported "" => Err(JvpError::no_rule("Module::AdaptiveAvgPool3dBackward"));
     MaxPool1d(o) Differentiated "ẋ at the maxima" => pooling::max_1d(cx, o);
@@ -56,7 +56,7 @@ rule_table!("Module", ModuleOperationIr, |cx| {
     MaxPool2d(o) Differentiated "ẋ at the maxima" => pooling::max_2d(cx, o);
     MaxPool2dWithIndices(o) Differentiated "ẋ at the maxima" => pooling::max_2d_with_indices(cx, o);
     MaxPool2dWithIndicesBackward(_) Unsupported "" => Err(JvpError::no_rule("Module::MaxPool2dWithIndicesBackward"));
-    Interpolate(o) Differentiated "interpolate(ẋ)" => 
+    Interpolate(o) Differentiated "interpolate(ẋ)" =>
         cx.linear(&o.x, &o.out, |x| D::interpolate(x, o.output_size, o.options.clone().into()));
     InterpolateBackward(_) Unsupported "" => Err(JvpError::no_rule("Module::InterpolateBackward"));
     Attention(o) Differentiated "composed of its steps" => attention::attention(cx, o);

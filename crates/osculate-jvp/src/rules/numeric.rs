@@ -3,7 +3,7 @@ use burn_backend::ops::{FloatTensorOps, IntTensorOps};
 use burn_dispatch::Dispatch as D;
 use burn_ir::{NumericOperationIr, PadModeIr, PadOpIr, ScalarIr};
 
-use super::{product, selection, rule_table};
+use super::{product, rule_table, selection};
 use crate::context::Context;
 use crate::error::JvpError;
 

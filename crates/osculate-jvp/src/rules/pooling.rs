@@ -40,7 +40,13 @@ pub(super) fn max_1d_with_indices(
         o.ceil_mode,
         dtype,
     );
-    set(cx, (&o.out, &o.out_indices), x, (pooled.output, pooled.indices), 1)
+    set(
+        cx,
+        (&o.out, &o.out_indices),
+        x,
+        (pooled.output, pooled.indices),
+        1,
+    )
 }
 
 pub(super) fn max_2d(cx: &mut Context<'_>, o: &MaxPool2dOpIr) -> Result<(), JvpError> {
@@ -72,7 +78,13 @@ pub(super) fn max_2d_with_indices(
         o.ceil_mode,
         dtype,
     );
-    set(cx, (&o.out, &o.out_indices), x, (pooled.output, pooled.indices), 2)
+    set(
+        cx,
+        (&o.out, &o.out_indices),
+        x,
+        (pooled.output, pooled.indices),
+        2,
+    )
 }
 
 fn set(

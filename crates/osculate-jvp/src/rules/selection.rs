@@ -70,10 +70,7 @@ pub(super) fn running(
     let mut along = vec![1; shape.num_dims()];
     along[o.axis] = n;
     let positions = D::int_arange(0..n as i64, cx.device(), cx.int_dtype());
-    let positions = D::int_expand(
-        D::int_reshape(positions, Shape::from(along)),
-        shape,
-    );
+    let positions = D::int_expand(D::int_reshape(positions, Shape::from(along)), shape);
     let passed = D::float_not_equal(x.value.clone(), y.clone(), cx.bool_dtype());
     let at = D::int_cummax(D::int_mask_fill(positions, passed, 0.into()), o.axis);
     cx.set(&o.out, x.gather_tangents(y, o.axis, at))

@@ -23,8 +23,12 @@ rule!(scalars: [([2, 3],), ([0, 2],)], in 0.2..2.0, |x: 2| {
 });
 rule!(same_operand: [([2, 3],)], in 0.2..2.0, |x: 2| x.clone() * x.clone() / (x.clone() + x));
 
-const PRODUCTS: [([usize; 2], [usize; 2]); 4] =
-    [([2, 3], [3, 4]), ([1, 3], [3, 1]), ([0, 3], [3, 2]), ([2, 1], [1, 2])];
+const PRODUCTS: [([usize; 2], [usize; 2]); 4] = [
+    ([2, 3], [3, 4]),
+    ([1, 3], [3, 1]),
+    ([0, 3], [3, 2]),
+    ([2, 1], [1, 2]),
+];
 rule!(matmul: PRODUCTS, in -1.0..1.0, |a: 2, b: 2| a.matmul(b));
 const BATCHES: [([usize; 3], [usize; 3]); 2] = [([2, 2, 3], [2, 3, 2]), ([1, 2, 3], [2, 3, 2])];
 rule!(batched_matmul: BATCHES, in -1.0..1.0, |a: 3, b: 3| a.matmul(b));

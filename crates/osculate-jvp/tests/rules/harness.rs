@@ -34,7 +34,10 @@ impl Numbers {
     }
 }
 
-#[expect(deprecated, reason = "ndarray is the second backend that runs without an accelerator")]
+#[expect(
+    deprecated,
+    reason = "ndarray is the second backend that runs without an accelerator"
+)]
 pub fn devices() -> [Device; 2] {
     [Device::flex(), Device::ndarray()]
 }
@@ -166,7 +169,10 @@ pub fn check<I: Tensors, const O: usize>(
     let bound = program.bind_inputs(&inputs).unwrap();
     let jvp = bound.jvp(core::slice::from_ref(&v)).unwrap();
     assert_close("value", &values(&jvp.outputs[0]), &result(&inputs), 1e-12);
-    let (plus, minus) = (result(&moved(&inputs, &v, H)), result(&moved(&inputs, &v, -H)));
+    let (plus, minus) = (
+        result(&moved(&inputs, &v, H)),
+        result(&moved(&inputs, &v, -H)),
+    );
     let differences: Vec<f64> = plus
         .iter()
         .zip(&minus)
@@ -210,7 +216,10 @@ pub fn check<I: Tensors, const O: usize>(
 
     let u = direction(numbers, &like, device);
     let hu = product(&bound, &u);
-    let (uhv, vhu) = (dot(&flat(&u.inputs, &like), &hv), dot(&flat(&v.inputs, &like), &hu));
+    let (uhv, vhu) = (
+        dot(&flat(&u.inputs, &like), &hv),
+        dot(&flat(&v.inputs, &like), &hu),
+    );
     assert!(
         (uhv - vhu).abs() <= 1e-10 * (1.0 + uhv.abs()),
         "the Hessian is not symmetric: {uhv} and {vhu}"

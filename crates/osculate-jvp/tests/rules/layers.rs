@@ -108,11 +108,11 @@ rule!(causal_attention: ATTENTION, in -1.0..1.0, |q: 4, k: 4, v: 4| {
 });
 
 rule!(batch_norm: [([2, 3, 2], [3], [3], [3], [3])], in 0.3..1.0,
-    |x: 3, gamma: 1, beta: 1, mean: 1, variance: 1| {
-        module::batch_norm(x, gamma, beta, mean, variance, 1e-3)
-    });
+|x: 3, gamma: 1, beta: 1, mean: 1, variance: 1| {
+    module::batch_norm(x, gamma, beta, mean, variance, 1e-3)
+});
 rule!(masked_attention: [([1, 2, 3, 2], [1, 2, 3, 2], [1, 2, 3, 2], [1, 2, 3, 3])], in -1.0..1.0,
-    |q: 4, k: 4, v: 4, bias: 4| {
-        let mask = bias.clone().greater_elem(0.4);
-        module::attention(q, k, v, Some(mask), Some(bias), AttentionModuleOptions::default())
-    });
+|q: 4, k: 4, v: 4, bias: 4| {
+    let mask = bias.clone().greater_elem(0.4);
+    module::attention(q, k, v, Some(mask), Some(bias), AttentionModuleOptions::default())
+});

@@ -1,7 +1,7 @@
 //! Where a diagonal comes from.
 
 use std::fmt::{Debug, Formatter};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use burn::module::Module;
 use osculate_curvature::{
@@ -39,6 +39,9 @@ pub(super) struct CurvatureSource {
     /// The finite-difference step that worked last: looking for it anew at every estimate would
     /// cost two forward passes. It is part of the state, or a resumed run would differ.
     last_step: Option<f64>,
+    /// Why exact products are not possible, once that is known: a function of the model and the
+    /// objective, so that it need not be saved.
+    fallback: Arc<OnceLock<String>>,
 }
 
 #[derive(Clone)]
@@ -76,6 +79,7 @@ impl CurvatureSource {
             },
             probes: None,
             last_step: None,
+            fallback: Arc::default(),
         }
     }
 
@@ -89,6 +93,7 @@ impl CurvatureSource {
 
     pub(super) fn set_hessian(&mut self, config: HessianConfig) {
         self.hessian = config;
+        self.fallback = Arc::default();
     }
 
     pub(super) fn last_step(&self) -> Option<f64> {
@@ -111,14 +116,18 @@ impl CurvatureSource {
         let seed = oracle.seed() ^ PROBE_STREAM;
         match &self.kind {
             SourceKind::Hutchinson(distribution) => {
-                let hessian =
-                    Hessian::with_config(oracle, self.hessian)?.with_first_step(self.last_step);
+                let hessian = Hessian::with_config(oracle, self.hessian)?
+                    .with_first_step(self.last_step)
+                    .with_fallback(self.fallback.get().cloned());
                 let layout = hessian.layout();
                 let probe = match &self.probes {
                     Some(draw) => draw(&layout, step),
                     None => distribution.draw(&layout, seed, 0),
                 };
                 let product = hessian.apply_probe(&probe)?;
+                if let Some(reason) = hessian.fallback() {
+                    self.fallback.get_or_init(|| reason);
+                }
                 let estimate = combine(&probe.to_compute_dtype(), &product.value);
                 Ok((estimate, hessian.last_step()))
             }
