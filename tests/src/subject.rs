@@ -3,17 +3,20 @@
 
 use std::sync::Arc;
 
+use burn::module::Module;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, ModuleOptimizer, SgdConfig};
 use osculate_optim::{
-    AdaHessianConfig, AsamConfig, ClosureOptimizer, FirstOrder, GsamConfig, KeepDtype,
-    LookSamConfig, SamConfig, SophiaConfig, SophiaSchedule, StepPolicy,
+    AdaHessianConfig, AsamConfig, ClosureOptimizer, FirstOrder, GsamConfig, Hybrid, KeepDtype,
+    LookSamConfig, MuonConfig, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry,
+    PsgdKronConfig, PsgdLraConfig, RefreshSchedule, SamConfig, SophiaConfig, SophiaSchedule,
+    StepPolicy,
 };
 
 use crate::model::Ranked;
 
-/// An optimizer of the suites' model.
-pub type Subject = Box<dyn ClosureOptimizer<Ranked>>;
+/// An optimizer under test, of the suites' own model unless another is named.
+pub type Subject<M = Ranked> = Box<dyn ClosureOptimizer<M>>;
 
 /// AdamW, with its state's type kept in records.
 pub fn adamw() -> ModuleOptimizer {
@@ -29,47 +32,47 @@ pub fn sgd() -> ModuleOptimizer {
 }
 
 /// AdamW behind the closure door.
-pub fn first_order_adamw(policy: StepPolicy) -> Subject {
+pub fn first_order_adamw<M: Module>(policy: StepPolicy) -> Subject<M> {
     Box::new(FirstOrder::new(adamw()).with_policy(policy).expect("valid"))
 }
 
 /// SGD behind the closure door.
-pub fn first_order_sgd(policy: StepPolicy) -> Subject {
+pub fn first_order_sgd<M: Module>(policy: StepPolicy) -> Subject<M> {
     Box::new(FirstOrder::new(sgd()).with_policy(policy).expect("valid"))
 }
 
 /// SAM over SGD.
-pub fn sam(policy: StepPolicy) -> Subject {
+pub fn sam<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = SamConfig::new().with_policy(policy);
     Box::new(config.init(sgd()).expect("valid"))
 }
 
 /// SAM in its adaptive form, over AdamW.
-pub fn sam_adaptive(policy: StepPolicy) -> Subject {
+pub fn sam_adaptive<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = SamConfig::new().with_adaptive(true).with_policy(policy);
     Box::new(config.init(adamw()).expect("valid"))
 }
 
 /// ASAM over SGD.
-pub fn asam(policy: StepPolicy) -> Subject {
+pub fn asam<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = AsamConfig::new().with_policy(policy);
     Box::new(config.init(sgd()).expect("valid"))
 }
 
 /// GSAM over AdamW.
-pub fn gsam(policy: StepPolicy) -> Subject {
+pub fn gsam<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = GsamConfig::new().with_policy(policy);
     Box::new(config.init(adamw()).expect("valid"))
 }
 
 /// LookSAM over SGD.
-pub fn looksam(policy: StepPolicy) -> Subject {
+pub fn looksam<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = LookSamConfig::new().with_period(3).with_policy(policy);
     Box::new(config.init(sgd()).expect("valid"))
 }
 
 /// LookSAM by tensor, over AdamW.
-pub fn looksam_per_tensor(policy: StepPolicy) -> Subject {
+pub fn looksam_per_tensor<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = LookSamConfig::new()
         .with_period(2)
         .with_per_tensor(true)
@@ -78,13 +81,13 @@ pub fn looksam_per_tensor(policy: StepPolicy) -> Subject {
 }
 
 /// AdaHessian.
-pub fn adahessian(policy: StepPolicy) -> Subject {
+pub fn adahessian<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = AdaHessianConfig::new().with_policy(policy);
     Box::new(config.init().expect("valid"))
 }
 
 /// AdaHessian with a reused curvature.
-pub fn adahessian_lazy(policy: StepPolicy) -> Subject {
+pub fn adahessian_lazy<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = AdaHessianConfig::new()
         .with_period(3)
         .with_hessian_power(0.5)
@@ -94,20 +97,20 @@ pub fn adahessian_lazy(policy: StepPolicy) -> Subject {
 }
 
 /// Sophia-H.
-pub fn sophia_h(policy: StepPolicy) -> Subject {
+pub fn sophia_h<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = SophiaConfig::h().with_period(3).with_policy(policy);
     Box::new(config.init().expect("valid"))
 }
 
 /// Sophia-G.
-pub fn sophia_g(policy: StepPolicy) -> Subject {
+pub fn sophia_g<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = SophiaConfig::g().with_period(3).with_policy(policy);
     Box::new(config.init().expect("valid"))
 }
 
 /// Sophia with squared gradients for its curvature, in the authors' order: it works on objectives
 /// that are not supervised too.
-pub fn sophia_custom(policy: StepPolicy) -> Subject {
+pub fn sophia_custom<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = SophiaConfig::g()
         .with_period(2)
         .with_schedule(SophiaSchedule::AfterPeriod)
@@ -117,6 +120,80 @@ pub fn sophia_custom(policy: StepPolicy) -> Subject {
         Ok(request.gradient.hadamard(request.gradient))
     });
     Box::new(config.init().expect("valid").with_diagonal(squares))
+}
+
+/// PSGD with a Kronecker product.
+pub fn psgd_kron<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = PsgdKronConfig::new().with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// The same by another geometry, with factors in half precision that take turns.
+pub fn psgd_kron_eq<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = PsgdKronConfig::new()
+        .with_geometry(PsgdGeometry::Eq)
+        .with_fit(PsgdFit::WhiteningMomentum)
+        .with_half_factors(true)
+        .with_schedule(RefreshSchedule::Every { period: 3 })
+        .with_weight_decay(0.01)
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// The same by the authors' default geometry, with dense factors for every dimension.
+pub fn psgd_kron_dense<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = PsgdKronConfig::new()
+        .with_geometry(PsgdGeometry::Q05Eq15)
+        .with_max_skew(f64::MAX)
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// PSGD with a Kronecker product, fitted to Hessian products.
+pub fn psgd_kron_newton<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = PsgdKronConfig::new()
+        .with_fit(PsgdFit::Newton)
+        .with_schedule(RefreshSchedule::Every { period: 2 })
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// PSGD with a full matrix.
+pub fn psgd_dense<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = PsgdDenseConfig::new()
+        .with_fit(PsgdFit::Whitening)
+        .with_max_size(5)
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// PSGD with a diagonal.
+pub fn psgd_diagonal<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = PsgdDiagonalConfig::new().with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// PSGD with a low-rank matrix.
+pub fn psgd_lra<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = PsgdLraConfig::new().with_rank(2).with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// Muon for every parameter.
+pub fn muon<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = MuonConfig::new().with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// Muon for matrices, AdamW for the rest.
+pub fn hybrid<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = MuonConfig::new().with_policy(policy);
+    let matrix = config.stacked().expect("valid");
+    Box::new(
+        Hybrid::by_rank(matrix, adamw())
+            .with_rest_lr(0.1)
+            .expect("valid"),
+    )
 }
 
 /// Calls a macro once for every optimizer: `suite!(name, constructor, needs_supervised)`.
@@ -140,6 +217,15 @@ macro_rules! for_each_optimizer {
         $suite!(sophia_h, $crate::subject::sophia_h, false);
         $suite!(sophia_g, $crate::subject::sophia_g, true);
         $suite!(sophia_custom, $crate::subject::sophia_custom, false);
+        $suite!(psgd_kron, $crate::subject::psgd_kron, false);
+        $suite!(psgd_kron_eq, $crate::subject::psgd_kron_eq, false);
+        $suite!(psgd_kron_dense, $crate::subject::psgd_kron_dense, false);
+        $suite!(psgd_kron_newton, $crate::subject::psgd_kron_newton, false);
+        $suite!(psgd_dense, $crate::subject::psgd_dense, false);
+        $suite!(psgd_diagonal, $crate::subject::psgd_diagonal, false);
+        $suite!(psgd_lra, $crate::subject::psgd_lra, false);
+        $suite!(muon, $crate::subject::muon, false);
+        $suite!(hybrid, $crate::subject::hybrid, false);
     };
 }
 

@@ -71,7 +71,7 @@ pub use operator::{
 };
 pub use oracle::{Evaluation, GradientOracle};
 pub use osculate_jvp::{AnyTensor, JvpError, Tensors};
-pub use params::{FiniteFlags, ParamEntry, ParamLayout, ParamVec, assign};
+pub use params::{FiniteFlags, ParamEntry, ParamLayout, ParamVec, assign, unflatten};
 pub use spectrum::{
     EigenPair, LanczosConfig, PowerIteration, PowerIterationConfig, Spectrum, lanczos,
     power_iteration,

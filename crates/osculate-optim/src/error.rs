@@ -56,6 +56,40 @@ pub enum StepErrorCause {
         paths: Vec<String>,
     },
 
+    /// A curvature estimate is not finite, under
+    /// [`NonFinitePolicy::Error`](crate::NonFinitePolicy::Error).
+    #[error("the curvature estimate of {} holds a NaN or an infinity", paths.join(", "))]
+    NonFiniteCurvature {
+        /// Paths of the parameters.
+        paths: Vec<String>,
+    },
+
+    /// Updated weights or state are not finite although gradient and curvature are, under
+    /// [`NonFinitePolicy::Error`](crate::NonFinitePolicy::Error).
+    #[error("the update of {} holds a NaN or an infinity", paths.join(", "))]
+    NonFiniteUpdate {
+        /// Paths of the parameters.
+        paths: Vec<String>,
+    },
+
+    /// A solver failed for one factor more times in a row than the method tolerates.
+    #[error(
+        "the solver of factor {factor} of block {block} of {path} failed {failures} times in a row: \
+         {message}"
+    )]
+    Solver {
+        /// Path of the parameter.
+        path: String,
+        /// Number of the block within the parameter.
+        block: usize,
+        /// Number of the factor within the block.
+        factor: usize,
+        /// Failures in a row, this one included.
+        failures: u64,
+        /// The solver's message.
+        message: String,
+    },
+
     /// The objective or a curvature product failed.
     #[error(transparent)]
     Curvature(#[from] CurvatureError),

@@ -16,8 +16,9 @@
 //! - A step that fails hands the model back unchanged, in its [`StepError`]; a panic of the
 //!   objective is such a failure.
 //! - A parameter whose gradient holds a NaN or an infinity is left alone, with its state, and
-//!   counted ([`NonFinitePolicy`]). The test is made on the device. Methods over a base optimizer
-//!   read the flags back, once a step and all together; the others read nothing back.
+//!   counted ([`NonFinitePolicy`]). The test is made on the device. What is read back in a step does
+//!   not grow with the number of parameters: methods over a base optimizer read all flags together,
+//!   methods with Hessian products one or two numbers for each product.
 //! - State is saved by parameter path with its element types ([`StateRecord`]), and a resumed run
 //!   is bit for bit the uninterrupted one.
 //! - Batch normalisation's running statistics move as in one clean pass, and all passes of a step
@@ -27,6 +28,7 @@ mod config;
 mod diagonal;
 mod error;
 mod first_order;
+pub mod matrix;
 mod optimizer;
 mod record;
 mod report;
@@ -40,6 +42,14 @@ pub use diagonal::{
 };
 pub use error::{StepError, StepErrorCause};
 pub use first_order::FirstOrder;
+pub use matrix::{
+    EigenSolver, ExponentOverride, Field, Grafting, Hybrid, MatrixRule, Muon, MuonConfig,
+    MuonOrthogonalizer, MuonScale, PerParam, PerParamState, ProductPair, PsgdDense,
+    PsgdDenseConfig, PsgdDiagonal, PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKron,
+    PsgdKronConfig, PsgdLra, PsgdLraConfig, Refresh, RefreshSchedule, RootSolver, Row, RowProbeFn,
+    ScaledLr, Shampoo, ShampooConfig, ShampooDecay, ShampooForm, Soap, SoapConfig, Solve,
+    SpectralNorm, Stack, Stacked, Stepped, UpdateMomentum, matrices_of,
+};
 pub use optimizer::{ClosureOptimizer, StatefulOptimizer, Step};
 pub use record::{KeepDtype, Kept, KeptState, RecordError, StateRecord};
 pub use report::{SkipReason, Skipped, StepReport};

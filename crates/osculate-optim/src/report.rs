@@ -39,6 +39,7 @@ pub struct StepReport {
     pub(crate) win_rate: Option<Tensor<1>>,
     pub(crate) checks: Vec<(SkipReason, FiniteFlags)>,
     pub(crate) state_bytes: usize,
+    pub(crate) solver_failures: usize,
 }
 
 impl StepReport {
@@ -64,8 +65,8 @@ impl StepReport {
         self.curvature_age
     }
 
-    /// The fraction of elements whose update was not clipped, for methods that clip by element
-    /// (Sophia). Reads one number back.
+    /// The fraction of elements whose update was not clipped, `|m| < γ h`, among the parameters that
+    /// took part, for methods that clip by element (Sophia). Reads one number back.
     pub fn win_rate(&self) -> Option<f64> {
         self.win_rate.as_ref().map(scalar)
     }
@@ -85,6 +86,12 @@ impl StepReport {
             }
         }
         skipped
+    }
+
+    /// Solves of matrix factors that failed in this step. The method went on with the last good
+    /// result.
+    pub fn solver_failures(&self) -> usize {
+        self.solver_failures
     }
 
     /// Bytes of the optimizer's state after the step.

@@ -1,5 +1,5 @@
 use burn::tensor::activation::{log_sigmoid, log_softmax, sigmoid, softmax};
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 
 use crate::error::CurvatureError;
 use crate::params::random;
@@ -170,6 +170,11 @@ impl Criterion {
     /// same targets on every backend; nothing is read back from the device.
     pub fn sample(&self, outputs: Tensor<2>, seed: u64) -> Criterion {
         let outputs = outputs.without_autodiff();
+        // Cumulative probabilities in half precision would stop growing after a few hundred classes.
+        let outputs = match outputs.dtype() {
+            DType::F16 | DType::BF16 => outputs.cast(DType::F32),
+            _ => outputs,
+        };
         let [rows, columns] = outputs.dims();
         let (device, dtype) = (outputs.device(), outputs.dtype());
         match self {

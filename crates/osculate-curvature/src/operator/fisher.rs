@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use burn::module::Module;
 
-use super::ggn::{checked_norm, clean_outputs, zero_product};
+use super::ggn::{checked_norm, clean_outputs, with_rounding, zero_product};
 use super::jacobian::Jacobian;
 use super::{CurvatureOperator, HvpMode, Product, Structure};
 use crate::error::CurvatureError;
@@ -31,8 +31,9 @@ pub enum FisherKind {
 ///
 /// No per-sample gradient is formed: `g_b^T v` is the gradient of a row's loss by its outputs times
 /// `(J v)_b`, and the weighted sum `(1/B) sum_b (g_b^T v) g_b` is one backward pass. `J v` is exact
-/// or a central difference as for [`GaussNewton`](super::GaussNewton), at the same cost. It needs a [`Supervised`](crate::Supervised) objective whose rows are
-/// independent: batch normalisation in training mode couples them.
+/// or a central difference as for [`GaussNewton`](super::GaussNewton), at the same cost. It needs a
+/// [`Supervised`](crate::Supervised) objective whose rows are independent: batch normalisation in
+/// training mode couples them.
 pub struct Fisher<'a, M: Module> {
     oracle: &'a GradientOracle<'a, M>,
     layout: Arc<ParamLayout>,
@@ -109,10 +110,12 @@ impl<M: Module> CurvatureOperator for Fisher<'_, M> {
         let value = self.oracle.pull_back(&self.layout, |outputs| {
             Ok((self.criterion.per_sample(outputs)? * directional).mean())
         })?;
+        let value = value.to_compute_dtype();
+        let outputs = clean_outputs(self.oracle)?;
         Ok(Product {
-            value: value.to_compute_dtype(),
+            provenance: with_rounding(provenance, &outputs, &value),
+            value,
             cost: self.oracle.cost().since(before),
-            provenance,
         })
     }
 }

@@ -4,8 +4,8 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::jacobian::Jacobian;
-use super::step::{Stepper, movement};
-use super::{CurvatureOperator, HvpMode, Product, Provenance, Structure};
+use super::step::{Stepper, epsilon, movement};
+use super::{CurvatureOperator, ErrorEstimate, HvpMode, Product, Provenance, Structure};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
 use crate::oracle::GradientOracle;
@@ -15,6 +15,8 @@ use crate::params::{ParamLayout, ParamVec};
 /// far less noisy than gradients, so it can be shorter than for a Hessian, and fewer kinks of a ReLU
 /// network lie within it.
 const TAU: f64 = 0.003;
+/// Rounding error of an output in units of epsilon times the size of the outputs.
+const OUTPUT_NOISE: f64 = 2.0;
 
 /// The generalised Gauss-Newton matrix `G = J^T H_loss J`.
 ///
@@ -107,14 +109,15 @@ impl<M: Module> CurvatureOperator for GaussNewton<'_, M> {
         let outputs = clean_outputs(self.oracle)?;
         let supervised = self.oracle.supervised("a Gauss-Newton product")?;
         let (jv, provenance) = self.jacobian.product(self.oracle, v, norm)?;
-        let cotangent = supervised.criterion().hessian_vp(outputs, jv);
+        let cotangent = supervised.criterion().hessian_vp(outputs.clone(), jv);
         let value = self
             .oracle
-            .pull_back(&self.layout, |outputs| Ok((outputs * cotangent).sum()))?;
+            .pull_back(&self.layout, |outputs| Ok((outputs * cotangent).sum()))?
+            .to_compute_dtype();
         Ok(Product {
-            value: value.to_compute_dtype(),
+            provenance: with_rounding(provenance, &outputs, &value),
+            value,
             cost: self.oracle.cost().since(before),
-            provenance,
         })
     }
 }
@@ -138,6 +141,32 @@ pub(super) fn zero_product(layout: &Arc<ParamLayout>) -> Product {
         value: ParamVec::zeros(layout).to_compute_dtype(),
         cost: Cost::ZERO,
         provenance: Provenance::Exact,
+    }
+}
+
+/// Adds to a finite difference of outputs that move by [`TAU`] the rounding error of the product
+/// made out of it: an order of magnitude, from the size of the outputs and the element type. Two
+/// read-backs.
+pub(super) fn with_rounding(
+    provenance: Provenance,
+    outputs: &Tensor<2>,
+    value: &ParamVec,
+) -> Provenance {
+    let Provenance::FiniteDifference { step, .. } = provenance else {
+        return provenance;
+    };
+    let size = movement(outputs, &outputs.clone().neg());
+    let relative = epsilon(value.layout()).powf(2.0 / 3.0)
+        * f64::from(f32::EPSILON).powf(1.0 / 3.0)
+        * OUTPUT_NOISE
+        * size.max(1.0)
+        / TAU;
+    Provenance::FiniteDifference {
+        step,
+        error: ErrorEstimate {
+            truncation: None,
+            rounding: Some(relative * value.norm()),
+        },
     }
 }
 

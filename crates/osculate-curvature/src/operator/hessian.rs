@@ -65,8 +65,11 @@ impl Default for HessianConfig {
 /// trace can be several times larger: [`symmetry_check`](super::symmetry_check) tells, and
 /// [`GaussNewton`](super::GaussNewton) is the operator to use there.
 ///
-/// Cost of a finite difference: 2 gradient evaluations ([`Scheme::Central`]), and 2 forward passes for the
-/// first product of a supervised objective. Memory: one gradient and one copy of the weights beside
+/// Cost of a finite difference: 2 gradient evaluations ([`Scheme::Central`]) along directions like the last
+/// one; where the outputs of a supervised objective move by more than 1.3 or less than 0.5 times
+/// what is aimed for, the pair is taken again, at most twice. The first product looks for its step
+/// with 2 forward passes, rarely 4 or 6. Every [`Product`] says what it cost. Each reads the
+/// movement of the outputs back, one number. Memory: one gradient and one copy of the weights beside
 /// the result.
 ///
 /// # Example
@@ -295,8 +298,22 @@ impl<M: Module> Line<'_, '_, M> {
         self.hessian.oracle.evaluate_at(self.v, h / self.norm)
     }
 
-    /// `c(h)` or the forward difference, its rounding error, and the movement of the outputs.
+    /// `c(h)` or the forward difference, its rounding error where it is wanted, and the movement of
+    /// the outputs.
     fn pair(&self, h: f64) -> Result<(ParamVec, Option<f64>, f64), CurvatureError> {
+        self.difference_at(h, self.hessian.config.estimate_error)
+    }
+
+    /// [`pair`](Self::pair) for step doubling, which cannot do without the rounding error.
+    fn pair_with_noise(&self, h: f64) -> Result<(ParamVec, Option<f64>, f64), CurvatureError> {
+        self.difference_at(h, true)
+    }
+
+    fn difference_at(
+        &self,
+        h: f64,
+        estimate_error: bool,
+    ) -> Result<(ParamVec, Option<f64>, f64), CurvatureError> {
         let plus = self.evaluate(h)?;
         let (minus, width) = if self.hessian.config.scheme == Scheme::Forward {
             (self.hessian.oracle.clean()?.clone(), h)
@@ -308,7 +325,7 @@ impl<M: Module> Line<'_, '_, M> {
             _ => f64::NAN,
         };
         let factor = self.norm / width;
-        let rounding = self.hessian.config.estimate_error.then(|| {
+        let rounding = estimate_error.then(|| {
             let norm = plus.gradient.norm().max(minus.gradient.norm());
             GRADIENT_NOISE * epsilon(&self.hessian.layout) * norm * 2f64.sqrt() * factor
         });
@@ -368,7 +385,7 @@ impl<M: Module> Line<'_, '_, M> {
             return Ok((value, h, error));
         }
         let (wide, _, _) = self.pair(2.0 * h)?;
-        let (value, truncation) = extrapolate(&value, &wide);
+        let (value, truncation) = self.extrapolate(&value, &wide);
         let error = ErrorEstimate {
             truncation: Some(truncation),
             rounding,
@@ -378,14 +395,11 @@ impl<M: Module> Line<'_, '_, M> {
 
     fn doubling(&self) -> Result<(ParamVec, f64, ErrorEstimate), CurvatureError> {
         let mut h = self.hessian.stepper.start();
-        let (mut narrow, mut rounding, _) = self.pair(h)?;
+        let (mut narrow, mut rounding, _) = self.pair_with_noise(h)?;
         let (mut wide, _, _) = self.pair(2.0 * h)?;
         loop {
-            let (value, truncation) = extrapolate(&narrow, &wide);
-            let noise = match rounding {
-                Some(noise) => noise,
-                None => f64::MIN_POSITIVE,
-            };
+            let (value, truncation) = self.extrapolate(&narrow, &wide);
+            let noise = rounding.unwrap_or(0.0);
             let next = self.hessian.stepper.clamp(h / 2.0);
             if truncation <= 10.0 * noise || next >= h || !truncation.is_finite() {
                 let error = ErrorEstimate {
@@ -396,14 +410,20 @@ impl<M: Module> Line<'_, '_, M> {
             }
             h = next;
             wide = narrow;
-            (narrow, rounding, _) = self.pair(h)?;
+            (narrow, rounding, _) = self.pair_with_noise(h)?;
         }
     }
-}
 
-/// `(4 c(h) - c(2h)) / 3` and the estimate `|c(2h) - c(h)| / 3` of the truncation of `c(h)`.
-fn extrapolate(narrow: &ParamVec, wide: &ParamVec) -> (ParamVec, f64) {
-    let difference = narrow.sub(wide).scale(1.0 / 3.0);
-    let truncation = difference.norm();
-    (narrow.add(&difference), truncation)
+    /// Removes the leading error of two differences, and estimates it: `(4 c(h) - c(2h)) / 3` and
+    /// `|c(2h) - c(h)| / 3` for central differences, `2 f(h) - f(2h)` and `|f(2h) - f(h)|` for
+    /// forward ones.
+    fn extrapolate(&self, narrow: &ParamVec, wide: &ParamVec) -> (ParamVec, f64) {
+        let factor = match self.hessian.config.scheme {
+            Scheme::Forward => 1.0,
+            Scheme::Central | Scheme::Richardson => 1.0 / 3.0,
+        };
+        let difference = narrow.sub(wide).scale(factor);
+        let truncation = difference.norm();
+        (narrow.add(&difference), truncation)
+    }
 }

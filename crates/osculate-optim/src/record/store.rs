@@ -1,14 +1,17 @@
 use std::collections::BTreeMap;
 
+use burn::module::Module;
 use burn::tensor::{DType, Tensor, TensorData};
 use osculate_curvature::ParamEntry;
 
-use super::{RecordError, StateRecord};
+use super::{ModulePaths, RecordError, StateRecord};
 
 /// The state tensors of an update rule, by parameter path and field.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StateStore {
     slots: BTreeMap<String, Slot>,
+    /// Loaded, and not yet compared with a model.
+    unchecked: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -25,7 +28,7 @@ impl StateStore {
     pub(crate) fn get(
         &self,
         entry: &ParamEntry,
-        field: &'static str,
+        field: &str,
         len: usize,
         dtype: DType,
     ) -> Result<Option<Tensor<1>>, RecordError> {
@@ -41,9 +44,49 @@ impl StateStore {
         Ok(Some(tensor.to_device(&entry.device)))
     }
 
-    pub(crate) fn set(&mut self, entry: &ParamEntry, field: &'static str, tensor: Tensor<1>) {
-        self.slots
-            .insert(key(&entry.path, field), Slot::Live(tensor));
+    /// Checks that the model has every parameter that a state was loaded for, which is known at the
+    /// first step after loading.
+    pub(crate) fn check_loaded<M: Module>(&mut self, model: &M) -> Result<(), RecordError> {
+        if !self.unchecked {
+            return Ok(());
+        }
+        let paths = ModulePaths::of(model);
+        for name in self.slots.keys() {
+            let (path, field) = name.rsplit_once('#').unwrap_or((name, ""));
+            if paths.id(path).is_none() {
+                return Err(RecordError::no_parameter(path, field));
+            }
+        }
+        self.unchecked = false;
+        Ok(())
+    }
+
+    pub(crate) fn set(&mut self, entry: &ParamEntry, field: &str, tensor: Tensor<1>) {
+        self.set_at(&entry.path, field, tensor);
+    }
+
+    pub(crate) fn set_at(&mut self, path: &str, field: &str, tensor: Tensor<1>) {
+        self.slots.insert(key(path, field), Slot::Live(tensor));
+    }
+
+    /// Keeps values that are not on a device yet.
+    pub(crate) fn set_data(&mut self, path: &str, field: &str, data: TensorData) {
+        self.slots.insert(key(path, field), Slot::Loaded(data));
+    }
+
+    pub(crate) fn remove(&mut self, path: &str, field: &str) {
+        self.slots.remove(&key(path, field));
+    }
+
+    /// The values of all entries, read back, by `path#field`.
+    pub(crate) fn to_data(&self) -> impl Iterator<Item = (&str, TensorData)> {
+        self.slots.iter().map(|(name, slot)| {
+            let data = match slot {
+                Slot::Live(tensor) => tensor.to_data(),
+                Slot::Loaded(data) => data.clone(),
+            };
+            (name.as_str(), data)
+        })
     }
 
     pub(crate) fn num_bytes(&self) -> usize {
@@ -57,27 +100,28 @@ impl StateStore {
     }
 
     pub(crate) fn write(&self, record: &mut StateRecord) {
-        for (name, slot) in &self.slots {
-            let data = match slot {
-                Slot::Live(tensor) => tensor.to_data(),
-                Slot::Loaded(data) => data.clone(),
-            };
-            record.tensors.insert(name.clone(), data);
+        for (name, data) in self.to_data() {
+            record.tensors.insert(name.to_string(), data);
         }
     }
 
     /// Takes the entries of the given fields out of a record.
     pub(crate) fn read(record: &StateRecord, fields: &[&'static str]) -> Self {
+        Self::read_where(record, |field| fields.contains(&field))
+    }
+
+    /// Takes the entries of the fields that `own` names out of a record.
+    pub(crate) fn read_where(record: &StateRecord, own: impl Fn(&str) -> bool) -> Self {
         let slots = record
             .tensors
             .iter()
-            .filter(|(name, _)| {
-                name.rsplit_once('#')
-                    .is_some_and(|(_, field)| fields.contains(&field))
-            })
+            .filter(|(name, _)| name.rsplit_once('#').is_some_and(|(_, field)| own(field)))
             .map(|(name, data)| (name.clone(), Slot::Loaded(data.clone())))
             .collect();
-        Self { slots }
+        Self {
+            slots,
+            unchecked: true,
+        }
     }
 }
 

@@ -1,0 +1,172 @@
+//! One matrix: faer with its work space, scaling and certificates.
+
+use faer::diag::{Diag, DiagRef};
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::evd::{self, ComputeEigenvectors};
+use faer::linalg::householder;
+use faer::linalg::qr::no_pivoting::factor;
+use faer::{Conj, Mat, MatRef, Par};
+
+use super::Real;
+
+/// A power of two near the largest absolute value, 1 for a zero matrix; `None` where an element is
+/// not finite.
+pub(super) fn scale<T: Real>(elements: &[T]) -> Option<f64> {
+    let mut largest = 0.0f64;
+    for element in elements {
+        let size = element.wide().abs();
+        // A NaN fails the comparison.
+        if !(size <= f64::MAX) {
+            return None;
+        }
+        largest = largest.max(size);
+    }
+    if largest == 0.0 {
+        return Some(1.0);
+    }
+    Some(largest.log2().floor().clamp(-1000.0, 1000.0).exp2())
+}
+
+/// A row-major square matrix divided by a power of two, in another type.
+pub(super) fn scaled<S: Real, T: Real>(elements: &[S], rows: usize, scale: f64) -> Mat<T> {
+    let columns = elements.len().checked_div(rows).unwrap_or(0);
+    let source = MatRef::from_row_major_slice(elements, rows, columns);
+    let factor = 1.0 / scale;
+    Mat::from_fn(rows, columns, |i, j| T::of(source[(i, j)].wide() * factor))
+}
+
+/// Writes a matrix in row-major order.
+pub(super) fn write<S: Real, T: Real>(matrix: MatRef<'_, S>, out: &mut [T]) {
+    let columns = matrix.ncols();
+    if columns == 0 {
+        return;
+    }
+    for (i, row) in out.chunks_mut(columns).enumerate() {
+        for (j, element) in row.iter_mut().enumerate() {
+            *element = T::of(matrix[(i, j)].wide());
+        }
+    }
+}
+
+/// Eigenvalues in ascending order, and the eigenvectors as columns.
+pub(super) struct Eigen<T> {
+    pub(super) values: Diag<T>,
+    pub(super) vectors: Mat<T>,
+    /// The larger of `‖A x - V Λ Vᵀ x‖ / (‖A‖ ‖x‖)` and `‖V Vᵀ x - x‖ / ‖x‖` for a fixed `x` with
+    /// no structure: a certificate for `n²` multiplications.
+    pub(super) residual: f64,
+}
+
+/// The symmetric eigenproblem, of a matrix whose elements are at most about 1 in size.
+pub(super) fn eigen<T: Real>(matrix: MatRef<'_, T>, par: Par) -> Option<Eigen<T>> {
+    let n = matrix.nrows();
+    let mut values = Diag::<T>::zeros(n);
+    let mut vectors = Mat::<T>::zeros(n, n);
+    let scratch =
+        evd::self_adjoint_evd_scratch::<T>(n, ComputeEigenvectors::Yes, par, Default::default());
+    let mut buffer = MemBuffer::new(scratch);
+    evd::self_adjoint_evd(
+        matrix,
+        values.as_mut(),
+        Some(vectors.as_mut()),
+        par,
+        MemStack::new(&mut buffer),
+        Default::default(),
+    )
+    .ok()?;
+    let mut eigen = Eigen {
+        values,
+        vectors,
+        residual: f64::NAN,
+    };
+    eigen.certify(matrix);
+    Some(eigen)
+}
+
+impl<T: Real> Eigen<T> {
+    /// Computes the residual, of the decomposition of this matrix.
+    pub(super) fn certify(&mut self, matrix: MatRef<'_, T>) {
+        self.residual = certificate(matrix, self.values.as_ref(), self.vectors.as_ref());
+    }
+}
+
+fn certificate<T: Real>(
+    matrix: MatRef<'_, T>,
+    values: DiagRef<'_, T>,
+    vectors: MatRef<'_, T>,
+) -> f64 {
+    let n = matrix.nrows();
+    let x = probe::<T>(n);
+    let image = matrix * &x;
+    let coefficients = vectors.transpose() * &x;
+    let back = vectors * &coefficients;
+    let weighted = Mat::<T>::from_fn(n, 1, |i, _| values[i] * coefficients[(i, 0)]);
+    let reconstructed = vectors * &weighted;
+    let size = |m: &Mat<T>| m.norm_l2().wide();
+    let largest = [0, n - 1]
+        .map(|i| values[i].wide().abs())
+        .into_iter()
+        .fold(f64::MIN_POSITIVE, f64::max);
+    let length = size(&x);
+    let reconstruction = size(&(image - reconstructed)) / (largest * length);
+    let orthogonality = size(&(back - &x)) / length;
+    if reconstruction.is_finite() && orthogonality.is_finite() {
+        reconstruction.max(orthogonality)
+    } else {
+        f64::NAN
+    }
+}
+
+/// A fixed vector from a quasi-random sequence: it has no structure that a matrix could share.
+pub(super) fn probe<T: Real>(n: usize) -> Mat<T> {
+    let golden = 0.618_033_988_749_894_9;
+    Mat::from_fn(n, 1, |i, _| T::of(((i + 1) as f64 * golden).fract() - 0.5))
+}
+
+/// `‖Qᵀ Q x - x‖ / ‖x‖` for the fixed vector `x`.
+pub(super) fn orthogonality<T: Real>(basis: MatRef<'_, T>) -> f64 {
+    let x = probe::<T>(basis.ncols());
+    let back = basis.transpose() * (basis * &x);
+    (back - &x).norm_l2().wide() / x.norm_l2().wide()
+}
+
+/// Replaces a matrix by the orthogonal factor of its QR factorisation.
+pub(super) fn orthogonal_factor<T: Real>(mut matrix: Mat<T>, par: Par) -> Mat<T> {
+    let (m, n) = (matrix.nrows(), matrix.ncols());
+    let size = m.min(n);
+    if size == 0 {
+        return Mat::zeros(m, size);
+    }
+    let block = factor::recommended_block_size::<T>(m, n);
+    let mut coefficients = Mat::<T>::zeros(block, size);
+    let scratch = factor::qr_in_place_scratch::<T>(m, n, block, par, Default::default()).or(
+        householder::apply_block_householder_sequence_on_the_left_in_place_scratch::<T>(
+            m, block, size,
+        ),
+    );
+    let mut buffer = MemBuffer::new(scratch);
+    factor::qr_in_place(
+        matrix.as_mut(),
+        coefficients.as_mut(),
+        par,
+        MemStack::new(&mut buffer),
+        Default::default(),
+    );
+    let mut basis = Mat::<T>::identity(m, size);
+    householder::apply_block_householder_sequence_on_the_left_in_place_with_conj(
+        matrix.as_ref().subcols(0, size),
+        coefficients.as_ref(),
+        Conj::No,
+        basis.as_mut(),
+        par,
+        MemStack::new(&mut buffer),
+    );
+    basis
+}
+
+/// Whether every element is finite.
+pub(super) fn is_finite<T: Real>(matrix: MatRef<'_, T>) -> bool {
+    matrix
+        .col_iter()
+        .all(|column| column.iter().all(|element| element.wide().is_finite()))
+}

@@ -1,0 +1,263 @@
+//! What PSGD's preconditioners converge to, and the limits in which it is another method.
+
+use burn::optim::SgdConfig;
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use osculate_optim::{
+    ClosureOptimizer, FirstOrder, MatrixRule, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit,
+    PsgdGeometry, PsgdKronConfig, PsgdLraConfig, RefreshSchedule, Stacked,
+};
+use osculate_tests::single::{GRADIENTS, START, Single, linear};
+
+fn device() -> Device {
+    Device::flex().autodiff()
+}
+
+/// Deterministic standard normal numbers, by Box and Muller.
+struct Normal(u64);
+
+impl Normal {
+    fn uniform(&mut self) -> f64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+    }
+
+    fn next(&mut self) -> f64 {
+        let (u, v) = (self.uniform(), self.uniform());
+        (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+    }
+}
+
+/// `P x` of the present preconditioner: a step of unit length on a copy, before its own update.
+fn preconditioned<R: MatrixRule, const D: usize>(
+    optimizer: &Stacked<R>,
+    shape: [usize; D],
+    x: &[f64],
+) -> Vec<f64> {
+    let at = (&device(), DType::F64);
+    let model = Single::<D>::new(shape, &vec![0.0; x.len()], at);
+    let loss = |model: &Single<D>| with_gradient(model, x);
+    let step = optimizer.clone().step(1.0, model, &loss).expect("a step");
+    step.model.values().iter().map(|x| -x).collect()
+}
+
+fn with_gradient<const D: usize>(model: &Single<D>, gradient: &[f64]) -> Tensor<1> {
+    let w = model.weight.val();
+    let data = TensorData::new(gradient.to_vec(), w.shape());
+    let gradient = Tensor::<D>::from_data(data, (&w.device(), w.dtype()));
+    (w * gradient).sum()
+}
+
+/// Diagonals of a Hessian, of both signs and a condition of 200.
+const CURVATURES: [f64; 6] = [4.0, 0.1, -1.5, 20.0, 0.5, -3.0];
+
+/// Fits the preconditioner to a diagonal Hessian and compares it with `|H|⁻¹`.
+fn learns_inverse_hessian<R: MatrixRule>(mut optimizer: Stacked<R>, steps: usize, what: &str) {
+    let at = (&device(), DType::F64);
+    let mut model = Single::<1>::new([6], &[0.0; 6], at);
+    let loss = |model: &Single<1>| {
+        let w = model.weight.val();
+        let data = TensorData::new(CURVATURES.to_vec(), [6]);
+        let h = Tensor::<1>::from_data(data, (&w.device(), w.dtype()));
+        (w.square() * h).sum().mul_scalar(0.5)
+    };
+    for _ in 0..steps {
+        model = optimizer.step(0.0, model, &loss).expect("a step").model;
+    }
+    let diagonal = preconditioned(&optimizer, [6], &[1.0; 6]);
+    for (p, h) in diagonal.iter().zip(CURVATURES) {
+        let want = h.abs().recip();
+        assert!(
+            (p / want - 1.0).abs() < 0.05,
+            "{what}: {p} instead of {want}"
+        );
+    }
+}
+
+#[test]
+fn newton_learns_the_inverse_of_a_diagonal_hessian() {
+    let diagonal = PsgdDiagonalConfig::new()
+        .with_fit(PsgdFit::Newton)
+        .with_momentum(0.0)
+        .with_lr_preconditioner(0.2)
+        .with_clip_rms(None)
+        .with_clip_element(None)
+        .with_update_first(false);
+    learns_inverse_hessian(diagonal.stacked().unwrap(), 1500, "diagonal");
+    let geometries = [
+        PsgdGeometry::Eq,
+        PsgdGeometry::Qep,
+        PsgdGeometry::Qeq,
+        PsgdGeometry::Q05Eq15,
+        PsgdGeometry::Quad,
+    ];
+    for geometry in geometries {
+        let dense = PsgdDenseConfig::new()
+            .with_geometry(geometry)
+            .with_momentum(0.0)
+            .with_lr_preconditioner(0.5)
+            .with_clip_rms(None)
+            .with_clip_element(None)
+            .with_update_first(false);
+        learns_inverse_hessian(dense.stacked().unwrap(), 3000, &format!("{geometry:?}"));
+    }
+    let low_rank = PsgdLraConfig::new()
+        .with_fit(PsgdFit::Newton)
+        .with_rank(0)
+        .with_momentum(0.0)
+        .with_lr_preconditioner(0.2)
+        .with_clip_rms(None)
+        .with_clip_element(None)
+        .with_update_first(false);
+    learns_inverse_hessian(low_rank.stacked().unwrap(), 1500, "rank 0");
+}
+
+/// Fits to gradients `A X B` for normal `X`, and compares the second moment of `P g` with the
+/// identity.
+fn whitens<R: MatrixRule>(mut optimizer: Stacked<R>, what: &str) {
+    let mut normal = Normal(7);
+    // Lower triangular mixes: the covariance is their Kronecker product, with itself transposed.
+    let a = [[1.0, 0.0, 0.0], [0.6, 0.5, 0.0], [-0.4, 0.3, 0.2]];
+    let b = [[0.8, 0.0, 0.0], [0.5, 1.5, 0.0], [0.2, -0.7, 0.4]];
+    let mut draw = || {
+        let x: Vec<f64> = (0..9).map(|_| normal.next()).collect();
+        let mut g = vec![0.0; 9];
+        for (i, g) in g.iter_mut().enumerate() {
+            for j in 0..9 {
+                *g += a[i / 3][j / 3] * x[j] * b[i % 3][j % 3];
+            }
+        }
+        g
+    };
+    let at = (&device(), DType::F64);
+    let mut model = Single::<2>::new([3, 3], &[0.0; 9], at);
+    for _ in 0..4000 {
+        let g = draw();
+        let loss = |model: &Single<2>| with_gradient(model, &g);
+        model = optimizer.step(0.0, model, &loss).expect("a step").model;
+    }
+    // P by its columns, then the moment over fresh gradients on the host.
+    let columns: Vec<Vec<f64>> = (0..9)
+        .map(|j| {
+            let unit: Vec<f64> = (0..9).map(|i| f64::from(i == j)).collect();
+            preconditioned(&optimizer, [3, 3], &unit)
+        })
+        .collect();
+    const SAMPLES: usize = 20_000;
+    let mut moment = [[0.0; 9]; 9];
+    for _ in 0..SAMPLES {
+        let g = draw();
+        let white: Vec<f64> = (0..9)
+            .map(|i| (0..9).map(|j| columns[j][i] * g[j]).sum())
+            .collect();
+        for i in 0..9 {
+            for j in 0..9 {
+                moment[i][j] += white[i] * white[j] / SAMPLES as f64;
+            }
+        }
+    }
+    let mut defect = 0.0;
+    for (i, row) in moment.iter().enumerate() {
+        for (j, x) in row.iter().enumerate() {
+            defect += (x - f64::from(i == j)).powi(2);
+        }
+    }
+    let defect = (defect / 9.0f64).sqrt();
+    assert!(defect < 0.2, "{what}: {defect}");
+}
+
+#[test]
+fn whitened_gradients_have_the_identity_for_second_moment() {
+    for geometry in [
+        PsgdGeometry::Eq,
+        PsgdGeometry::Q05Eq15,
+        PsgdGeometry::Quad,
+        PsgdGeometry::Quad4p,
+    ] {
+        let kron = PsgdKronConfig::new()
+            .with_geometry(geometry)
+            .with_momentum(0.0)
+            .with_lr_preconditioner(0.02)
+            .with_clip_rms(None)
+            .with_clip_element(None)
+            .with_update_first(false);
+        whitens(kron.stacked().unwrap(), &format!("kron, {geometry:?}"));
+    }
+    let dense = PsgdDenseConfig::new()
+        .with_fit(PsgdFit::Whitening)
+        .with_momentum(0.0)
+        .with_lr_preconditioner(0.05)
+        .with_clip_rms(None)
+        .with_clip_element(None)
+        .with_update_first(false);
+    whitens(dense.stacked().unwrap(), "dense");
+}
+
+#[test]
+fn an_identity_for_preconditioner_is_sgd() {
+    let at = (&device(), DType::F64);
+    // The first update is due at the first step only, and comes after the preconditioner's use.
+    let config = PsgdKronConfig::new()
+        .with_init_scale(Some(1.0))
+        .with_lr_preconditioner(1e-300)
+        .with_momentum(0.0)
+        .with_clip_rms(None)
+        .with_clip_element(None);
+    let mut psgd = config.stacked().unwrap();
+    let mut sgd = FirstOrder::new(SgdConfig::new().init());
+    let mut a = Single::<2>::new([2, 3], &START, at);
+    let mut b = a.clone();
+    for gradient in &GRADIENTS {
+        let loss = |model: &Single<2>| linear(model, gradient);
+        a = psgd.step(0.1, a, &loss).unwrap().model;
+        b = sgd.step(0.1, b, &loss).unwrap().model;
+        for (a, b) in a.values().iter().zip(b.values()) {
+            assert!((a - b).abs() < 1e-12, "{a} against {b}");
+        }
+    }
+}
+
+#[test]
+fn a_first_gradient_of_zero_is_no_start() {
+    let at = (&device(), DType::F32);
+    for geometry in [PsgdGeometry::Quad, PsgdGeometry::Eq, PsgdGeometry::Q05Eq15] {
+        let config = PsgdKronConfig::new().with_geometry(geometry);
+        let mut late = config.stacked().unwrap();
+        let mut model = Single::<2>::new([2, 3], &START, at);
+        for _ in 0..5 {
+            let zero = |model: &Single<2>| linear(model, &[0.0; 6]);
+            model = late.step(0.1, model, &zero).unwrap().model;
+            assert_eq!(
+                model.values(),
+                Single::<2>::new([2, 3], &START, at).values(),
+                "{geometry:?}"
+            );
+        }
+        let loss = |model: &Single<2>| linear(model, &GRADIENTS[0]);
+        let after = late.step(0.1, model, &loss).unwrap().model.values();
+        // It starts as one without the zeros does, but for the damping's signs.
+        let mut fresh = config.stacked().unwrap();
+        let model = Single::<2>::new([2, 3], &START, at);
+        let want = fresh.step(0.1, model, &loss).unwrap().model.values();
+        for (got, want) in after.iter().zip(want) {
+            assert!((got - want).abs() < 1e-2, "{geometry:?}: {got}, {want}");
+            assert!(got.is_finite());
+        }
+    }
+}
+
+#[test]
+fn updates_between_two_refreshes_leave_the_preconditioner() {
+    let at = (&device(), DType::F64);
+    let config = PsgdKronConfig::new().with_schedule(RefreshSchedule::Every { period: 4 });
+    let mut optimizer = config.stacked().unwrap();
+    let mut model = Single::<2>::new([2, 3], &START, at);
+    for step in 0..9 {
+        let loss = |model: &Single<2>| linear(model, &GRADIENTS[step % 4]);
+        let made = optimizer.step(0.1, model, &loss).unwrap();
+        assert_eq!(made.report.curvature_age(), Some(step % 4));
+        model = made.model;
+    }
+}
