@@ -218,7 +218,7 @@ impl<'a, M: Module> GradientOracle<'a, M> {
     }
 
     /// A model at `θ` that shares nothing with any other.
-    pub(crate) fn model(&self) -> M {
+    pub(crate) fn model(&self) -> Result<M, CurvatureError> {
         self.snapshot.probe(None, true)
     }
 

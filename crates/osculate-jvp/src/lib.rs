@@ -44,6 +44,7 @@
 //! ```
 
 mod bound;
+mod cache;
 mod context;
 mod dual;
 mod error;
@@ -58,6 +59,7 @@ mod tensors;
 mod transform;
 
 pub use bound::{Bound, HessianProduct, Jvp, Tangents, Wrt};
+pub use cache::ProgramCache;
 pub use error::JvpError;
 pub use field::{Along, Field};
 pub use module::Parameter;

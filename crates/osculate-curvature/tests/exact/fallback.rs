@@ -67,7 +67,7 @@ fn outcome<M: Module>(model: &M, objective: &dyn Objective<M>) -> (CurvatureErro
             Provenance::FiniteDifference { .. }
         ));
     }
-    (error, auto.fallback().unwrap())
+    (error, auto.fallback().unwrap().to_string())
 }
 
 #[test]

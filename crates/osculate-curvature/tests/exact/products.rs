@@ -1,10 +1,10 @@
 use burn::tensor::{DType, Device, Int, Tensor};
 use osculate_curvature::{
     Criterion, CurvatureOperator, Fisher, FisherKind, GaussNewton, GradientOracle, HvpMode,
-    ParamVec, Provenance, SupervisedBatch,
+    ParamVec, Provenance, SupervisedBatch, dense_diagonal, dense_matrix,
 };
 
-use crate::checks::{distance, tensor};
+use crate::checks::{distance, exact, tensor};
 use crate::models::{Mlp, fill};
 
 fn objective(
@@ -50,4 +50,18 @@ fn fisher_products_are_exact() {
         let expected = differences.apply(&v).unwrap().value.to_values();
         assert!(distance(&product.value.to_values(), &expected) < 1e-6);
     }
+}
+
+#[test]
+fn the_dense_diagonal_is_that_of_the_matrix() {
+    let device = Device::flex().autodiff();
+    let model = fill(Mlp::new(true, [3, 2, 3], &device), DType::F64);
+    let objective = objective(&device);
+    let oracle = GradientOracle::new(&model, &objective);
+    let hessian = exact(&oracle);
+    let n = hessian.layout().num_elements();
+    let matrix = dense_matrix(&hessian).unwrap();
+    let expected: Vec<f64> = (0..n).map(|k| matrix[k * n + k]).collect();
+    let diagonal = dense_diagonal(&hessian).unwrap().to_values();
+    assert!(distance(&diagonal, &expected) < 1e-14);
 }

@@ -1,11 +1,11 @@
 //! Where a diagonal comes from.
 
 use std::fmt::{Debug, Formatter};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use burn::module::Module;
 use osculate_curvature::{
-    CurvatureError, CurvatureOperator, GradientOracle, Hessian, HessianConfig, ParamLayout,
+    CurvatureError, CurvatureOperator, GradientOracle, Hessian, HessianConfig, HvpFallback, ParamLayout,
     ParamVec, ProbeDistribution, gnb_sample,
 };
 
@@ -41,7 +41,7 @@ pub(super) struct CurvatureSource {
     last_step: Option<f64>,
     /// Why exact products are not possible, once that is known: a function of the model and the
     /// objective, so that it need not be saved.
-    fallback: Arc<OnceLock<String>>,
+    fallback: HvpFallback,
 }
 
 #[derive(Clone)]
@@ -79,7 +79,7 @@ impl CurvatureSource {
             },
             probes: None,
             last_step: None,
-            fallback: Arc::default(),
+            fallback: HvpFallback::default(),
         }
     }
 
@@ -93,7 +93,7 @@ impl CurvatureSource {
 
     pub(super) fn set_hessian(&mut self, config: HessianConfig) {
         self.hessian = config;
-        self.fallback = Arc::default();
+        self.fallback = HvpFallback::default();
     }
 
     pub(super) fn last_step(&self) -> Option<f64> {
@@ -118,16 +118,13 @@ impl CurvatureSource {
             SourceKind::Hutchinson(distribution) => {
                 let hessian = Hessian::with_config(oracle, self.hessian)?
                     .with_first_step(self.last_step)
-                    .with_fallback(self.fallback.get().cloned());
+                    .with_fallback(self.fallback.clone());
                 let layout = hessian.layout();
                 let probe = match &self.probes {
                     Some(draw) => draw(&layout, step),
                     None => distribution.draw(&layout, seed, 0),
                 };
                 let product = hessian.apply_probe(&probe)?;
-                if let Some(reason) = hessian.fallback() {
-                    self.fallback.get_or_init(|| reason);
-                }
                 let estimate = combine(&probe.to_compute_dtype(), &product.value);
                 Ok((estimate, hessian.last_step()))
             }
