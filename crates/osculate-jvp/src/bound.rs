@@ -91,15 +91,34 @@ impl Bound {
     }
 
     /// Binds a program that was made by [`Program::derivative`] or [`Program::second_derivative`]
-    /// of this one to the same weights and inputs and to a direction.
+    /// of this one to the same weights and inputs and to a direction, which lists the parameters,
+    /// the inputs or both, as the program was made.
     ///
     /// # Errors
-    /// [`JvpError::Count`] where the direction lacks a tensor, or has one too many, and
+    /// [`JvpError::Count`] where the direction covers more or less than the program, and
     /// [`JvpError::Mismatch`].
     pub fn along(&self, program: &Program, direction: Tangents) -> Result<Bound, JvpError> {
-        let tangents = direction.parameters.into_iter().chain(direction.inputs);
+        let own = &self.program;
         let mut arguments = self.arguments.clone();
-        arguments.extend(tangents.flatten().map(AnyTensor::inner));
+        // A covered argument without a tangent does not move.
+        for (index, tangent) in direction.parameters.into_iter().enumerate() {
+            if own
+                .parameters
+                .get(index)
+                .is_some_and(|parameter| parameter.trained)
+            {
+                arguments.push(self.tangent_or_zeros(index, tangent));
+            }
+        }
+        for (index, tangent) in direction.inputs.into_iter().enumerate() {
+            if own
+                .inputs
+                .get(index)
+                .is_some_and(|input| input.dtype.is_float())
+            {
+                arguments.push(self.tangent_or_zeros(own.parameters.len() + index, tangent));
+            }
+        }
         let expected = program.graph.arguments.len();
         if arguments.len() != expected {
             return Err(JvpError::Count {
@@ -112,6 +131,13 @@ impl Bound {
             program.check_argument("", index, &AnyTensor::from_value(argument.clone()))?;
         }
         Bound::new(program.clone(), arguments)
+    }
+
+    fn tangent_or_zeros(&self, argument: usize, tangent: Option<AnyTensor>) -> Value {
+        match tangent {
+            Some(tangent) => tangent.inner(),
+            None => zeros_like(&self.arguments[argument]),
+        }
     }
 
     /// The derivative `J v` of every result along each direction, by one forward pass with

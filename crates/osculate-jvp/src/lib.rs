@@ -44,9 +44,11 @@
 //! ```
 
 mod bound;
+mod cache;
 mod context;
 mod dual;
 mod error;
+mod field;
 mod graph;
 mod module;
 mod placeholder;
@@ -57,7 +59,9 @@ mod tensors;
 mod transform;
 
 pub use bound::{Bound, HessianProduct, Jvp, Tangents, Wrt};
+pub use cache::ProgramCache;
 pub use error::JvpError;
+pub use field::{Along, Field};
 pub use module::Parameter;
 pub use program::{InputSpec, Program};
 pub use rules::{Rule, Status, rules};

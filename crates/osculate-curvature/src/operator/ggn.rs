@@ -62,7 +62,7 @@ impl<'a, M: Module> GaussNewton<'a, M> {
     }
 
     /// Why products are made by finite differences, where [`HvpMode::Auto`] had to.
-    pub fn fallback(&self) -> Option<String> {
+    pub fn fallback(&self) -> Option<&str> {
         self.jacobian.fallback()
     }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use burn::module::Module;
 
-use super::replay::{Fallback, HvpMode, Replay};
+use super::replay::{HvpFallback, HvpMode, Replay};
 use super::step::{Stepper, epsilon, movement};
 use super::{CurvatureOperator, ErrorEstimate, Product, Provenance, StepRule, Structure};
 use crate::error::CurvatureError;
@@ -94,7 +94,7 @@ pub struct Hessian<'a, M: Module> {
     layout: Arc<ParamLayout>,
     stepper: Stepper,
     replay: OnceCell<Replay>,
-    fallback: Fallback,
+    fallback: HvpFallback,
 }
 
 /// Movement of the outputs that central differences aim for: between the best values of a perceptron
@@ -139,7 +139,7 @@ impl<'a, M: Module> Hessian<'a, M> {
             layout,
             stepper,
             replay: OnceCell::new(),
-            fallback: Fallback::default(),
+            fallback: HvpFallback::default(),
         })
     }
 
@@ -156,17 +156,15 @@ impl<'a, M: Module> Hessian<'a, M> {
         self.stepper.last()
     }
 
-    /// Takes over an earlier decision to use finite differences, with its reason, instead of trying
-    /// to record anew. It has no effect under [`HvpMode::Exact`].
-    pub fn with_fallback(self, reason: Option<String>) -> Self {
-        if self.config.mode == HvpMode::Auto {
-            self.fallback.resume(reason);
-        }
+    /// Shares the decision to use finite differences with other operators, under
+    /// [`HvpMode::Auto`].
+    pub fn with_fallback(mut self, fallback: HvpFallback) -> Self {
+        self.fallback = fallback;
         self
     }
 
     /// Why products are made by finite differences, where [`HvpMode::Auto`] had to.
-    pub fn fallback(&self) -> Option<String> {
+    pub fn fallback(&self) -> Option<&str> {
         self.fallback.reason()
     }
 

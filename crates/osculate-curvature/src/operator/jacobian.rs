@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::ggn::{clean_outputs, outputs_around};
-use super::replay::{Fallback, HvpMode, Replay, TANGENT};
+use super::replay::{HvpFallback, HvpMode, Replay, TANGENT};
 use super::step::Stepper;
 use super::{ErrorEstimate, Provenance};
 use crate::error::CurvatureError;
@@ -17,7 +17,7 @@ use crate::params::{ParamLayout, ParamVec};
 pub(super) struct Jacobian {
     mode: HvpMode,
     replay: OnceCell<Replay>,
-    fallback: Fallback,
+    fallback: HvpFallback,
     stepper: Stepper,
 }
 
@@ -30,12 +30,12 @@ impl Jacobian {
         Ok(Self {
             mode,
             replay: OnceCell::new(),
-            fallback: Fallback::default(),
+            fallback: HvpFallback::default(),
             stepper: Stepper::new(layout, oracle.parameters()?.norm(), 1.0 / 3.0),
         })
     }
 
-    pub(super) fn fallback(&self) -> Option<String> {
+    pub(super) fn fallback(&self) -> Option<&str> {
         self.fallback.reason()
     }
 

@@ -11,11 +11,11 @@ mod step;
 mod symmetry;
 
 pub use algebra::{Restricted, Scaled, Shifted, Sum};
-pub use dense::{DenseOperator, dense_matrix};
+pub use dense::{DenseOperator, dense_diagonal, dense_matrix};
 pub use fisher::{Fisher, FisherKind};
 pub use ggn::GaussNewton;
 pub use hessian::{Hessian, HessianConfig, Scheme};
-pub use replay::HvpMode;
+pub use replay::{HvpFallback, HvpMode};
 pub use step::StepRule;
 pub use symmetry::{SymmetryCheck, symmetry_check};
 

@@ -1,7 +1,7 @@
 //! The recorded objective of an oracle, checked against its clean pass.
 
-use std::cell::{Cell, OnceCell, RefCell};
-use std::sync::Arc;
+use std::cell::{Cell, OnceCell};
+use std::sync::{Arc, OnceLock};
 
 use burn::module::Module;
 use burn::tensor::DType;
@@ -43,20 +43,19 @@ const PRODUCT: Cost = Cost {
     backwards: 2,
 };
 
-/// What the fallback of [`HvpMode::Auto`] is announced with, and where the decision is kept.
-#[derive(Debug, Default)]
-pub(crate) struct Fallback {
-    reason: RefCell<Option<String>>,
+/// Why [`HvpMode::Auto`] makes products by finite differences, once it has had to.
+///
+/// Clones share the decision. An optimizer hands one to the operators of all its steps, so that
+/// recording is not tried again, and the reason not told again, at every step.
+#[derive(Debug, Clone, Default)]
+pub struct HvpFallback {
+    reason: Arc<OnceLock<String>>,
 }
 
-impl Fallback {
-    /// Starts with a decision made earlier.
-    pub(super) fn resume(&self, reason: Option<String>) {
-        *self.reason.borrow_mut() = reason;
-    }
-
-    pub(super) fn reason(&self) -> Option<String> {
-        self.reason.borrow().clone()
+impl HvpFallback {
+    /// The reason, if there was one.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.get().map(String::as_str)
     }
 
     /// Runs `exact` as the mode says. `None` asks for finite differences.
@@ -65,7 +64,8 @@ impl Fallback {
         mode: HvpMode,
         exact: impl FnOnce() -> Result<T, CurvatureError>,
     ) -> Result<Option<T>, CurvatureError> {
-        if mode == HvpMode::FiniteDifference || self.reason.borrow().is_some() {
+        let known = mode == HvpMode::Auto && self.reason.get().is_some();
+        if mode == HvpMode::FiniteDifference || known {
             return Ok(None);
         }
         match exact() {
@@ -73,7 +73,7 @@ impl Fallback {
             Err(error) if mode == HvpMode::Auto && is_recoverable(&error) => {
                 let reason = error.to_string();
                 tracing::warn!(%reason, "curvature products fall back to finite differences");
-                self.resume(Some(reason));
+                self.reason.get_or_init(|| reason);
                 Ok(None)
             }
             Err(error) => Err(error),

@@ -1,7 +1,8 @@
 use burn::module::Module;
 use burn::optim::LearningRate;
 use osculate_curvature::{
-    CurvatureOperator, Hessian, HessianConfig, Objective, ParamVec, ProbeDistribution, assign,
+    CurvatureOperator, Hessian, HessianConfig, HvpFallback, Objective, ParamVec, ProbeDistribution,
+    assign,
 };
 
 use super::engine::{Prepared, Request, prepare};
@@ -40,6 +41,9 @@ struct Products {
     probes: Option<ProbeFn>,
     /// The finite-difference step that worked last.
     last_step: Option<f64>,
+    /// Why exact products are not possible, once that is known: a function of the model and the
+    /// objective, so that it need not be saved.
+    fallback: HvpFallback,
 }
 
 impl std::fmt::Debug for Products {
@@ -68,6 +72,7 @@ impl<R: MatrixRule> Stacked<R> {
                 hessian,
                 probes: None,
                 last_step: None,
+                fallback: HvpFallback::default(),
             },
             state: StackState::default(),
             steps: 0,
@@ -85,6 +90,7 @@ impl<R: MatrixRule> Stacked<R> {
     /// Changes how Hessian-vector products are made.
     pub fn with_hessian(mut self, config: HessianConfig) -> Self {
         self.products.hessian = config;
+        self.products.fallback = HvpFallback::default();
         self
     }
 
@@ -215,7 +221,9 @@ impl Products {
         like: &ParamVec,
     ) -> Result<MadeProduct, StepErrorCause> {
         let oracle = session.oracle();
-        let hessian = Hessian::with_config(oracle, self.hessian)?.with_first_step(self.last_step);
+        let hessian = Hessian::with_config(oracle, self.hessian)?
+            .with_first_step(self.last_step)
+            .with_fallback(self.fallback.clone());
         let layout = hessian.layout();
         let probe = match &self.probes {
             Some(draw) => draw(&layout, steps),
