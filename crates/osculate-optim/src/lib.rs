@@ -43,12 +43,13 @@ pub use diagonal::{
 pub use error::{StepError, StepErrorCause};
 pub use first_order::FirstOrder;
 pub use matrix::{
-    EigenSolver, ExponentOverride, Field, Grafting, Hybrid, MatrixRule, Muon, MuonConfig,
-    MuonOrthogonalizer, MuonScale, PerParam, PerParamState, ProductPair, PsgdDense,
-    PsgdDenseConfig, PsgdDiagonal, PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKron,
-    PsgdKronConfig, PsgdLra, PsgdLraConfig, Refresh, RefreshSchedule, RootSolver, Row, RowProbeFn,
-    ScaledLr, Shampoo, ShampooConfig, ShampooDecay, ShampooForm, Soap, SoapConfig, Solve,
-    SpectralNorm, Stack, Stacked, Stepped, UpdateMomentum, matrices_of,
+    EigenSolver, ExponentOverride, Field, Grafting, Hybrid, KlShampoo, KlShampooConfig, KlSoap,
+    KlSoapConfig, MatrixRule, Muon, MuonConfig, MuonOrthogonalizer, MuonScale, PerParam,
+    PerParamState, ProductPair, PsgdDense, PsgdDenseConfig, PsgdDiagonal, PsgdDiagonalConfig,
+    PsgdFit, PsgdGeometry, PsgdKron, PsgdKronConfig, PsgdLra, PsgdLraConfig, Refresh,
+    RefreshSchedule, RootSolver, Row, RowProbeFn, ScaledLr, Shampoo, ShampooConfig, ShampooDecay,
+    ShampooForm, Soap, SoapConfig, Solve, SpectralNorm, Stack, Stacked, Stepped, UpdateMomentum,
+    matrices_of,
 };
 pub use optimizer::{ClosureOptimizer, StatefulOptimizer, Step};
 pub use record::{KeepDtype, Kept, KeptState, RecordError, StateRecord};
