@@ -5,6 +5,7 @@
 
 mod doors;
 mod engine;
+mod groups;
 mod hybrid;
 mod kl;
 mod kl_shampoo;
