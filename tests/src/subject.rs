@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use burn::module::Module;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, ModuleOptimizer, SgdConfig};
 use osculate_optim::{
@@ -14,8 +15,8 @@ use osculate_optim::{
 
 use crate::model::Ranked;
 
-/// An optimizer of the suites' model.
-pub type Subject = Box<dyn ClosureOptimizer<Ranked>>;
+/// An optimizer under test, of the suites' own model unless another is named.
+pub type Subject<M = Ranked> = Box<dyn ClosureOptimizer<M>>;
 
 /// AdamW, with its state's type kept in records.
 pub fn adamw() -> ModuleOptimizer {
@@ -31,47 +32,47 @@ pub fn sgd() -> ModuleOptimizer {
 }
 
 /// AdamW behind the closure door.
-pub fn first_order_adamw(policy: StepPolicy) -> Subject {
+pub fn first_order_adamw<M: Module>(policy: StepPolicy) -> Subject<M> {
     Box::new(FirstOrder::new(adamw()).with_policy(policy).expect("valid"))
 }
 
 /// SGD behind the closure door.
-pub fn first_order_sgd(policy: StepPolicy) -> Subject {
+pub fn first_order_sgd<M: Module>(policy: StepPolicy) -> Subject<M> {
     Box::new(FirstOrder::new(sgd()).with_policy(policy).expect("valid"))
 }
 
 /// SAM over SGD.
-pub fn sam(policy: StepPolicy) -> Subject {
+pub fn sam<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = SamConfig::new().with_policy(policy);
     Box::new(config.init(sgd()).expect("valid"))
 }
 
 /// SAM in its adaptive form, over AdamW.
-pub fn sam_adaptive(policy: StepPolicy) -> Subject {
+pub fn sam_adaptive<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = SamConfig::new().with_adaptive(true).with_policy(policy);
     Box::new(config.init(adamw()).expect("valid"))
 }
 
 /// ASAM over SGD.
-pub fn asam(policy: StepPolicy) -> Subject {
+pub fn asam<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = AsamConfig::new().with_policy(policy);
     Box::new(config.init(sgd()).expect("valid"))
 }
 
 /// GSAM over AdamW.
-pub fn gsam(policy: StepPolicy) -> Subject {
+pub fn gsam<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = GsamConfig::new().with_policy(policy);
     Box::new(config.init(adamw()).expect("valid"))
 }
 
 /// LookSAM over SGD.
-pub fn looksam(policy: StepPolicy) -> Subject {
+pub fn looksam<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = LookSamConfig::new().with_period(3).with_policy(policy);
     Box::new(config.init(sgd()).expect("valid"))
 }
 
 /// LookSAM by tensor, over AdamW.
-pub fn looksam_per_tensor(policy: StepPolicy) -> Subject {
+pub fn looksam_per_tensor<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = LookSamConfig::new()
         .with_period(2)
         .with_per_tensor(true)
@@ -80,13 +81,13 @@ pub fn looksam_per_tensor(policy: StepPolicy) -> Subject {
 }
 
 /// AdaHessian.
-pub fn adahessian(policy: StepPolicy) -> Subject {
+pub fn adahessian<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = AdaHessianConfig::new().with_policy(policy);
     Box::new(config.init().expect("valid"))
 }
 
 /// AdaHessian with a reused curvature.
-pub fn adahessian_lazy(policy: StepPolicy) -> Subject {
+pub fn adahessian_lazy<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = AdaHessianConfig::new()
         .with_period(3)
         .with_hessian_power(0.5)
@@ -96,20 +97,20 @@ pub fn adahessian_lazy(policy: StepPolicy) -> Subject {
 }
 
 /// Sophia-H.
-pub fn sophia_h(policy: StepPolicy) -> Subject {
+pub fn sophia_h<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = SophiaConfig::h().with_period(3).with_policy(policy);
     Box::new(config.init().expect("valid"))
 }
 
 /// Sophia-G.
-pub fn sophia_g(policy: StepPolicy) -> Subject {
+pub fn sophia_g<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = SophiaConfig::g().with_period(3).with_policy(policy);
     Box::new(config.init().expect("valid"))
 }
 
 /// Sophia with squared gradients for its curvature, in the authors' order: it works on objectives
 /// that are not supervised too.
-pub fn sophia_custom(policy: StepPolicy) -> Subject {
+pub fn sophia_custom<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = SophiaConfig::g()
         .with_period(2)
         .with_schedule(SophiaSchedule::AfterPeriod)
@@ -122,13 +123,13 @@ pub fn sophia_custom(policy: StepPolicy) -> Subject {
 }
 
 /// PSGD with a Kronecker product.
-pub fn psgd_kron(policy: StepPolicy) -> Subject {
+pub fn psgd_kron<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = PsgdKronConfig::new().with_policy(policy);
     Box::new(config.stacked().expect("valid"))
 }
 
 /// The same by another geometry, with factors in half precision that take turns.
-pub fn psgd_kron_eq(policy: StepPolicy) -> Subject {
+pub fn psgd_kron_eq<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = PsgdKronConfig::new()
         .with_geometry(PsgdGeometry::Eq)
         .with_fit(PsgdFit::WhiteningMomentum)
@@ -140,7 +141,7 @@ pub fn psgd_kron_eq(policy: StepPolicy) -> Subject {
 }
 
 /// The same by the authors' default geometry, with dense factors for every dimension.
-pub fn psgd_kron_dense(policy: StepPolicy) -> Subject {
+pub fn psgd_kron_dense<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = PsgdKronConfig::new()
         .with_geometry(PsgdGeometry::Q05Eq15)
         .with_max_skew(f64::MAX)
@@ -149,7 +150,7 @@ pub fn psgd_kron_dense(policy: StepPolicy) -> Subject {
 }
 
 /// PSGD with a Kronecker product, fitted to Hessian products.
-pub fn psgd_kron_newton(policy: StepPolicy) -> Subject {
+pub fn psgd_kron_newton<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = PsgdKronConfig::new()
         .with_fit(PsgdFit::Newton)
         .with_schedule(RefreshSchedule::Every { period: 2 })
@@ -158,7 +159,7 @@ pub fn psgd_kron_newton(policy: StepPolicy) -> Subject {
 }
 
 /// PSGD with a full matrix.
-pub fn psgd_dense(policy: StepPolicy) -> Subject {
+pub fn psgd_dense<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = PsgdDenseConfig::new()
         .with_fit(PsgdFit::Whitening)
         .with_max_size(5)
@@ -167,25 +168,25 @@ pub fn psgd_dense(policy: StepPolicy) -> Subject {
 }
 
 /// PSGD with a diagonal.
-pub fn psgd_diagonal(policy: StepPolicy) -> Subject {
+pub fn psgd_diagonal<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = PsgdDiagonalConfig::new().with_policy(policy);
     Box::new(config.stacked().expect("valid"))
 }
 
 /// PSGD with a low-rank matrix.
-pub fn psgd_lra(policy: StepPolicy) -> Subject {
+pub fn psgd_lra<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = PsgdLraConfig::new().with_rank(2).with_policy(policy);
     Box::new(config.stacked().expect("valid"))
 }
 
 /// Muon for every parameter.
-pub fn muon(policy: StepPolicy) -> Subject {
+pub fn muon<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = MuonConfig::new().with_policy(policy);
     Box::new(config.stacked().expect("valid"))
 }
 
 /// Muon for matrices, AdamW for the rest.
-pub fn hybrid(policy: StepPolicy) -> Subject {
+pub fn hybrid<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = MuonConfig::new().with_policy(policy);
     let matrix = config.stacked().expect("valid");
     Box::new(
@@ -196,7 +197,7 @@ pub fn hybrid(policy: StepPolicy) -> Subject {
 }
 
 /// Shampoo with blocks, and a start in the middle of the suites' runs.
-pub fn shampoo(policy: StepPolicy) -> Subject {
+pub fn shampoo<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = ShampooConfig::new()
         .with_period(2)
         .with_start(3)
@@ -207,17 +208,18 @@ pub fn shampoo(policy: StepPolicy) -> Subject {
 }
 
 /// Scalable Shampoo.
-pub fn shampoo_google(policy: StepPolicy) -> Subject {
+pub fn shampoo_google<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = ShampooConfig::google().with_start(2).with_policy(policy);
     Box::new(config.stacked().expect("valid"))
 }
 
 /// Shampoo by eigenvectors that are left alone where they are good enough.
-pub fn shampoo_eigen(policy: StepPolicy) -> Subject {
+pub fn shampoo_eigen<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = ShampooConfig::new()
         .with_form(ShampooForm::Eigen(EigenSolver::Iteration(1)))
         .with_tolerance(Some(0.05))
         .with_max_dim(4)
+        .with_bf16_roots(true)
         .with_period(1)
         .with_start(1)
         .with_policy(policy);
@@ -225,7 +227,7 @@ pub fn shampoo_eigen(policy: StepPolicy) -> Subject {
 }
 
 /// Eigenvalue-corrected Shampoo.
-pub fn shampoo_corrected(policy: StepPolicy) -> Subject {
+pub fn shampoo_corrected<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = ShampooConfig::new()
         .with_form(ShampooForm::EigenvalueCorrected(EigenSolver::Eigh))
         .with_grafting(Grafting::None)
@@ -236,28 +238,29 @@ pub fn shampoo_corrected(policy: StepPolicy) -> Subject {
 }
 
 /// SOAP.
-pub fn soap(policy: StepPolicy) -> Subject {
+pub fn soap<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = SoapConfig::new()
         .with_refresh(RefreshSchedule::Every { period: 2 })
         .with_policy(policy);
     Box::new(config.stacked().expect("valid"))
 }
 
-/// SOAP with vectors, merged dimensions and one side.
-pub fn soap_small(policy: StepPolicy) -> Subject {
+/// SOAP with vectors, merged dimensions, one side and bf16.
+pub fn soap_small<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = SoapConfig::new()
         .with_refresh(RefreshSchedule::Every { period: 3 })
         .with_precondition_1d(true)
         .with_merge_dims(true)
         .with_max_dim(6)
         .with_one_sided(true)
+        .with_bf16_bases(true)
         .with_normalize(true)
         .with_policy(policy);
     Box::new(config.stacked().expect("valid"))
 }
 
 /// KL-Shampoo.
-pub fn kl_shampoo(policy: StepPolicy) -> Subject {
+pub fn kl_shampoo<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = KlShampooConfig::new()
         .with_refresh(RefreshSchedule::Every { period: 2 })
         .with_policy(policy);
@@ -265,7 +268,7 @@ pub fn kl_shampoo(policy: StepPolicy) -> Subject {
 }
 
 /// KL-SOAP.
-pub fn kl_soap(policy: StepPolicy) -> Subject {
+pub fn kl_soap<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = KlSoapConfig::new()
         .with_refresh(RefreshSchedule::Every { period: 2 })
         .with_max_dim(3)
@@ -307,7 +310,6 @@ macro_rules! for_each_optimizer {
         $suite!(shampoo_google, $crate::subject::shampoo_google, false);
         $suite!(shampoo_eigen, $crate::subject::shampoo_eigen, false);
         $suite!(shampoo_corrected, $crate::subject::shampoo_corrected, false);
-        // Their first gradient moves nothing.
         $suite!(soap, $crate::subject::soap, true);
         $suite!(soap_small, $crate::subject::soap_small, true);
         $suite!(kl_shampoo, $crate::subject::kl_shampoo, true);

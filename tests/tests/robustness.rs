@@ -140,6 +140,34 @@ fn refuses(make: fn(StepPolicy) -> Subject, supervised: bool, device: &Device, d
     assert_eq!(optimizer.to_record(), record);
 }
 
+/// After a first batch that is no use, the next step is a first step: nothing of the bad batch is
+/// left to make it longer.
+fn starts_over(make: fn(StepPolicy) -> Subject, supervised: bool, device: &Device, dtype: DType) {
+    let start = Ranked::new(device, dtype);
+    let length = |model: &Ranked| -> f64 {
+        let moved = model.values().into_iter().zip(start.values());
+        moved.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+    };
+    let good = |step: usize| Batch::new(&start, step, supervised, Fault::None);
+    let mut fresh = make(StepPolicy::new());
+    let first = fresh.step(0.01, start.clone(), &good(1)).expect("a step");
+    let want = length(&first.model);
+
+    let mut optimizer = make(StepPolicy::new());
+    let mut model = start.clone();
+    for rank in 1..=4 {
+        // Supervised faults are in the features, so one is enough to spoil every parameter.
+        let batch = Batch::new(&model, 0, supervised, Fault::Nan(rank));
+        if rank == 1 || !supervised {
+            model = optimizer.step(0.0, model, &batch).expect("a step").model;
+        }
+    }
+    let next = optimizer.step(0.01, model, &good(1)).expect("a step");
+    let got = length(&next.model);
+    // Momentum of the sound parameters makes it a few times longer.
+    assert!(got <= 6.0 * want, "{got} after a bad batch, {want} without");
+}
+
 macro_rules! suite {
     ($name:ident, $make:path, $supervised:literal) => {
         mod $name {
@@ -156,6 +184,13 @@ macro_rules! suite {
                 use super::*;
                 on_every_backend!(|device: &Device, dtype: DType| {
                     survives($make, true, device, dtype)
+                });
+            }
+
+            mod starts_over {
+                use super::*;
+                on_every_backend!(|device: &Device, dtype: DType| {
+                    starts_over($make, $supervised, device, dtype)
                 });
             }
 

@@ -13,17 +13,25 @@ use crate::registry::Method;
 /// Without a command, `osculate race` runs: six optimizers, two networks, three seeds, on
 /// handwritten digits that are part of the program. It takes about two minutes on two cores.
 #[derive(Debug, Parser)]
-#[command(name = "osculate", version, after_help = EXAMPLES)]
+#[command(
+    name = "osculate",
+    version,
+    after_help = EXAMPLES,
+    args_conflicts_with_subcommands = true
+)]
 pub struct Cli {
     /// What to do; `race` where nothing is said.
     #[command(subcommand)]
     pub command: Option<Command>,
+    /// Options of the race where no command is given.
+    #[command(flatten)]
+    pub race: RaceArgs,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   osculate                                      the whole race
-  osculate race --quick                         a look at it, in seconds
+  osculate --quick                              a look at it, in seconds
   osculate race --optimizers adamw,sam --seeds 5
   osculate race --models mlp --lr sam=0.1 --lr adamw=0.003
   osculate race --device wgpu --out results/gpu
@@ -50,7 +58,6 @@ pub enum Workload {
 
 /// Options of a race.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = EXAMPLES)]
 pub struct RaceArgs {
     /// What to train on.
     #[arg(
@@ -66,7 +73,8 @@ pub struct RaceArgs {
     /// Networks, separated by commas.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Net::Mlp, Net::Conv], help_heading = "What to race")]
     pub models: Vec<Net>,
-    /// Seeds separated by commas, or one number for that many seeds from 0.
+    /// Number of seeds, counted from 0, or the seeds themselves with a comma after each: `7,` is the
+    /// one seed 7.
     #[arg(
         long,
         default_value = "3",
@@ -159,8 +167,11 @@ impl RaceArgs {
             }
             nets.push(*net);
         }
-        if self.epochs == 0 {
-            return usage("--epochs 0: at least one pass is needed");
+        if !(1..=MOST_EPOCHS).contains(&self.epochs) {
+            return usage(format!(
+                "--epochs {}: expected from 1 to {MOST_EPOCHS}",
+                self.epochs
+            ));
         }
         if self.batch_size == 0 {
             return usage("--batch-size 0: at least one image is needed");
@@ -205,11 +216,15 @@ fn parse_rate(text: &str) -> Result<(Method, f64), BenchError> {
     }
 }
 
+/// Most passes over the training images.
+const MOST_EPOCHS: usize = 100_000;
 /// Most seeds of a race.
 const MOST_SEEDS: u64 = 1000;
 
 fn parse_seeds(text: &str) -> Result<Vec<u64>, BenchError> {
+    let listed = text.contains(',');
     let numbers = text
+        .trim_end_matches(',')
         .split(',')
         .map(|part| part.trim().parse::<u64>())
         .collect::<Result<Vec<_>, _>>();
@@ -218,8 +233,9 @@ fn parse_seeds(text: &str) -> Result<Vec<u64>, BenchError> {
             "--seeds {text}: expected a number of seeds, or seeds separated by commas"
         ));
     };
-    if let [count] = numbers[..] {
-        if !(1..=MOST_SEEDS).contains(&count) && !text.contains(',') {
+    if let ([count], false) = (&numbers[..], listed) {
+        let count = *count;
+        if !(1..=MOST_SEEDS).contains(&count) {
             return usage(format!("--seeds {count}: expected from 1 to {MOST_SEEDS}"));
         }
         return Ok((0..count).collect());
@@ -251,7 +267,10 @@ mod tests {
         assert_eq!(config.entrants.len(), 6);
         assert_eq!(config.seeds, [0, 1, 2]);
         assert_eq!(config.nets, [Net::Mlp, Net::Conv]);
-        assert!(Cli::try_parse_from(["osculate"]).unwrap().command.is_none());
+        let bare = Cli::try_parse_from(["osculate", "--epochs", "5"]).unwrap();
+        assert!(bare.command.is_none());
+        assert_eq!(bare.race.epochs, 5);
+        assert!(Cli::try_parse_from(["osculate", "--quick", "list"]).is_err());
     }
 
     #[test]
@@ -261,6 +280,7 @@ mod tests {
         assert!(config.entrants.contains(&(Method::Sam, 0.2)));
         let quick = race(&["--quick", "--seeds", "7"]).unwrap();
         assert_eq!((quick.seeds.len(), quick.epochs), (1, 2));
+        assert_eq!(race(&["--seeds", "7,"]).unwrap().seeds, [7]);
     }
 
     #[test]
@@ -269,7 +289,7 @@ mod tests {
             (&["--optimizers", "adamv"], "adamw"),
             (&["--optimizers", "sam,sam"], "twice"),
             (&["--models", "mlp,mlp"], "twice"),
-            (&["--epochs", "0"], "at least one"),
+            (&["--epochs", "0"], "from 1"),
             (&["--batch-size", "0"], "at least one"),
             (&["--target", "1.5"], "1.5"),
             (&["--target", "nan"], "NaN"),

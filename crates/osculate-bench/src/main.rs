@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::{CommandFactory, FromArgMatches, ValueEnum};
+use clap::{Parser, ValueEnum};
 use osculate_bench::accuracy;
 use osculate_bench::cli::{Cli, Command, RaceArgs};
 use osculate_bench::error::BenchError;
@@ -26,38 +26,27 @@ fn main() -> ExitCode {
         .with_env_filter(EnvFilter::from_default_env())
         .with_writer(std::io::stderr)
         .init();
-    let matches = Cli::command().get_matches();
-    let cli = match Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli,
-        Err(error) => error.exit(),
-    };
+    let cli = Cli::parse();
     let done = match cli.command {
-        None => default_race().and_then(|args| run_race(&args)),
+        None => run_race(&cli.race),
         Some(Command::Race(args)) => run_race(&args),
         Some(Command::List) => {
             list();
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Accuracy) => accuracy::measure().map(|text| {
+        Some(Command::Accuracy) => accuracy::measure().map(|(text, within)| {
             print!("{text}");
-            ExitCode::SUCCESS
+            if within {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
         }),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error}");
         ExitCode::from(error.exit_code())
     })
-}
-
-/// The options of `osculate race`.
-fn default_race() -> Result<RaceArgs, BenchError> {
-    let matches = Cli::command().get_matches_from(["osculate", "race"]);
-    match Cli::from_arg_matches(&matches) {
-        Ok(Cli {
-            command: Some(Command::Race(args)),
-        }) => Ok(args),
-        _ => Err(BenchError::Usage("the default options are invalid".into())),
-    }
 }
 
 fn run_race(args: &RaceArgs) -> Result<ExitCode, BenchError> {
@@ -76,7 +65,7 @@ fn run_race(args: &RaceArgs) -> Result<ExitCode, BenchError> {
         eprintln!("warning: Ctrl-C will lose the results: {error}");
     }
     println!(
-        "Racing {} optimizers on {} networks with {} seeds ({device:?})",
+        "Runs: {} optimizers x {} networks x {} seeds, on {device:?}",
         config.entrants.len(),
         config.nets.len(),
         config.seeds.len()

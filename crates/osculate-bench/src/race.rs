@@ -91,11 +91,7 @@ pub fn race(
     let mut models: Vec<NetResults> = Vec::new();
     let mut complete = true;
     for net in &config.nets {
-        let mut runs = Vec::new();
-        let parameters = match net {
-            Net::Mlp => burn::module::Module::num_params(&mlp(0, &training)),
-            Net::Conv => burn::module::Module::num_params(&conv(0, &training)),
-        };
+        let mut runs: Vec<Run> = Vec::new();
         // Optimizers take turns within a seed, so that a slow spell of the machine meets them all.
         for seed in &config.seeds {
             for (method, lr) in &config.entrants {
@@ -143,7 +139,7 @@ pub fn race(
         models.push(NetResults {
             model: net.name(),
             title: net.title(),
-            parameters,
+            parameters: runs.first().map_or(0, |run: &Run| run.parameters),
             runs,
         });
         if !complete {

@@ -5,6 +5,7 @@ use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, ModuleOptimizer, SgdConfig};
 use clap::ValueEnum;
 use osculate::prelude::*;
+use serde_json::Value;
 
 use crate::error::BenchError;
 
@@ -112,23 +113,33 @@ impl Method {
         }
     }
 
-    /// The settings with which the method is made, as JSON on one line.
+    /// The settings with which the method is made, as JSON on one line; those of the base optimizer
+    /// stand under `base`.
     pub fn settings(self, seed: u64) -> String {
-        let text = match self {
-            Method::AdamW => adamw().to_string(),
-            Method::Sgd => sgd().to_string(),
-            Method::Sam => sam(seed).to_string(),
-            Method::Asam => asam(seed).to_string(),
-            Method::Gsam => gsam(seed).to_string(),
-            Method::LookSam => looksam(seed).to_string(),
-            Method::AdaHessian => adahessian(seed).to_string(),
-            Method::SophiaH => sophia_h(seed).to_string(),
-            Method::SophiaG => sophia_g(seed).to_string(),
+        let parse = |text: String| match serde_json::from_str::<Value>(&text) {
+            Ok(value) => value,
+            Err(_) => Value::String(text),
         };
-        match serde_json::from_str::<serde_json::Value>(&text) {
-            Ok(value) => value.to_string(),
-            Err(_) => text,
-        }
+        let over_sgd = |text: String| {
+            let mut value = parse(text);
+            if let Value::Object(settings) = &mut value {
+                let base = serde_json::json!({ "sgd": parse(sgd().to_string()) });
+                settings.insert("base".to_string(), base);
+            }
+            value
+        };
+        let value = match self {
+            Method::AdamW => parse(adamw().to_string()),
+            Method::Sgd => parse(sgd().to_string()),
+            Method::Sam => over_sgd(sam(seed).to_string()),
+            Method::Asam => over_sgd(asam(seed).to_string()),
+            Method::Gsam => over_sgd(gsam(seed).to_string()),
+            Method::LookSam => over_sgd(looksam(seed).to_string()),
+            Method::AdaHessian => parse(adahessian(seed).to_string()),
+            Method::SophiaH => parse(sophia_h(seed).to_string()),
+            Method::SophiaG => parse(sophia_g(seed).to_string()),
+        };
+        value.to_string()
     }
 
     /// Makes the optimizer for a run with this seed.

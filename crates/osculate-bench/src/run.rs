@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
 use burn::tensor::{Device, Tensor};
-use osculate::curvature::{GradientOracle, Hessian, LanczosConfig, lanczos};
+use osculate::curvature::{GradientOracle, Hessian, LanczosConfig, Spectrum, lanczos};
 use osculate::prelude::*;
 use osculate_problems::digits::{Batches, Digits, Split};
 use serde::Serialize;
@@ -59,6 +59,11 @@ pub enum Outcome {
     Finished,
     /// The loss was no longer a finite number.
     Diverged,
+    /// A step could not be made.
+    Failed {
+        /// Why.
+        message: String,
+    },
     /// The person at the terminal stopped it.
     Interrupted,
 }
@@ -78,8 +83,11 @@ pub struct Run {
     pub outcome: Outcome,
     /// The run over time.
     pub points: Vec<Point>,
-    /// Median seconds of a step.
+    /// Mean seconds of a step, the first left out: the mean counts what a method does only now and
+    /// then.
     pub step_seconds: f64,
+    /// Trainable numbers.
+    pub parameters: usize,
     /// Bytes of the optimizer's state over bytes of the parameters.
     pub state_ratio: f64,
     /// Parameters left out over all steps because a gradient was not finite.
@@ -87,6 +95,8 @@ pub struct Run {
     /// Largest eigenvalue of the Hessian of the loss on the first 256 training images, at the final
     /// weights.
     pub sharpness: Option<f64>,
+    /// Whether the eigenvalue converged to a hundredth of itself.
+    pub sharpness_converged: bool,
 }
 
 /// Tests of the network in an epoch.
@@ -98,7 +108,7 @@ const SHARPNESS_IMAGES: usize = 256;
 /// test accuracy. Stops early where `stop` is set.
 ///
 /// # Errors
-/// [`BenchError`] for invalid settings and for a step that fails for a reason other than numbers.
+/// [`BenchError`] for invalid settings. A step that fails ends the run, and is its outcome.
 pub fn train<M: Classifier>(
     mut model: M,
     config: &RunConfig,
@@ -114,7 +124,6 @@ pub fn train<M: Classifier>(
         .init()
         .map_err(BenchError::Usage)?;
     let test_every = (steps / config.epochs / TESTS_PER_EPOCH).max(1);
-    let parameter_bytes = model.num_params() * size_of::<f32>();
 
     let mut run = Run {
         optimizer: config.method.name(),
@@ -124,12 +133,15 @@ pub fn train<M: Classifier>(
         outcome: Outcome::Finished,
         points: Vec::new(),
         step_seconds: 0.0,
+        parameters: 0,
         state_ratio: 0.0,
         skipped: 0,
         sharpness: None,
+        sharpness_converged: false,
     };
     let (mut spent, mut evaluations) = (Duration::ZERO, 0.0);
-    let mut durations = Vec::with_capacity(steps);
+    let mut first = Duration::ZERO;
+    let mut parameter_bytes = 0;
     let (mut losses, mut made) = (Vec::new(), 0);
     let mut accuracy = None;
     'epochs: for epoch in 0..config.epochs as u64 {
@@ -147,17 +159,27 @@ pub fn train<M: Classifier>(
             );
             let lr = schedule.step().base();
             let start = Instant::now();
-            let step = optimizer
-                .step(lr, model, &objective)
-                .map_err(|error| BenchError::Step {
-                    optimizer: config.method.name(),
-                    message: error.to_string(),
-                })?;
+            let step = match optimizer.step(lr, model, &objective) {
+                Ok(step) => step,
+                Err(error) => {
+                    run.outcome = Outcome::Failed {
+                        message: error.cause.to_string(),
+                    };
+                    model = error.model;
+                    break 'epochs;
+                }
+            };
             // Reading the loss waits for the device, so the clock sees the whole step.
             let loss = step.report.loss();
             let elapsed = start.elapsed();
             model = step.model;
-            durations.push(elapsed.as_secs_f64());
+            if made == 0 {
+                first = elapsed;
+                let oracle = GradientOracle::new(&model, &objective);
+                let layout = oracle.layout()?;
+                run.parameters = layout.num_elements();
+                parameter_bytes = layout.num_bytes();
+            }
             spent += elapsed;
             evaluations += step.report.cost().gradient_evaluations();
             run.skipped += step.report.skipped().len();
@@ -184,10 +206,12 @@ pub fn train<M: Classifier>(
             }
         }
     }
-    run.step_seconds = median(&mut durations);
-    run.state_ratio = optimizer.state_bytes() as f64 / parameter_bytes as f64;
+    run.step_seconds = (spent - first).as_secs_f64() / (made.max(2) - 1) as f64;
+    run.state_ratio = optimizer.state_bytes() as f64 / parameter_bytes.max(1) as f64;
     if run.outcome == Outcome::Finished {
-        run.sharpness = sharpness(&model, digits.train(), device).ok();
+        let found = sharpness(&model, digits.train(), device)?;
+        run.sharpness_converged = found.converged;
+        run.sharpness = found.largest.first().map(|pair| pair.value);
     }
     Ok(run)
 }
@@ -201,7 +225,11 @@ fn test_accuracy<M: Classifier>(model: &M, split: &Split, device: &Device) -> f6
     correct as f64 / split.len() as f64
 }
 
-fn sharpness<M: Classifier>(model: &M, split: &Split, device: &Device) -> Result<f64, BenchError> {
+fn sharpness<M: Classifier>(
+    model: &M,
+    split: &Split,
+    device: &Device,
+) -> Result<Spectrum, BenchError> {
     let positions: Vec<usize> = (0..split.len().min(SHARPNESS_IMAGES)).collect();
     let batch = split.batch(&positions, device);
     let images = batch.images;
@@ -212,12 +240,11 @@ fn sharpness<M: Classifier>(model: &M, split: &Split, device: &Device) -> Result
     let oracle = GradientOracle::new(model, &objective);
     let config = LanczosConfig {
         largest: 1,
-        steps: 24,
+        steps: 40,
         tolerance: 1e-2,
         ..LanczosConfig::default()
     };
-    let spectrum = lanczos(&Hessian::new(&oracle)?, &config)?;
-    Ok(spectrum.largest.first().map_or(f64::NAN, |pair| pair.value))
+    Ok(lanczos(&Hessian::new(&oracle)?, &config)?)
 }
 
 /// The median, or 0 of nothing.

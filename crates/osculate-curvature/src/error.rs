@@ -107,6 +107,32 @@ pub enum CurvatureError {
         expected: &'static str,
     },
 
+    /// The objective could not be recorded, or its recording not be differentiated.
+    #[error(transparent)]
+    Jvp(#[from] osculate_jvp::JvpError),
+
+    /// Exact products need the batch.
+    #[error(
+        "an exact product needs the objective's batch, which a closure keeps to itself: pass a \
+         `Batched` or `SupervisedBatch` objective, or use `HvpMode::FiniteDifference`"
+    )]
+    NotRecordable,
+
+    /// What was recorded is not the function that is trained.
+    #[error(
+        "the recorded objective is another function: its {what} is {recorded:e} where the \
+         objective's is {clean:e}. Recording sees evaluation mode, so batch normalisation and \
+         dropout that are active in training, and code that asks for autodiff, differ"
+    )]
+    NotReproduced {
+        /// What was compared.
+        what: &'static str,
+        /// Its value in the recording.
+        recorded: f64,
+        /// Its value in the clean pass.
+        clean: f64,
+    },
+
     /// A dense eigenproblem on the host failed.
     #[error("the {size} x {size} tridiagonal eigenproblem did not converge")]
     Eigensolver {

@@ -7,9 +7,9 @@
 //!
 //! | operator | matrix | gradients per product |
 //! |---|---|---|
-//! | [`Hessian`] | `∇²L`, central differences of gradients | 2 |
-//! | [`GaussNewton`] | `J^T H_loss J` | 1.7 |
-//! | [`Fisher`] | second moment of per-sample gradients, empirical or sampled | 1.7 |
+//! | [`Hessian`] | `∇²L`, exact for a [`Batched`] or [`SupervisedBatch`], else central differences | 2 to 2.7 |
+//! | [`GaussNewton`] | `J^T H_loss J` | 1.7 to 2 |
+//! | [`Fisher`] | second moment of per-sample gradients, empirical or sampled | 1.7 to 2 |
 //! | [`Sum`], [`Scaled`], [`Shifted`], [`Restricted`] | combinations and diagonal blocks | of its parts |
 //! | [`DenseOperator`] | an explicit matrix | 0 |
 //!
@@ -60,14 +60,18 @@ pub use estimate::{
     BlockTrace, DiagonalEstimate, GnbConfig, HutchinsonConfig, ProbeDistribution, TraceEstimate,
     gnb_diagonal, gnb_sample, hutchinson_abs, hutchinson_diagonal, hutchinson_trace,
 };
-pub use objective::{Criterion, Fallible, Objective, Supervised, SupervisedObjective};
+pub use objective::{
+    Batched, Criterion, Fallible, Objective, Recordable, Supervised, SupervisedBatch,
+    SupervisedObjective,
+};
 pub use operator::{
     CurvatureOperator, DenseOperator, ErrorEstimate, Fisher, FisherKind, GaussNewton, Hessian,
-    HessianConfig, Product, Provenance, Restricted, Scaled, Scheme, Shifted, StepRule, Structure,
-    Sum, SymmetryCheck, dense_matrix, symmetry_check,
+    HessianConfig, HvpFallback, HvpMode, Product, Provenance, Restricted, Scaled, Scheme, Shifted,
+    StepRule, Structure, Sum, SymmetryCheck, dense_diagonal, dense_matrix, symmetry_check,
 };
 pub use oracle::{Evaluation, GradientOracle};
-pub use params::{FiniteFlags, ParamEntry, ParamLayout, ParamVec, assign};
+pub use osculate_jvp::{AnyTensor, JvpError, Tensors};
+pub use params::{FiniteFlags, ParamEntry, ParamLayout, ParamVec, assign, unflatten};
 pub use spectrum::{
     EigenPair, LanczosConfig, PowerIteration, PowerIterationConfig, Spectrum, lanczos,
     power_iteration,

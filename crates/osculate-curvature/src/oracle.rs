@@ -35,7 +35,8 @@ struct Clean<M> {
 /// weights are restored by never having been changed, whatever the objective does, a panic
 /// included. All evaluations of one oracle are made of the same function: the device's random
 /// generator is seeded alike before each (so every pass sees one dropout mask), and each probe has
-/// running statistics of its own.
+/// running statistics of its own. The CPU backends have one generator for the whole program: other
+/// threads must not draw from it or seed it while a model with dropout is evaluated.
 ///
 /// The first evaluation at `θ` itself, the *clean pass*, is kept. [`into_model`](Self::into_model)
 /// gives the model after exactly that one pass, which is where batch normalisation's running
@@ -125,7 +126,7 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         if let Some(clean) = self.clean.get() {
             return Ok(&clean.evaluation);
         }
-        let model = self.snapshot.probe(None, true);
+        let model = self.snapshot.probe(None, true)?;
         let evaluation = self.evaluate(&model)?;
         if evaluation.gradient.layout().is_empty() {
             return Err(CurvatureError::NoGradient);
@@ -166,9 +167,10 @@ impl<'a, M: Module> GradientOracle<'a, M> {
     /// Cost: one gradient evaluation, and a copy of the moved weights while it runs.
     ///
     /// # Errors
-    /// Whatever the objective fails with.
+    /// [`CurvatureError::LayoutMismatch`] for the offset of another model, and whatever the objective
+    /// fails with.
     pub fn evaluate_at(&self, offset: &ParamVec, scale: f64) -> Result<Evaluation, CurvatureError> {
-        let model = self.snapshot.probe(Some((offset, scale)), true);
+        let model = self.snapshot.probe(Some((offset, scale)), true)?;
         let evaluation = self.evaluate(&model)?;
         Ok(Evaluation {
             gradient: conform(evaluation.gradient, offset.layout()),
@@ -181,13 +183,14 @@ impl<'a, M: Module> GradientOracle<'a, M> {
     /// Cost: one forward pass.
     ///
     /// # Errors
-    /// [`CurvatureError::NotSupervised`], or a panic of the forward pass.
+    /// [`CurvatureError::NotSupervised`], [`CurvatureError::LayoutMismatch`] for the offset of another
+    /// model, or a panic of the forward pass.
     pub fn outputs_at(
         &self,
         offset: Option<(&ParamVec, f64)>,
     ) -> Result<Tensor<2>, CurvatureError> {
         let supervised = self.supervised("an output")?;
-        let model = self.snapshot.probe(offset, false);
+        let model = self.snapshot.probe(offset, false)?;
         self.spend(Cost::FORWARD);
         self.guarded(|| Ok(supervised.outputs(&model).without_autodiff()))
     }
@@ -205,13 +208,25 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         scalar: impl FnOnce(Tensor<2>) -> Result<Tensor<1>, CurvatureError>,
     ) -> Result<ParamVec, CurvatureError> {
         let supervised = self.supervised("a vector-Jacobian product")?;
-        let model = self.snapshot.probe(None, true);
+        let model = self.snapshot.probe(None, true)?;
         self.spend(Cost::GRADIENT);
         let gradient = self.guarded(|| {
             let value = scalar(supervised.outputs(&model))?;
             backward(&model, value)
         })?;
         Ok(conform(gradient, layout))
+    }
+
+    /// A model at `θ` that shares nothing with any other.
+    pub(crate) fn model(&self) -> Result<M, CurvatureError> {
+        self.snapshot.probe(None, true)
+    }
+
+    /// Seeds the devices as before every evaluation.
+    pub(crate) fn reseed(&self) {
+        for device in &self.devices {
+            device.seed(self.seed);
+        }
     }
 
     fn evaluate(&self, model: &M) -> Result<Evaluation, CurvatureError> {
@@ -240,9 +255,7 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         &self,
         run: impl FnOnce() -> Result<T, CurvatureError>,
     ) -> Result<T, CurvatureError> {
-        for device in &self.devices {
-            device.seed(self.seed);
-        }
+        self.reseed();
         // Nothing outlives the closure but its result: the probe model is dropped with it.
         catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
             Err(CurvatureError::ObjectivePanicked {
@@ -251,7 +264,8 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         })
     }
 
-    fn spend(&self, cost: Cost) {
+    /// Counts passes.
+    pub(crate) fn spend(&self, cost: Cost) {
         self.cost.set(self.cost.get() + cost);
     }
 }

@@ -112,7 +112,8 @@ pub struct StepPolicy {
     /// Largest Euclidean norm, over all parameters together, of the gradient that reaches the
     /// update rule; a longer one is scaled down. Computed on the device. Default: no clipping.
     pub clip_norm: Option<f64>,
-    /// Seed of the run. Each step derives from it and from its own number the seed of the device's
+    /// Seed of the run. The device's generator is seeded anew in every step, whatever the program
+    /// has seeded it with: draw what belongs to a batch before the step. Each step derives from it and from its own number the seed of the device's
     /// generator (the dropout mask) and of its probes, so that a resumed run draws the same numbers
     /// and every worker the same probes. Default 0.
     #[config(default = 0)]

@@ -56,7 +56,15 @@ pub enum StepErrorCause {
         paths: Vec<String>,
     },
 
-    /// Updated weights or state are not finite, under
+    /// A curvature estimate is not finite, under
+    /// [`NonFinitePolicy::Error`](crate::NonFinitePolicy::Error).
+    #[error("the curvature estimate of {} holds a NaN or an infinity", paths.join(", "))]
+    NonFiniteCurvature {
+        /// Paths of the parameters.
+        paths: Vec<String>,
+    },
+
+    /// Updated weights or state are not finite although gradient and curvature are, under
     /// [`NonFinitePolicy::Error`](crate::NonFinitePolicy::Error).
     #[error("the update of {} holds a NaN or an infinity", paths.join(", "))]
     NonFiniteUpdate {

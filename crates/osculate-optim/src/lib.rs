@@ -23,8 +23,9 @@
 //! - A step that fails hands the model back unchanged, in its [`StepError`]; a panic of the
 //!   objective is such a failure.
 //! - A parameter whose gradient holds a NaN or an infinity is left alone, with its state, and
-//!   counted ([`NonFinitePolicy`]). The test is made on the device. Methods over a base optimizer
-//!   read the flags back, once a step and all together; the others read nothing back.
+//!   counted ([`NonFinitePolicy`]). The test is made on the device. What is read back in a step does
+//!   not grow with the number of parameters: methods over a base optimizer read all flags together,
+//!   methods with Hessian products one or two numbers for each product.
 //! - State is saved by parameter path with its element types ([`StateRecord`]), and a resumed run
 //!   is bit for bit the uninterrupted one.
 //! - Batch normalisation's running statistics move as in one clean pass, and all passes of a step

@@ -65,8 +65,8 @@ impl StepReport {
         self.curvature_age
     }
 
-    /// The fraction of elements whose update was not clipped, for methods that clip by element
-    /// (Sophia). Reads one number back.
+    /// The fraction of elements whose update was not clipped, `|m| < γ h`, among the parameters that
+    /// took part, for methods that clip by element (Sophia). Reads one number back.
     pub fn win_rate(&self) -> Option<f64> {
         self.win_rate.as_ref().map(scalar)
     }

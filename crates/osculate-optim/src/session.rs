@@ -15,6 +15,8 @@ pub(crate) struct Session<'a, M: Module> {
     loss: Tensor<1>,
     gradient: ParamVec,
     checks: Vec<(SkipReason, FiniteFlags)>,
+    /// Flags of the parameters whose gradients, and what was made out of them, were finite so far.
+    sound: Option<FiniteFlags>,
 }
 
 impl<'a, M: Module> Session<'a, M> {
@@ -35,6 +37,7 @@ impl<'a, M: Module> Session<'a, M> {
             loss,
             gradient: gradient.clone(),
             checks: Vec::new(),
+            sound: None,
         };
         session.gradient = session.accept(gradient)?;
         Ok(session)
@@ -57,39 +60,70 @@ impl<'a, M: Module> Session<'a, M> {
     }
 
     fn accept(&mut self, gradient: ParamVec) -> Result<ParamVec, StepErrorCause> {
-        if self.policy.non_finite == NonFinitePolicy::Propagate {
-            return Ok(gradient);
+        self.checked(SkipReason::Gradient, gradient)
+    }
+
+    /// The gradient that a rule made out of others, zero where it is skipped: its products may leave
+    /// the range of numbers although the gradients were in it.
+    pub(crate) fn accept_combined(
+        &mut self,
+        gradient: ParamVec,
+    ) -> Result<ParamVec, StepErrorCause> {
+        self.checked(SkipReason::Update, gradient)
+    }
+
+    fn checked(
+        &mut self,
+        reason: SkipReason,
+        vector: ParamVec,
+    ) -> Result<ParamVec, StepErrorCause> {
+        if !self.looks() {
+            return Ok(vector);
         }
-        let flags = gradient.finite_flags();
-        if self.policy.non_finite == NonFinitePolicy::Error {
-            let paths = flags.flagged_paths();
-            if !paths.is_empty() {
-                return Err(StepErrorCause::NonFiniteGradient { paths });
+        let Some(flags) = self.check(reason, vector.finite_flags())? else {
+            return Ok(vector);
+        };
+        let vector = vector.zero_where_not(&flags);
+        self.sound = Some(match self.sound.take() {
+            Some(sound) => sound.and(&flags),
+            None => flags,
+        });
+        Ok(vector)
+    }
+
+    /// Whether anything is to be done about numbers that are not finite.
+    pub(crate) fn looks(&self) -> bool {
+        self.policy.non_finite != NonFinitePolicy::Propagate
+    }
+
+    /// Treats flags as the policy says. They come back where flagged parameters are to be left
+    /// alone; they are then in the report. Under the policy `Error` they are read back.
+    pub(crate) fn check(
+        &mut self,
+        reason: SkipReason,
+        flags: FiniteFlags,
+    ) -> Result<Option<FiniteFlags>, StepErrorCause> {
+        match self.policy.non_finite {
+            NonFinitePolicy::Propagate => Ok(None),
+            NonFinitePolicy::Skip => {
+                self.checks.push((reason, flags.clone()));
+                Ok(Some(flags))
             }
-            return Ok(gradient);
+            NonFinitePolicy::Error => {
+                let paths = flags.flagged_paths();
+                match (paths.is_empty(), reason) {
+                    (true, _) => Ok(None),
+                    (_, SkipReason::Gradient) => Err(StepErrorCause::NonFiniteGradient { paths }),
+                    (_, SkipReason::Curvature) => Err(StepErrorCause::NonFiniteCurvature { paths }),
+                    (_, SkipReason::Update) => Err(StepErrorCause::NonFiniteUpdate { paths }),
+                }
+            }
         }
-        let gradient = gradient.zero_where_not(&flags);
-        self.checks.push((SkipReason::Gradient, flags));
-        Ok(gradient)
     }
 
-    /// Records another check, made by an update rule.
-    pub(crate) fn record_check(&mut self, reason: SkipReason, flags: FiniteFlags) {
-        self.checks.push((reason, flags));
-    }
-
-    /// Whether flagged parameters are to be left alone.
-    pub(crate) fn skips(&self) -> bool {
-        self.policy.non_finite == NonFinitePolicy::Skip
-    }
-
-    /// Flags that are set where every gradient so far was finite.
+    /// Flags that are set where every gradient so far was finite, and what was made out of them.
     pub(crate) fn gradient_flags(&self) -> Option<FiniteFlags> {
-        self.checks
-            .iter()
-            .filter(|(reason, _)| *reason == SkipReason::Gradient)
-            .map(|(_, flags)| flags.clone())
-            .reduce(|all, flags| all.and(&flags))
+        self.sound.clone()
     }
 
     /// The gradient scaled down to the policy's norm, on the device.

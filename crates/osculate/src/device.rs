@@ -24,6 +24,15 @@ pub enum DeviceError {
         name: String,
     },
 
+    /// What follows the colon makes no sense.
+    #[error("the device {name:?} is invalid, expected {expected}")]
+    Argument {
+        /// The name given.
+        name: String,
+        /// What would be valid.
+        expected: &'static str,
+    },
+
     /// The program was built without any backend.
     #[error("this program was built without a backend; enable one, such as the feature \"flex\"")]
     NoBackend,
@@ -37,6 +46,9 @@ pub enum DeviceError {
         message: String,
     },
 }
+
+/// The environment variable from which burn takes its default device.
+const VARIABLE: &str = "BURN_DEVICE";
 
 /// The names that the features know.
 const KNOWN: [&str; 9] = [
@@ -66,8 +78,9 @@ pub fn compiled() -> Vec<&'static str> {
 /// The device of a name, or for `None` burn's default, which the environment variable
 /// `BURN_DEVICE` sets.
 ///
-/// Names are those of the features; `remote` takes an address, as in `remote:ws://host:3000`. The
-/// device is opened, so that missing hardware is found out here.
+/// Names are those of the features. `cuda` and `rocm` take the number of a GPU, as in `cuda:1`, and
+/// `remote` an address, as in `remote:ws://host:3000`. The device is opened, so that missing hardware
+/// is found out here.
 ///
 /// # Errors
 /// [`DeviceError`] for an unknown name, a backend that is not compiled in, and hardware that is not
@@ -83,19 +96,26 @@ pub fn select(name: Option<&str>) -> Result<Device, DeviceError> {
     if compiled.is_empty() {
         return Err(DeviceError::NoBackend);
     }
-    let asked = name.map(str::to_ascii_lowercase);
-    if let Some(name) = &asked {
-        let kind = name.split(':').next().unwrap_or_default();
-        if !KNOWN.contains(&kind) {
-            return Err(DeviceError::Unknown { name: name.clone() });
+    // Addresses keep their case.
+    let asked = name.map(|name| match name.split_once(':') {
+        Some((kind, argument)) => format!("{}:{argument}", kind.to_ascii_lowercase()),
+        None => name.to_ascii_lowercase(),
+    });
+    match &asked {
+        Some(name) => {
+            check(name, name, &compiled)?;
+            check_argument(name)?;
         }
-        if !compiled.contains(&kind) {
-            return Err(DeviceError::NotCompiled {
-                name: kind.to_string(),
-            });
+        // burn panics where BURN_DEVICE makes no sense.
+        None => {
+            let variable = std::env::var(VARIABLE).unwrap_or_default();
+            let name = variable.to_ascii_lowercase();
+            if !name.is_empty() {
+                check(&name, &format!("{VARIABLE}={variable}"), &compiled)?;
+            }
         }
     }
-    // Backends panic where they find no hardware, and burn where BURN_DEVICE makes no sense.
+    // Backends panic where they find no hardware.
     let opened = std::panic::catch_unwind(|| {
         let device = match &asked {
             None => Device::default(),
@@ -118,6 +138,48 @@ pub fn select(name: Option<&str>) -> Result<Device, DeviceError> {
     Err(DeviceError::Unavailable {
         name: asked.unwrap_or_else(|| "default".to_string()),
         message,
+    })
+}
+
+/// Checks that the backend of a device's name is known and compiled in. `shown` is what an unknown
+/// name is called in the error.
+fn check(name: &str, shown: &str, compiled: &[&str]) -> Result<(), DeviceError> {
+    let kind = name.split(':').next().unwrap_or_default();
+    if !KNOWN.contains(&kind) {
+        return Err(DeviceError::Unknown {
+            name: shown.to_string(),
+        });
+    }
+    if !compiled.contains(&kind) {
+        return Err(DeviceError::NotCompiled {
+            name: kind.to_string(),
+        });
+    }
+    Ok(())
+}
+
+/// Checks what follows the colon in a device's name.
+fn check_argument(name: &str) -> Result<(), DeviceError> {
+    let Some((kind, argument)) = name.split_once(':') else {
+        return if name == "remote" {
+            Err(DeviceError::Argument {
+                name: name.to_string(),
+                expected: "an address, as in remote:ws://host:3000",
+            })
+        } else {
+            Ok(())
+        };
+    };
+    let expected = match kind {
+        "remote" if !argument.is_empty() => return Ok(()),
+        "cuda" | "rocm" if argument.parse::<usize>().is_ok() => return Ok(()),
+        "remote" => "an address, as in remote:ws://host:3000",
+        "cuda" | "rocm" => "the number of a GPU after the colon",
+        _ => "nothing after the backend's name",
+    };
+    Err(DeviceError::Argument {
+        name: name.to_string(),
+        expected,
     })
 }
 
@@ -169,6 +231,8 @@ mod tests {
             unknown.contains("abacus") && unknown.contains("flex"),
             "{unknown}"
         );
+        let extra = select(Some("flex:3")).unwrap_err().to_string();
+        assert!(extra.contains("flex:3"), "{extra}");
         if !cfg!(feature = "cuda") {
             let missing = select(Some("cuda")).unwrap_err();
             assert_eq!(

@@ -160,8 +160,8 @@ fn panels<'a>(
     area.present()
 }
 
-/// One curve for each optimizer. Tests are at the same steps in all runs, so means are taken test
-/// by test, over the runs that got that far.
+/// One curve for each optimizer: the mean, test by test, for as far as all of its runs got. Where a
+/// run ended early the curve ends with it, lest it jump to the mean of the others.
 fn curves(runs: &[Run], axis: Axis) -> Vec<Curve> {
     let mut curves: Vec<Curve> = Vec::new();
     for run in runs {
@@ -172,8 +172,8 @@ fn curves(runs: &[Run], axis: Axis) -> Vec<Curve> {
             .iter()
             .filter(|other| other.optimizer == run.optimizer)
             .collect();
-        let longest = same.iter().map(|run| run.points.len()).max().unwrap_or(0);
-        let points = (0..longest)
+        let shared = same.iter().map(|run| run.points.len()).min().unwrap_or(0);
+        let points = (0..shared)
             .map(|index| {
                 let at: Vec<&Point> = same
                     .iter()

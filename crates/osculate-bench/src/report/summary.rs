@@ -38,6 +38,8 @@ pub struct SummaryRow {
     pub runs: usize,
     /// Runs that diverged.
     pub diverged: usize,
+    /// Runs that a failed step ended.
+    pub failed: usize,
     /// Best test accuracy of each run.
     pub best_accuracy: Option<Spread>,
     /// Runs that reached the target.
@@ -48,7 +50,7 @@ pub struct SummaryRow {
     pub gradients_to_target: Option<f64>,
     /// Mean seconds to the target.
     pub seconds_to_target: Option<f64>,
-    /// Median step time over AdamW's in this race, or over the first optimizer's without AdamW.
+    /// Step time, the median over the runs, over AdamW's in this race, or over the first optimizer's without AdamW.
     pub step_time_ratio: Option<f64>,
     /// Bytes of state over bytes of parameters.
     pub state_ratio: f64,
@@ -99,6 +101,10 @@ fn row(name: &'static str, runs: &[&Run], target: f64, reference: Option<f64>) -
             .iter()
             .filter(|run| run.outcome == Outcome::Diverged)
             .count(),
+        failed: runs
+            .iter()
+            .filter(|run| matches!(run.outcome, Outcome::Failed { .. }))
+            .count(),
         best_accuracy: Spread::of(&best),
         reached: hits.len(),
         steps_to_target: mean(hits.iter().map(|p| p.step as f64).collect()),
@@ -136,9 +142,11 @@ mod tests {
                 })
                 .collect(),
             step_seconds,
+            parameters: 10,
             state_ratio: 2.0,
             skipped: 0,
             sharpness: Some(3.0),
+            sharpness_converged: true,
         }
     }
 

@@ -39,15 +39,16 @@ fn notes(results: &RaceResults) -> String {
     } else {
         "Partial: the race was interrupted, and unfinished runs count as they stood.\n"
     };
+    let plural = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
     format!(
-        "{state}{} seeds, {} epochs of batches of {}, cosine schedule; {}, {} cores, burn {}, osculate \
+        "{state}{}, {} of batches of {}, cosine schedule; {}, {} cores, burn {}, osculate \
          {}; {:.0} s in all.\n\
          Best accuracy: mean ± standard deviation over seeds of the best test accuracy. To {:.0}%: mean \
          over the seeds that reached it (their number in brackets where not all did). Seconds leave \
-         testing out. Step time: median, over AdamW's. Sharpness: largest Hessian eigenvalue at the \
+         testing out. Step time: mean of a run's steps, over AdamW's. Sharpness: largest Hessian eigenvalue at the \
          final weights on 256 training images.\n",
-        results.seeds.len(),
-        results.epochs,
+        plural(results.seeds.len(), "seed"),
+        plural(results.epochs, "epoch"),
         results.batch_size,
         results.device,
         results.cores,
@@ -87,6 +88,7 @@ fn table(net: &NetResults, results: &RaceResults, markdown: bool) -> Table {
 
 fn cells(row: &SummaryRow) -> [String; 8] {
     let spread = |spread: Option<Spread>, factor: f64| match spread {
+        Some(Spread { mean, .. }) if row.runs == 1 => format!("{:.1}", factor * mean),
         Some(Spread { mean, deviation }) => {
             format!("{:.1} ± {:.1}", factor * mean, factor * deviation)
         }
@@ -97,11 +99,12 @@ fn cells(row: &SummaryRow) -> [String; 8] {
         Some(value) if row.reached == row.runs => format!("{value:.digits$}"),
         Some(value) => format!("{value:.digits$} ({}/{})", row.reached, row.runs),
     };
-    let name = if row.diverged > 0 {
-        format!("{} ({} diverged)", row.optimizer, row.diverged)
-    } else {
-        row.optimizer.to_string()
-    };
+    let mut name = row.optimizer.to_string();
+    for (count, what) in [(row.diverged, "diverged"), (row.failed, "failed")] {
+        if count > 0 {
+            name += &format!(" ({count} {what})");
+        }
+    }
     [
         name,
         spread(row.best_accuracy, 100.0),

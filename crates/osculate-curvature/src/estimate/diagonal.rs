@@ -1,7 +1,7 @@
 use super::HutchinsonConfig;
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::operator::CurvatureOperator;
+use crate::operator::{CurvatureOperator, larger};
 use crate::params::ParamVec;
 
 /// An estimate with one value for each parameter element.
@@ -15,6 +15,10 @@ pub struct DiagonalEstimate {
     pub probes: usize,
     /// What it cost.
     pub cost: Cost,
+    /// Largest estimated norm of a product's error: the norm, over all elements, by which every
+    /// probe is off beside its random error. `None` where the products are exact or carry no
+    /// estimate.
+    pub product_error: Option<f64>,
     /// Whether the tolerance was reached: the norm of the standard errors is below
     /// `relative_tolerance` times the norm of the estimate. `true` where no tolerance was asked.
     pub converged: bool,
@@ -63,11 +67,13 @@ fn estimate(
     let layout = operator.layout();
     let mut moments = Moments::default();
     let mut cost = Cost::ZERO;
+    let mut product_error = None;
     let mut converged = config.relative_tolerance.is_none();
     for index in 0..config.probes {
         let z = config.draw(&layout, index);
         let product = operator.apply_probe(&z)?;
         cost += product.cost;
+        product_error = larger(product_error, product.error());
         moments.add(sample(&z.to_compute_dtype(), &product.value));
         if config.relative_tolerance.is_some()
             && let Some((mean, error)) = moments.mean_and_error()
@@ -77,7 +83,7 @@ fn estimate(
             break;
         }
     }
-    moments.finish(cost, converged)
+    moments.finish(cost, product_error, converged)
 }
 
 /// Running mean and sum of squared deviations (Welford), on the device.
@@ -117,6 +123,7 @@ impl Moments {
     pub(super) fn finish(
         self,
         cost: Cost,
+        product_error: Option<f64>,
         converged: bool,
     ) -> Result<DiagonalEstimate, CurvatureError> {
         let standard_error = self.mean_and_error().map(|(_, error)| error);
@@ -139,6 +146,7 @@ impl Moments {
             standard_error,
             probes: self.count,
             cost,
+            product_error,
             converged,
         })
     }

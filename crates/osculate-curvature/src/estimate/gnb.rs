@@ -52,7 +52,7 @@ pub fn gnb_diagonal<M: Module>(
     for draw in 0..config.draws {
         moments.add(gnb_sample(oracle, random::mix(config.seed, draw as u64))?);
     }
-    moments.finish(oracle.cost().since(before), true)
+    moments.finish(oracle.cost().since(before), None, true)
 }
 
 /// One draw of [`gnb_diagonal`], left on the device: nothing is read back, so nothing is checked.

@@ -1,7 +1,7 @@
 use super::HutchinsonConfig;
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::operator::CurvatureOperator;
+use crate::operator::{CurvatureOperator, larger};
 
 /// The trace of one diagonal block.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +27,9 @@ pub struct TraceEstimate {
     pub probes: usize,
     /// What it cost.
     pub cost: Cost,
+    /// Largest estimated norm of a product's error, by about which every probe is off beside its
+    /// random error; `None` where the products are exact or carry no estimate.
+    pub product_error: Option<f64>,
     /// Whether the tolerance was reached; `true` where none was asked.
     pub converged: bool,
 }
@@ -52,11 +55,13 @@ pub fn hutchinson_trace(
     let mut total = Running::default();
     let mut blocks = vec![Running::default(); layout.len()];
     let mut cost = Cost::ZERO;
+    let mut product_error = None;
     let mut converged = config.relative_tolerance.is_none();
     for index in 0..config.probes {
         let z = config.draw(&layout, index);
         let product = operator.apply_probe(&z)?;
         cost += product.cost;
+        product_error = larger(product_error, product.error());
         let dots = z.to_compute_dtype().block_dots(&product.value);
         let sum: f64 = dots.iter().sum();
         if !sum.is_finite() {
@@ -91,6 +96,7 @@ pub fn hutchinson_trace(
             .collect(),
         probes: total.count,
         cost,
+        product_error,
         converged,
     })
 }

@@ -1,5 +1,5 @@
 use burn::tensor::activation::{log_sigmoid, log_softmax, sigmoid, softmax};
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 
 use crate::error::CurvatureError;
 use crate::params::random;
@@ -81,8 +81,17 @@ impl Criterion {
     /// [`CurvatureError::TargetShape`] where targets and outputs do not fit.
     pub fn per_sample(&self, outputs: Tensor<2>) -> Result<Tensor<1>, CurvatureError> {
         self.check(&outputs)?;
+        Ok(self.unchecked_per_sample(outputs))
+    }
+
+    /// The loss, for outputs whose shape fits the targets.
+    pub(crate) fn unchecked_loss(&self, outputs: Tensor<2>) -> Tensor<1> {
+        self.unchecked_per_sample(outputs).mean()
+    }
+
+    fn unchecked_per_sample(&self, outputs: Tensor<2>) -> Tensor<1> {
         let dtype = outputs.dtype();
-        Ok(match self {
+        match self {
             Criterion::CrossEntropy { targets } => {
                 let indices = targets.clone().unsqueeze_dim::<2>(1);
                 log_softmax(outputs, 1)
@@ -101,7 +110,28 @@ impl Criterion {
                 let loss = outputs.clone() - outputs * targets - log_p;
                 loss.mean_dim(1).squeeze_dim(1)
             }
-        })
+        }
+    }
+
+    /// The gradient of the sum of the rows' losses with respect to the outputs: row `b` is the
+    /// gradient of row `b`'s loss.
+    pub(crate) fn row_gradients(&self, outputs: Tensor<2>) -> Tensor<2> {
+        let [_, columns] = outputs.dims();
+        let dtype = outputs.dtype();
+        match self {
+            Criterion::CrossEntropy { targets } => {
+                let p = softmax(outputs, 1);
+                let at = targets.clone().unsqueeze_dim::<2>(1);
+                let minus_one = p.ones_like().slice(burn::tensor::s![.., 0..1]).neg();
+                p.scatter(1, at, minus_one, burn::tensor::IndexingUpdateOp::Add)
+            }
+            Criterion::Mse { targets } => {
+                (outputs - targets.clone().cast(dtype)).mul_scalar(2.0 / columns as f64)
+            }
+            Criterion::BceWithLogits { targets } => {
+                (sigmoid(outputs) - targets.clone().cast(dtype)).div_scalar(columns as f64)
+            }
+        }
     }
 
     /// The loss, one element.
@@ -140,6 +170,11 @@ impl Criterion {
     /// same targets on every backend; nothing is read back from the device.
     pub fn sample(&self, outputs: Tensor<2>, seed: u64) -> Criterion {
         let outputs = outputs.without_autodiff();
+        // Cumulative probabilities in half precision would stop growing after a few hundred classes.
+        let outputs = match outputs.dtype() {
+            DType::F16 | DType::BF16 => outputs.cast(DType::F32),
+            _ => outputs,
+        };
         let [rows, columns] = outputs.dims();
         let (device, dtype) = (outputs.device(), outputs.dtype());
         match self {

@@ -1,9 +1,11 @@
 //! How a loss is evaluated on a module and a fixed batch.
 
 mod criterion;
+mod recordable;
 mod supervised;
 
 pub use criterion::Criterion;
+pub use recordable::{Batched, Recordable, SupervisedBatch};
 pub use supervised::{Supervised, SupervisedObjective};
 
 use burn::tensor::Tensor;
@@ -40,6 +42,14 @@ pub trait Objective<M> {
     /// Gauss-Newton and Fisher products and the Gauss-Newton-Bartlett diagonal need it, and
     /// finite differences choose a better step with it.
     fn supervised(&self) -> Option<&dyn SupervisedObjective<M>> {
+        None
+    }
+
+    /// The same loss as a function whose batch is handed over, where it has that form: see
+    /// [`Batched`] and [`SupervisedBatch`].
+    ///
+    /// Exact products need it.
+    fn recordable(&self) -> Option<&dyn Recordable<M>> {
         None
     }
 }

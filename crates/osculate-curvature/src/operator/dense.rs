@@ -94,3 +94,22 @@ pub fn dense_matrix(operator: &dyn CurvatureOperator) -> Result<Vec<f64>, Curvat
     }
     Ok(matrix)
 }
+
+/// The diagonal of an operator, from products with unit vectors. With an exact
+/// [`Hessian`](super::Hessian) it is the exact diagonal.
+///
+/// Cost: one product for each element of the space, so for small models.
+/// [`hutchinson_diagonal`](crate::hutchinson_diagonal) estimates it for large ones.
+///
+/// # Errors
+/// As the operator's products.
+pub fn dense_diagonal(operator: &dyn CurvatureOperator) -> Result<ParamVec, CurvatureError> {
+    let layout = operator.layout();
+    let mut diagonal = ParamVec::zeros(&layout).to_compute_dtype();
+    for index in 0..layout.num_elements() {
+        let unit = ParamVec::basis(&layout, index);
+        let product = operator.apply(&unit)?.value;
+        diagonal = diagonal.add(&unit.to_compute_dtype().hadamard(&product));
+    }
+    Ok(diagonal)
+}

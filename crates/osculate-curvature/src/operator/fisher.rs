@@ -2,9 +2,9 @@ use std::sync::Arc;
 
 use burn::module::Module;
 
-use super::ggn::{checked_norm, clean_outputs, outputs_around, zero_product};
-use super::step::Stepper;
-use super::{CurvatureOperator, ErrorEstimate, Product, Provenance, Structure};
+use super::ggn::{checked_norm, clean_outputs, with_rounding, zero_product};
+use super::jacobian::Jacobian;
+use super::{CurvatureOperator, HvpMode, Product, Structure};
 use crate::error::CurvatureError;
 use crate::objective::Criterion;
 use crate::oracle::GradientOracle;
@@ -29,14 +29,15 @@ pub enum FisherKind {
 /// `s` is the criterion's [`likelihood_scale`](Criterion::likelihood_scale) for sampled targets,
 /// which makes the expectation of `F` the Gauss-Newton matrix, and 1 for the empirical kind.
 ///
-/// No per-sample gradient is formed: `g_b^T v` is a central difference of per-sample losses, and
-/// the weighted sum `(1/B) sum_b (g_b^T v) g_b` is one backward pass. A product costs three forward
-/// passes and one backward. It needs a [`Supervised`](crate::Supervised) objective whose rows are
-/// independent: batch normalisation in training mode couples them.
+/// No per-sample gradient is formed: `g_b^T v` is the gradient of a row's loss by its outputs times
+/// `(J v)_b`, and the weighted sum `(1/B) sum_b (g_b^T v) g_b` is one backward pass. `J v` is exact
+/// or a central difference as for [`GaussNewton`](super::GaussNewton), at the same cost. It needs a
+/// [`Supervised`](crate::Supervised) objective whose rows are independent: batch normalisation in
+/// training mode couples them.
 pub struct Fisher<'a, M: Module> {
     oracle: &'a GradientOracle<'a, M>,
     layout: Arc<ParamLayout>,
-    stepper: Stepper,
+    jacobian: Jacobian,
     criterion: Criterion,
     scale: f64,
 }
@@ -50,9 +51,21 @@ impl<'a, M: Module> Fisher<'a, M> {
         oracle: &'a GradientOracle<'a, M>,
         kind: FisherKind,
     ) -> Result<Self, CurvatureError> {
+        Self::with_mode(oracle, kind, HvpMode::default())
+    }
+
+    /// The Fisher matrix with derivatives of the outputs made as `mode` says.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_mode(
+        oracle: &'a GradientOracle<'a, M>,
+        kind: FisherKind,
+        mode: HvpMode,
+    ) -> Result<Self, CurvatureError> {
         let criterion = oracle.supervised("a Fisher product")?.criterion();
         let layout = oracle.layout()?;
-        let stepper = Stepper::new(&layout, oracle.parameters()?.norm(), 1.0 / 3.0);
+        let jacobian = Jacobian::new(oracle, &layout, mode)?;
         let (criterion, scale) = match kind {
             FisherKind::Empirical => (criterion.clone(), 1.0),
             FisherKind::Sampled { seed } => {
@@ -64,7 +77,7 @@ impl<'a, M: Module> Fisher<'a, M> {
         Ok(Self {
             oracle,
             layout,
-            stepper,
+            jacobian,
             criterion,
             scale,
         })
@@ -88,22 +101,21 @@ impl<M: Module> CurvatureOperator for Fisher<'_, M> {
         if norm == 0.0 {
             return Ok(zero_product(&self.layout));
         }
-        let ((plus, minus), h) = outputs_around(self.oracle, &self.stepper, v, norm)?;
-        let directional = self
-            .criterion
-            .per_sample(plus)?
-            .sub(self.criterion.per_sample(minus)?)
-            .mul_scalar(norm / (2.0 * h * self.scale));
+        let (jv, provenance) = self.jacobian.product(self.oracle, v, norm)?;
+        let outputs = clean_outputs(self.oracle)?;
+        let directional = (self.criterion.row_gradients(outputs) * jv)
+            .sum_dim(1)
+            .squeeze_dim::<1>(1)
+            .div_scalar(self.scale);
         let value = self.oracle.pull_back(&self.layout, |outputs| {
             Ok((self.criterion.per_sample(outputs)? * directional).mean())
         })?;
+        let value = value.to_compute_dtype();
+        let outputs = clean_outputs(self.oracle)?;
         Ok(Product {
-            value: value.to_compute_dtype(),
+            provenance: with_rounding(provenance, &outputs, &value),
+            value,
             cost: self.oracle.cost().since(before),
-            provenance: Provenance::FiniteDifference {
-                step: h,
-                error: ErrorEstimate::default(),
-            },
         })
     }
 }

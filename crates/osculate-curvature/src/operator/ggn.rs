@@ -3,8 +3,9 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::step::{Stepper, movement};
-use super::{CurvatureOperator, ErrorEstimate, Product, Provenance, Structure};
+use super::jacobian::Jacobian;
+use super::step::{Stepper, epsilon, movement};
+use super::{CurvatureOperator, ErrorEstimate, HvpMode, Product, Provenance, Structure};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
 use crate::oracle::GradientOracle;
@@ -14,13 +15,15 @@ use crate::params::{ParamLayout, ParamVec};
 /// far less noisy than gradients, so it can be shorter than for a Hessian, and fewer kinks of a ReLU
 /// network lie within it.
 const TAU: f64 = 0.003;
+/// Rounding error of an output in units of epsilon times the size of the outputs.
+const OUTPUT_NOISE: f64 = 2.0;
 
 /// The generalised Gauss-Newton matrix `G = J^T H_loss J`.
 ///
 /// `J` is the Jacobian of the outputs with respect to the parameters, `H_loss` the Hessian of the
-/// criterion with respect to the outputs, in closed form. `Jv` is a central difference of two
-/// forward passes and `J^T u` one backward pass, so a product costs about 1.7 gradient evaluations:
-/// three forward passes and one backward. `G` is positive semi-definite and, unlike a
+/// criterion with respect to the outputs, in closed form. `J^T u` is one backward pass. `Jv` is exact
+/// for a [`SupervisedBatch`](crate::SupervisedBatch), by a forward pass with tangents, and a central
+/// difference of two forward passes otherwise: a product costs about 2 or 1.7 gradient evaluations. `G` is positive semi-definite and, unlike a
 /// finite-difference Hessian, well defined for networks with kinks. For a model that is linear in
 /// its parameters it is the Hessian.
 ///
@@ -28,7 +31,7 @@ const TAU: f64 = 0.003;
 pub struct GaussNewton<'a, M: Module> {
     oracle: &'a GradientOracle<'a, M>,
     layout: Arc<ParamLayout>,
-    stepper: Stepper,
+    jacobian: Jacobian,
 }
 
 impl<'a, M: Module> GaussNewton<'a, M> {
@@ -37,19 +40,35 @@ impl<'a, M: Module> GaussNewton<'a, M> {
     /// # Errors
     /// [`CurvatureError::NotSupervised`], and as [`GradientOracle::clean`].
     pub fn new(oracle: &'a GradientOracle<'a, M>) -> Result<Self, CurvatureError> {
+        Self::with_mode(oracle, HvpMode::default())
+    }
+
+    /// The Gauss-Newton matrix with `J v` made as `mode` says.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_mode(
+        oracle: &'a GradientOracle<'a, M>,
+        mode: HvpMode,
+    ) -> Result<Self, CurvatureError> {
         oracle.supervised("a Gauss-Newton product")?;
         let layout = oracle.layout()?;
-        let stepper = Stepper::new(&layout, oracle.parameters()?.norm(), 1.0 / 3.0);
+        let jacobian = Jacobian::new(oracle, &layout, mode)?;
         Ok(Self {
             oracle,
             layout,
-            stepper,
+            jacobian,
         })
+    }
+
+    /// Why products are made by finite differences, where [`HvpMode::Auto`] had to.
+    pub fn fallback(&self) -> Option<&str> {
+        self.jacobian.fallback()
     }
 
     /// `v^T G v`, from forward passes alone.
     ///
-    /// Cost: two forward passes.
+    /// Cost: two forward passes, or three if exact.
     ///
     /// # Errors
     /// As [`apply`](CurvatureOperator::apply).
@@ -64,7 +83,7 @@ impl<'a, M: Module> GaussNewton<'a, M> {
             .oracle
             .supervised("a Gauss-Newton product")?
             .criterion();
-        let (jv, _) = jvp(self.oracle, &self.stepper, v, norm)?;
+        let (jv, _) = self.jacobian.product(self.oracle, v, norm)?;
         let hjv = criterion.hessian_vp(outputs, jv.clone());
         Ok((jv * hjv).sum().into_data().iter::<f64>().sum())
     }
@@ -89,18 +108,16 @@ impl<M: Module> CurvatureOperator for GaussNewton<'_, M> {
         }
         let outputs = clean_outputs(self.oracle)?;
         let supervised = self.oracle.supervised("a Gauss-Newton product")?;
-        let (jv, step) = jvp(self.oracle, &self.stepper, v, norm)?;
-        let cotangent = supervised.criterion().hessian_vp(outputs, jv);
+        let (jv, provenance) = self.jacobian.product(self.oracle, v, norm)?;
+        let cotangent = supervised.criterion().hessian_vp(outputs.clone(), jv);
         let value = self
             .oracle
-            .pull_back(&self.layout, |outputs| Ok((outputs * cotangent).sum()))?;
+            .pull_back(&self.layout, |outputs| Ok((outputs * cotangent).sum()))?
+            .to_compute_dtype();
         Ok(Product {
-            value: value.to_compute_dtype(),
+            provenance: with_rounding(provenance, &outputs, &value),
+            value,
             cost: self.oracle.cost().since(before),
-            provenance: Provenance::FiniteDifference {
-                step,
-                error: ErrorEstimate::default(),
-            },
         })
     }
 }
@@ -124,6 +141,32 @@ pub(super) fn zero_product(layout: &Arc<ParamLayout>) -> Product {
         value: ParamVec::zeros(layout).to_compute_dtype(),
         cost: Cost::ZERO,
         provenance: Provenance::Exact,
+    }
+}
+
+/// Adds to a finite difference of outputs that move by [`TAU`] the rounding error of the product
+/// made out of it: an order of magnitude, from the size of the outputs and the element type. Two
+/// read-backs.
+pub(super) fn with_rounding(
+    provenance: Provenance,
+    outputs: &Tensor<2>,
+    value: &ParamVec,
+) -> Provenance {
+    let Provenance::FiniteDifference { step, .. } = provenance else {
+        return provenance;
+    };
+    let size = movement(outputs, &outputs.clone().neg());
+    let relative = epsilon(value.layout()).powf(2.0 / 3.0)
+        * f64::from(f32::EPSILON).powf(1.0 / 3.0)
+        * OUTPUT_NOISE
+        * size.max(1.0)
+        / TAU;
+    Provenance::FiniteDifference {
+        step,
+        error: ErrorEstimate {
+            truncation: None,
+            rounding: Some(relative * value.norm()),
+        },
     }
 }
 
@@ -151,15 +194,4 @@ pub(super) fn outputs_around<M: Module>(
         let moved = movement(&plus, &minus);
         Ok(((plus, minus), moved))
     })
-}
-
-/// `J v` by a central difference of the outputs.
-fn jvp<M: Module>(
-    oracle: &GradientOracle<'_, M>,
-    stepper: &Stepper,
-    v: &ParamVec,
-    norm: f64,
-) -> Result<(Tensor<2>, f64), CurvatureError> {
-    let ((plus, minus), h) = outputs_around(oracle, stepper, v, norm)?;
-    Ok(((plus - minus).mul_scalar(norm / (2.0 * h)), h))
 }

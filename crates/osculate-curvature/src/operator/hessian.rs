@@ -1,7 +1,9 @@
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use burn::module::Module;
 
+use super::replay::{HvpFallback, HvpMode, Replay};
 use super::step::{Stepper, epsilon, movement};
 use super::{CurvatureOperator, ErrorEstimate, Product, Provenance, StepRule, Structure};
 use crate::error::CurvatureError;
@@ -26,6 +28,9 @@ pub enum Scheme {
 /// Settings of [`Hessian`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HessianConfig {
+    /// Whether products are exact or finite differences. Default [`HvpMode::Auto`]; the other
+    /// settings are those of finite differences.
+    pub mode: HvpMode,
     /// Which difference to take. Default [`Scheme::Central`].
     pub scheme: Scheme,
     /// How to choose the step. Default [`StepRule::Auto`].
@@ -38,6 +43,7 @@ pub struct HessianConfig {
 impl Default for HessianConfig {
     fn default() -> Self {
         Self {
+            mode: HvpMode::Auto,
             scheme: Scheme::Central,
             step: StepRule::Auto,
             estimate_error: true,
@@ -45,16 +51,25 @@ impl Default for HessianConfig {
     }
 }
 
-/// The Hessian `H = ∇²L(θ)` by finite differences of gradients.
+/// The Hessian `H = ∇²L(θ)`, exactly or by finite differences of gradients.
 ///
-/// `apply(v)` moves along `v / |v|` and scales back, so the result does not depend on the length of
+/// Where the objective is a [`Batched`](crate::Batched) or
+/// [`SupervisedBatch`](crate::SupervisedBatch), its operations are recorded and differentiated, and
+/// products are exact up to rounding: see [`HvpMode`]. Cost of an exact product: 2 to 2.7 gradient
+/// evaluations. Before the first one (for a random probe: within it) the recording is compared with
+/// the clean pass, because it sees batch normalisation and dropout in evaluation mode.
+///
+/// Otherwise `apply(v)` moves along `v / |v|` and scales back, so the result does not depend on the length of
 /// `v`. It is meant for smooth losses. Where the network has kinks (ReLU, max pooling), a
-/// difference also sees the kinks within its step and gives the Hessian of a smoothed loss, whose
+/// finite difference also sees the kinks within its step and gives the Hessian of a smoothed loss, whose
 /// trace can be several times larger: [`symmetry_check`](super::symmetry_check) tells, and
 /// [`GaussNewton`](super::GaussNewton) is the operator to use there.
 ///
-/// Cost of a product: 2 gradient evaluations ([`Scheme::Central`]), and 2 forward passes for the
-/// first product of a supervised objective. Memory: one gradient and one copy of the weights beside
+/// Cost of a finite difference: 2 gradient evaluations ([`Scheme::Central`]) along directions like the last
+/// one; where the outputs of a supervised objective move by more than 1.3 or less than 0.5 times
+/// what is aimed for, the pair is taken again, at most twice. The first product looks for its step
+/// with 2 forward passes, rarely 4 or 6. Every [`Product`] says what it cost. Each reads the
+/// movement of the outputs back, one number. Memory: one gradient and one copy of the weights beside
 /// the result.
 ///
 /// # Example
@@ -78,6 +93,8 @@ pub struct Hessian<'a, M: Module> {
     config: HessianConfig,
     layout: Arc<ParamLayout>,
     stepper: Stepper,
+    replay: OnceCell<Replay>,
+    fallback: HvpFallback,
 }
 
 /// Movement of the outputs that central differences aim for: between the best values of a perceptron
@@ -121,6 +138,8 @@ impl<'a, M: Module> Hessian<'a, M> {
             config,
             layout,
             stepper,
+            replay: OnceCell::new(),
+            fallback: HvpFallback::default(),
         })
     }
 
@@ -135,6 +154,47 @@ impl<'a, M: Module> Hessian<'a, M> {
     /// The step that the next product would start from.
     pub fn last_step(&self) -> Option<f64> {
         self.stepper.last()
+    }
+
+    /// Shares the decision to use finite differences with other operators, under
+    /// [`HvpMode::Auto`].
+    pub fn with_fallback(mut self, fallback: HvpFallback) -> Self {
+        self.fallback = fallback;
+        self
+    }
+
+    /// Why products are made by finite differences, where [`HvpMode::Auto`] had to.
+    pub fn fallback(&self) -> Option<&str> {
+        self.fallback.reason()
+    }
+
+    /// `v^T H v` without a backward pass, by second derivatives along `v`.
+    ///
+    /// Cost: five forward passes. Recorded objectives only.
+    ///
+    /// # Errors
+    /// [`CurvatureError::NotRecordable`], [`CurvatureError::Jvp`] and
+    /// [`CurvatureError::NotReproduced`] where an exact product is not possible.
+    pub fn quadratic_form(&self, v: &ParamVec) -> Result<f64, CurvatureError> {
+        self.layout.check(v.layout())?;
+        let replay = self.recorded()?;
+        replay.check(self.oracle)?;
+        replay.curvature_along(self.oracle, v)
+    }
+
+    /// The recording, made at its first use.
+    fn recorded(&self) -> Result<&Replay, CurvatureError> {
+        if let Some(replay) = self.replay.get() {
+            return Ok(replay);
+        }
+        let replay = Replay::loss(self.oracle)?;
+        Ok(self.replay.get_or_init(|| replay))
+    }
+
+    fn exact(&self, v: &ParamVec, random: bool) -> Result<Option<ParamVec>, CurvatureError> {
+        self.fallback.attempt(self.config.mode, || {
+            self.recorded()?.hvp(self.oracle, v, random)
+        })
     }
 
     fn product(&self, v: &ParamVec, norm: f64, random: bool) -> Result<Product, CurvatureError> {
@@ -156,6 +216,13 @@ impl<'a, M: Module> Hessian<'a, M> {
             });
         }
         let before = self.oracle.cost();
+        if let Some(value) = self.exact(v, random)? {
+            return Ok(Product {
+                value,
+                cost: self.oracle.cost().since(before),
+                provenance: Provenance::Exact,
+            });
+        }
         let line = Line {
             hessian: self,
             v,
@@ -229,8 +296,22 @@ impl<M: Module> Line<'_, '_, M> {
         self.hessian.oracle.evaluate_at(self.v, h / self.norm)
     }
 
-    /// `c(h)` or the forward difference, its rounding error, and the movement of the outputs.
+    /// `c(h)` or the forward difference, its rounding error where it is wanted, and the movement of
+    /// the outputs.
     fn pair(&self, h: f64) -> Result<(ParamVec, Option<f64>, f64), CurvatureError> {
+        self.difference_at(h, self.hessian.config.estimate_error)
+    }
+
+    /// [`pair`](Self::pair) for step doubling, which cannot do without the rounding error.
+    fn pair_with_noise(&self, h: f64) -> Result<(ParamVec, Option<f64>, f64), CurvatureError> {
+        self.difference_at(h, true)
+    }
+
+    fn difference_at(
+        &self,
+        h: f64,
+        estimate_error: bool,
+    ) -> Result<(ParamVec, Option<f64>, f64), CurvatureError> {
         let plus = self.evaluate(h)?;
         let (minus, width) = if self.hessian.config.scheme == Scheme::Forward {
             (self.hessian.oracle.clean()?.clone(), h)
@@ -242,7 +323,7 @@ impl<M: Module> Line<'_, '_, M> {
             _ => f64::NAN,
         };
         let factor = self.norm / width;
-        let rounding = self.hessian.config.estimate_error.then(|| {
+        let rounding = estimate_error.then(|| {
             let norm = plus.gradient.norm().max(minus.gradient.norm());
             GRADIENT_NOISE * epsilon(&self.hessian.layout) * norm * 2f64.sqrt() * factor
         });
@@ -302,7 +383,7 @@ impl<M: Module> Line<'_, '_, M> {
             return Ok((value, h, error));
         }
         let (wide, _, _) = self.pair(2.0 * h)?;
-        let (value, truncation) = extrapolate(&value, &wide);
+        let (value, truncation) = self.extrapolate(&value, &wide);
         let error = ErrorEstimate {
             truncation: Some(truncation),
             rounding,
@@ -312,14 +393,11 @@ impl<M: Module> Line<'_, '_, M> {
 
     fn doubling(&self) -> Result<(ParamVec, f64, ErrorEstimate), CurvatureError> {
         let mut h = self.hessian.stepper.start();
-        let (mut narrow, mut rounding, _) = self.pair(h)?;
+        let (mut narrow, mut rounding, _) = self.pair_with_noise(h)?;
         let (mut wide, _, _) = self.pair(2.0 * h)?;
         loop {
-            let (value, truncation) = extrapolate(&narrow, &wide);
-            let noise = match rounding {
-                Some(noise) => noise,
-                None => f64::MIN_POSITIVE,
-            };
+            let (value, truncation) = self.extrapolate(&narrow, &wide);
+            let noise = rounding.unwrap_or(0.0);
             let next = self.hessian.stepper.clamp(h / 2.0);
             if truncation <= 10.0 * noise || next >= h || !truncation.is_finite() {
                 let error = ErrorEstimate {
@@ -330,14 +408,20 @@ impl<M: Module> Line<'_, '_, M> {
             }
             h = next;
             wide = narrow;
-            (narrow, rounding, _) = self.pair(h)?;
+            (narrow, rounding, _) = self.pair_with_noise(h)?;
         }
     }
-}
 
-/// `(4 c(h) - c(2h)) / 3` and the estimate `|c(2h) - c(h)| / 3` of the truncation of `c(h)`.
-fn extrapolate(narrow: &ParamVec, wide: &ParamVec) -> (ParamVec, f64) {
-    let difference = narrow.sub(wide).scale(1.0 / 3.0);
-    let truncation = difference.norm();
-    (narrow.add(&difference), truncation)
+    /// Removes the leading error of two differences, and estimates it: `(4 c(h) - c(2h)) / 3` and
+    /// `|c(2h) - c(h)| / 3` for central differences, `2 f(h) - f(2h)` and `|f(2h) - f(h)|` for
+    /// forward ones.
+    fn extrapolate(&self, narrow: &ParamVec, wide: &ParamVec) -> (ParamVec, f64) {
+        let factor = match self.hessian.config.scheme {
+            Scheme::Forward => 1.0,
+            Scheme::Central | Scheme::Richardson => 1.0 / 3.0,
+        };
+        let difference = narrow.sub(wide).scale(factor);
+        let truncation = difference.norm();
+        (narrow.add(&difference), truncation)
+    }
 }

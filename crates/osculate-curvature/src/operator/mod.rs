@@ -5,14 +5,17 @@ mod dense;
 mod fisher;
 mod ggn;
 mod hessian;
+mod jacobian;
+mod replay;
 mod step;
 mod symmetry;
 
 pub use algebra::{Restricted, Scaled, Shifted, Sum};
-pub use dense::{DenseOperator, dense_matrix};
+pub use dense::{DenseOperator, dense_diagonal, dense_matrix};
 pub use fisher::{Fisher, FisherKind};
 pub use ggn::GaussNewton;
 pub use hessian::{Hessian, HessianConfig, Scheme};
+pub use replay::{HvpFallback, HvpMode};
 pub use step::StepRule;
 pub use symmetry::{SymmetryCheck, symmetry_check};
 
@@ -99,10 +102,7 @@ pub struct ErrorEstimate {
 impl ErrorEstimate {
     /// The larger of the known errors.
     pub fn largest(&self) -> Option<f64> {
-        match (self.truncation, self.rounding) {
-            (Some(a), Some(b)) => Some(a.max(b)),
-            (one, other) => one.or(other),
-        }
+        larger(self.truncation, self.rounding)
     }
 }
 
@@ -115,6 +115,25 @@ pub struct Product {
     pub cost: Cost,
     /// How it was made.
     pub provenance: Provenance,
+}
+
+impl Product {
+    /// The largest known estimate of the error's Euclidean norm; `None` where the product is exact
+    /// or carries no estimate.
+    pub fn error(&self) -> Option<f64> {
+        match self.provenance {
+            Provenance::Exact => None,
+            Provenance::FiniteDifference { error, .. } => error.largest(),
+        }
+    }
+}
+
+/// The larger of two errors, where any is known.
+pub(crate) fn larger(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.max(b)),
+        (one, other) => one.or(other),
+    }
 }
 
 /// A symmetric linear operator on parameter space.

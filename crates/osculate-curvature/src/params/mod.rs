@@ -7,6 +7,6 @@ mod reduce;
 mod vector;
 
 pub use layout::{ParamEntry, ParamLayout};
-pub use module::assign;
 pub(crate) use module::{Snapshot, collect_gradients};
+pub use module::{assign, unflatten};
 pub use vector::{FiniteFlags, ParamVec};

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
-use burn::tensor::{GradientCheckpointingStrategy, Gradients, Tensor};
+use burn::tensor::{GradientCheckpointingStrategy, Gradients, Shape, Tensor};
 
 use super::layout::{ParamEntry, ParamLayout};
 use super::vector::ParamVec;
+use crate::error::CurvatureError;
 
 /// The autodiff state of one float tensor of a module, which does not survive `valid().train()`.
 #[derive(Debug, Clone, Copy)]
@@ -74,8 +75,15 @@ impl<M: Module> Snapshot<M> {
 
     /// A model with the same weights, or weights moved by `scale * offset`, that shares no state
     /// with any other. An untracked probe records no tape: it is for forward passes only.
-    pub(crate) fn probe(&self, offset: Option<(&ParamVec, f64)>, tracked: bool) -> M {
-        self.detached.clone().train().map(&mut Rewriter {
+    ///
+    /// # Errors
+    /// [`CurvatureError::LayoutMismatch`] where the module lacks a parameter of the offset.
+    pub(crate) fn probe(
+        &self,
+        offset: Option<(&ParamVec, f64)>,
+        tracked: bool,
+    ) -> Result<M, CurvatureError> {
+        let mut rewriter = Rewriter {
             path: Vec::new(),
             visited: 0,
             contexts: Some(&self.contexts),
@@ -83,7 +91,15 @@ impl<M: Module> Snapshot<M> {
             rewrite: offset.map(|(vector, scale)| Rewrite::Offset { vector, scale }),
             next: 0,
             leaves: GradientsParams::new(),
-        })
+        };
+        let model = self.detached.clone().train().map(&mut rewriter);
+        match offset.and_then(|(vector, _)| vector.layout().entries().get(rewriter.next)) {
+            None => Ok(model),
+            Some(entry) => Err(CurvatureError::LayoutMismatch {
+                expected: "a model without it, or with its parameters in another order".to_string(),
+                got: format!("a parameter {}", entry.path),
+            }),
+        }
     }
 
     /// The values of the parameters of `layout`.
@@ -151,7 +167,7 @@ impl Rewrite<'_> {
         match self {
             Rewrite::Offset { vector, scale } => {
                 let offset = vector.tensors()[index].clone().cast(old.dtype());
-                let offset = offset.reshape::<D, _>(shape);
+                let offset = unflatten::<D>(offset, shape);
                 if *scale == 1.0 {
                     old + offset
                 } else {
@@ -160,7 +176,7 @@ impl Rewrite<'_> {
             }
             Rewrite::Value(vector) => {
                 let value = vector.tensors()[index].clone().cast(old.dtype());
-                value.reshape::<D, _>(shape)
+                unflatten(value, shape)
             }
         }
     }
@@ -239,11 +255,29 @@ impl ModuleVisitor for ValueReader<'_> {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let expected = self.layout.entries().get(self.tensors.len());
-        if let Some(entry) = expected.filter(|entry| entry.path == self.path.join(".")) {
+        if expected.is_some_and(|entry| entry.path == self.path.join(".")) {
             let value = param.val().inner();
-            self.tensors.push(value.reshape([entry.num_elements()]));
+            self.tensors.push(flatten(value));
         }
     }
+}
+
+/// All elements in one dimension.
+fn flatten<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
+    // A length of zero would mean "as it was" to burn; -1 means "what is left".
+    tensor.reshape([-1])
+}
+
+/// The elements of a flattened parameter in the parameter's own shape.
+///
+/// # Panics
+/// If the shape has another number of elements.
+pub fn unflatten<const D: usize>(tensor: Tensor<1>, shape: Shape) -> Tensor<D> {
+    if shape.num_elements() == 0 {
+        let at = (&tensor.device(), tensor.dtype());
+        return Tensor::empty(shape, at);
+    }
+    tensor.reshape::<D, _>(shape)
 }
 
 /// Takes the gradients of a module's parameters out of a backward pass, in visiting order. The
@@ -295,7 +329,7 @@ impl ModuleVisitor for Collector {
             dtype: gradient.dtype(),
             device: gradient.device(),
         };
-        self.tensors.push(gradient.reshape([entry.num_elements()]));
+        self.tensors.push(flatten(gradient));
         self.entries.push(entry);
     }
 }

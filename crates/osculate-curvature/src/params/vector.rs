@@ -199,7 +199,28 @@ impl ParamVec {
 
     /// `alpha self` for a factor of one element that lives on the device.
     pub fn scale_by(&self, alpha: &Tensor<1>) -> Self {
-        self.map(|(entry, x)| x.clone() * local(alpha, entry))
+        self.map(|(entry, x)| {
+            // A factor of the size of 1 / norm leaves the range of half precision.
+            let wide = x.clone().cast(entry.compute_dtype()) * local(alpha, entry);
+            wide.cast(x.dtype())
+        })
+    }
+
+    /// Each tensor times its own factor of one element, which lives on the device.
+    ///
+    /// # Panics
+    /// If the number of factors is not the number of tensors.
+    pub fn scale_each_by(&self, factors: &[Tensor<1>]) -> Self {
+        assert_eq!(factors.len(), self.tensors.len(), "one factor per tensor");
+        let mut factors = factors.iter();
+        self.map(|(entry, x)| {
+            let wide = x.clone().cast(entry.compute_dtype());
+            let scaled = match factors.next() {
+                Some(factor) => wide * local(factor, entry),
+                None => wide,
+            };
+            scaled.cast(x.dtype())
+        })
     }
 
     /// `alpha x + self` for a factor of one element that lives on the device.
@@ -210,6 +231,14 @@ impl ParamVec {
     /// Absolute values.
     pub fn abs(&self) -> Self {
         self.map(|(_, x)| x.clone().abs())
+    }
+
+    /// The vector with zeros for its elements that are NaN or infinite, on the device.
+    pub fn finite_or_zero(&self) -> Self {
+        self.map(|(_, x)| {
+            let bad = x.clone().is_finite().bool_not();
+            x.clone().mask_fill(bad, 0.0)
+        })
     }
 
     /// Casts every tensor to the type in which statistics are kept: `F32` for half-precision
@@ -268,6 +297,18 @@ impl ParamVec {
         })
     }
 
+    /// Euclidean norm of each tensor, with the range and type of
+    /// [`norm_on_device`](Self::norm_on_device).
+    pub fn norms_on_device(&self) -> Vec<Tensor<1>> {
+        self.iter()
+            .map(|(entry, tensor)| {
+                let dtype = entry.compute_dtype();
+                reduce::norm_on_device(std::iter::once(tensor), dtype)
+                    .unwrap_or_else(|| Tensor::zeros([1], (&entry.device, dtype)))
+            })
+            .collect()
+    }
+
     /// `self . other` as a tensor of one element that stays on the device.
     pub fn dot_on_device(&self, other: &Self) -> Tensor<1> {
         self.assert_compatible(other);
@@ -318,12 +359,9 @@ impl ParamVec {
             .tensors
             .iter()
             .zip(&flags.flags)
-            .map(|(x, ok)| {
-                if x.dims()[0] == 0 {
-                    return x.clone();
-                }
-                let bad = ok.clone().bool_not().expand(x.dims());
-                x.clone().mask_fill(bad, 0.0)
+            .map(|(x, ok)| match spread(&ok.clone().bool_not(), x) {
+                Some(bad) => x.clone().mask_fill(bad, 0.0),
+                None => x.clone(),
             })
             .collect();
         Self::new(self.layout.clone(), zeroed)
@@ -340,12 +378,9 @@ impl ParamVec {
             .iter()
             .zip(&other.tensors)
             .zip(&flags.flags)
-            .map(|((x, other), ok)| {
-                if x.dims()[0] == 0 {
-                    return x.clone();
-                }
-                let mask = ok.clone().expand(x.dims());
-                other.clone().mask_where(mask, x.clone())
+            .map(|((x, other), ok)| match spread(ok, x) {
+                Some(mask) => other.clone().mask_where(mask, x.clone()),
+                None => x.clone(),
             })
             .collect();
         Self::new(self.layout.clone(), tensors)
@@ -380,9 +415,19 @@ impl ParamVec {
     }
 }
 
-/// Brings a factor of one element to an entry's device and element type.
+/// A flag of one element for every element of a tensor, or `None` where there is none: burn expands
+/// nothing to a length of zero.
+fn spread(flag: &Tensor<1, Bool>, tensor: &Tensor<1>) -> Option<Tensor<1, Bool>> {
+    let n = tensor.dims()[0];
+    (n > 0).then(|| flag.clone().expand([n]))
+}
+
+/// Brings a factor of one element to an entry's device and the type of its statistics.
 fn local(scalar: &Tensor<1>, entry: &ParamEntry) -> Tensor<1> {
-    scalar.clone().to_device(&entry.device).cast(entry.dtype)
+    scalar
+        .clone()
+        .to_device(&entry.device)
+        .cast(entry.compute_dtype())
 }
 
 /// One flag for each parameter tensor, on the device: whether it holds only finite numbers.
@@ -417,6 +462,22 @@ impl FiniteFlags {
     /// # Panics
     /// If the number of parameters differs.
     pub fn and(&self, other: &FiniteFlags) -> FiniteFlags {
+        self.combine(other, Tensor::bool_and)
+    }
+
+    /// Flags that are set where either is.
+    ///
+    /// # Panics
+    /// If the number of parameters differs.
+    pub fn or(&self, other: &FiniteFlags) -> FiniteFlags {
+        self.combine(other, Tensor::bool_or)
+    }
+
+    fn combine(
+        &self,
+        other: &FiniteFlags,
+        f: impl Fn(Tensor<1, Bool>, Tensor<1, Bool>) -> Tensor<1, Bool>,
+    ) -> FiniteFlags {
         assert_eq!(self.flags.len(), other.flags.len(), "number of parameters");
         FiniteFlags {
             layout: self.layout.clone(),
@@ -424,7 +485,7 @@ impl FiniteFlags {
                 .flags
                 .iter()
                 .zip(&other.flags)
-                .map(|(a, b)| a.clone().bool_and(b.clone()))
+                .map(|(a, b)| f(a.clone(), b.clone()))
                 .collect(),
         }
     }

@@ -2,7 +2,7 @@ use super::EigenPair;
 use super::tridiagonal::{Decomposition, decompose};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::operator::{CurvatureOperator, Provenance};
+use crate::operator::{CurvatureOperator, larger};
 use crate::params::ParamVec;
 
 /// Settings of [`lanczos`].
@@ -148,11 +148,7 @@ impl<'a> Krylov<'a> {
         let current = &self.basis[self.basis.len() - 1];
         let product = self.operator.apply(current)?;
         self.cost += product.cost;
-        if let Provenance::FiniteDifference { error, .. } = product.provenance
-            && let Some(error) = error.largest()
-        {
-            self.product_error = Some(self.product_error.map_or(error, |e: f64| e.max(error)));
-        }
+        self.product_error = larger(self.product_error, product.error());
         let mut rest = product.value;
         let mut alpha = 0.0;
         // The second pass removes what rounding left of the first.

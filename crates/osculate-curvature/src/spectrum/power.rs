@@ -34,6 +34,9 @@ pub struct PowerIteration {
     pub iterations: usize,
     /// What the products cost.
     pub cost: Cost,
+    /// Estimated error of the last product, as an absolute error of the eigenvalue; `None` where the
+    /// products are exact or carry no estimate.
+    pub product_error: Option<f64>,
     /// Whether the residual is within the tolerance.
     pub converged: bool,
 }
@@ -93,6 +96,7 @@ pub fn power_iteration(
                 },
                 iterations,
                 cost,
+                product_error: product.error(),
                 converged,
             });
         }

@@ -82,8 +82,8 @@ pub struct AdaHessianConfig {
 /// classification.
 ///
 /// - Cost: 3 gradient evaluations a step, `1 + 2 / period` on average with a longer period.
-/// - State: 2 elements for each parameter element, 3 with a period above 1; two numbers for each
-///   parameter besides.
+/// - State: 2 elements for each parameter element, 3 with a period above 1; two or three numbers for
+///   each parameter besides.
 /// - When not to use it: with ReLU networks trained through a finite-difference Hessian, whose
 ///   kinks inflate `|Hz|`, unless the period is long; where gradients are the bottleneck.
 ///
@@ -115,12 +115,15 @@ const FIRST_WEIGHT: &str = "m_weight";
 const SECOND_WEIGHT: &str = "v_weight";
 /// The last curvature, kept only where it is reused.
 const CURVATURE: &str = "curvature";
-const FIELDS: [&str; 5] = [
+/// One where there is a last curvature, zero where every estimate so far was not finite.
+const CURVATURE_KNOWN: &str = "curvature_known";
+const FIELDS: [&str; 6] = [
     FIRST_MOMENT,
     SECOND_MOMENT,
     FIRST_WEIGHT,
     SECOND_WEIGHT,
     CURVATURE,
+    CURVATURE_KNOWN,
 ];
 
 impl AdaHessianConfig {
@@ -227,12 +230,12 @@ impl AdaHessian {
         &self,
         session: &mut Session<'_, M>,
     ) -> Result<Curvature, StepErrorCause> {
-        let kept = load_all(&self.state, CURVATURE, session.gradient())?;
+        let kept = self.kept_curvature(session.gradient())?;
         let due = self.steps % self.config.period as u64 == 0;
-        if let (false, Some(value)) = (due, &kept) {
+        if let (false, Some((value, known))) = (due, &kept) {
             return Ok(Curvature {
                 value: value.clone(),
-                usable: None,
+                known: Some(known.clone()),
                 finite_difference: self.source.last_step(),
                 fresh: false,
             });
@@ -241,27 +244,48 @@ impl AdaHessian {
             self.source
                 .estimate(session.oracle(), self.steps, |_, product| product.abs())?;
         let value = estimate.map(|(entry, d)| self.config.average(entry, d.clone().abs()));
-        if !session.skips() {
-            return Ok(Curvature {
-                value,
-                usable: None,
-                finite_difference,
-                fresh: true,
-            });
-        }
-        let flags = value.finite_flags();
-        session.record_check(SkipReason::Curvature, flags.clone());
+        let flags = if session.looks() {
+            session.check(SkipReason::Curvature, value.finite_flags())?
+        } else {
+            None
+        };
         // An older curvature stands in for one that is not finite; without it the parameter waits.
-        let (value, usable) = match kept {
-            None => (value.zero_where_not(&flags), Some(flags)),
-            Some(kept) => (value.where_finite(&flags, &kept), None),
+        let (value, known) = match (flags, kept) {
+            (None, _) => (value, None),
+            (Some(flags), None) => (value.zero_where_not(&flags), Some(flags)),
+            (Some(flags), Some((old, known))) => {
+                (value.where_finite(&flags, &old), Some(flags.or(&known)))
+            }
         };
         Ok(Curvature {
             value,
-            usable,
+            known,
             finite_difference,
             fresh: true,
         })
+    }
+
+    /// The kept curvature with flags of the parameters that have one, or `None` where a parameter
+    /// has no entry yet.
+    fn kept_curvature(
+        &self,
+        like: &ParamVec,
+    ) -> Result<Option<(ParamVec, FiniteFlags)>, RecordError> {
+        let Some(value) = load_all(&self.state, CURVATURE, like)? else {
+            return Ok(None);
+        };
+        let known = like
+            .layout()
+            .entries()
+            .iter()
+            .map(|entry| {
+                let known = self
+                    .state
+                    .get(entry, CURVATURE_KNOWN, 1, entry.compute_dtype())?;
+                Ok(known.map(|known| known.greater_elem(0.5)))
+            })
+            .collect::<Result<Option<Vec<_>>, RecordError>>()?;
+        Ok(known.map(|known| (value, FiniteFlags::new(like.layout().clone(), known))))
     }
 
     /// New weights and state of one parameter, beside the old ones.
@@ -290,10 +314,13 @@ impl AdaHessian {
         let m_weight = ema(m_weight_old.clone(), one.clone(), beta_1);
         let v_weight = ema(v_weight_old.clone(), one, beta_2);
 
-        let mut root = (v.clone() / v_weight.clone()).sqrt();
-        if self.config.hessian_power != 1.0 {
-            root = root.powf_scalar(self.config.hessian_power);
-        }
+        let root = (v.clone() / v_weight.clone()).sqrt();
+        let root = match self.config.hessian_power {
+            1.0 => root,
+            // Backends do not agree on 0^0.
+            0.0 => root.ones_like(),
+            power => root.powf_scalar(power),
+        };
         let mut update = m.clone() / m_weight.clone() / root.add_scalar(self.config.epsilon);
         if let Some(limit) = self.config.max_update_rms {
             let rms = update.clone().square().mean().sqrt();
@@ -321,8 +348,8 @@ impl AdaHessian {
 /// The curvature of one step.
 struct Curvature {
     value: ParamVec,
-    /// Flags of the parameters that have a curvature, where not all do.
-    usable: Option<FiniteFlags>,
+    /// Flags of the parameters that have a curvature, where not all may.
+    known: Option<FiniteFlags>,
     finite_difference: Option<f64>,
     fresh: bool,
 }
@@ -363,9 +390,10 @@ impl<M: Module> ClosureOptimizer<M> for AdaHessian {
         guard(lr, model, |model| {
             let _span = tracing::debug_span!("step", optimizer = NAME).entered();
             let policy = self.config.policy.clone();
+            self.state.check_loaded(model)?;
             let mut session = Session::begin(model, objective, &policy, self.steps)?;
             let curvature = self.curvature(&mut session)?;
-            let allowed = match (session.gradient_flags(), &curvature.usable) {
+            let allowed = match (session.gradient_flags(), &curvature.known) {
                 (Some(a), Some(b)) => Some(a.and(b)),
                 (one, other) => one.or_else(|| other.clone()),
             };
@@ -380,7 +408,7 @@ impl<M: Module> ClosureOptimizer<M> for AdaHessian {
                     &curvature.value.tensors()[index],
                 );
                 let mut update = self.update(lr, entry, w, g, d)?;
-                if session.skips() {
+                if session.looks() {
                     let flag = flag(allowed.as_ref(), index).cloned();
                     let settled = update.settle(flag);
                     update = settled.0;
@@ -389,8 +417,8 @@ impl<M: Module> ClosureOptimizer<M> for AdaHessian {
                 updates.push(update);
             }
             let layout = weights.layout().clone();
-            if session.skips() {
-                session.record_check(SkipReason::Update, FiniteFlags::new(layout.clone(), sound));
+            if session.looks() {
+                session.check(SkipReason::Update, FiniteFlags::new(layout.clone(), sound))?;
             }
 
             // Nothing can fail from here on.
@@ -403,7 +431,13 @@ impl<M: Module> ClosureOptimizer<M> for AdaHessian {
                 }
                 if self.config.period > 1 && curvature.fresh {
                     let value = curvature.value.tensors()[index].clone();
+                    let known = match &curvature.known {
+                        Some(known) => known.tensors()[index].clone().float(),
+                        None => Tensor::ones([1], &entry.device),
+                    };
                     self.state.set(entry, CURVATURE, value);
+                    let known = known.cast(entry.compute_dtype());
+                    self.state.set(entry, CURVATURE_KNOWN, known);
                 }
                 moved.push(update.weights.0);
             }

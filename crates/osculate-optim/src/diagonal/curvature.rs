@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use osculate_curvature::{
-    CurvatureError, CurvatureOperator, GradientOracle, Hessian, HessianConfig, ParamLayout,
-    ParamVec, ProbeDistribution, gnb_sample,
+    CurvatureError, CurvatureOperator, GradientOracle, Hessian, HessianConfig, HvpFallback,
+    ParamLayout, ParamVec, ProbeDistribution, gnb_sample,
 };
 
 /// A user's own probe for a step: must have independent elements of zero mean and unit variance,
@@ -39,6 +39,9 @@ pub(super) struct CurvatureSource {
     /// The finite-difference step that worked last: looking for it anew at every estimate would
     /// cost two forward passes. It is part of the state, or a resumed run would differ.
     last_step: Option<f64>,
+    /// Why exact products are not possible, once that is known: a function of the model and the
+    /// objective, so that it need not be saved.
+    fallback: HvpFallback,
 }
 
 #[derive(Clone)]
@@ -76,6 +79,7 @@ impl CurvatureSource {
             },
             probes: None,
             last_step: None,
+            fallback: HvpFallback::default(),
         }
     }
 
@@ -89,6 +93,7 @@ impl CurvatureSource {
 
     pub(super) fn set_hessian(&mut self, config: HessianConfig) {
         self.hessian = config;
+        self.fallback = HvpFallback::default();
     }
 
     pub(super) fn last_step(&self) -> Option<f64> {
@@ -111,8 +116,9 @@ impl CurvatureSource {
         let seed = oracle.seed() ^ PROBE_STREAM;
         match &self.kind {
             SourceKind::Hutchinson(distribution) => {
-                let hessian =
-                    Hessian::with_config(oracle, self.hessian)?.with_first_step(self.last_step);
+                let hessian = Hessian::with_config(oracle, self.hessian)?
+                    .with_first_step(self.last_step)
+                    .with_fallback(self.fallback.clone());
                 let layout = hessian.layout();
                 let probe = match &self.probes {
                     Some(draw) => draw(&layout, step),

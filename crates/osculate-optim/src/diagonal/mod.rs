@@ -8,7 +8,7 @@ pub use adahessian::{AdaHessian, AdaHessianConfig, MatrixAveraging};
 pub use curvature::{DiagonalFn, DiagonalRequest, ProbeFn};
 pub use sophia::{Sophia, SophiaConfig, SophiaEstimator, SophiaSchedule};
 
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::{Bool, DType, Tensor};
 use osculate_curvature::{FiniteFlags, ParamVec};
 
 use crate::record::{RecordError, StateStore};
@@ -20,13 +20,22 @@ fn ema(average: Tensor<1>, value: Tensor<1>, beta: f64) -> Tensor<1> {
 
 /// `new` where the flag of one element is set, `old` elsewhere, on the device.
 fn select(flag: &Tensor<1, Bool>, new: Tensor<1>, old: Tensor<1>) -> Tensor<1> {
-    let flag = flag.clone().expand(new.dims());
-    old.mask_where(flag, new)
+    let n = new.dims()[0];
+    if n == 0 {
+        // burn expands nothing to a length of zero.
+        return new;
+    }
+    old.mask_where(flag.clone().expand([n]), new)
 }
 
 /// Whether all elements are finite, as a flag on the device.
 fn finite(tensor: &Tensor<1>) -> Tensor<1, Bool> {
-    tensor.clone().sum().is_finite()
+    // The sum of a half-precision tensor soon leaves its range.
+    let wide = match tensor.dtype() {
+        DType::F16 | DType::BF16 => tensor.clone().cast(DType::F32),
+        _ => tensor.clone(),
+    };
+    wide.sum().is_finite()
 }
 
 /// The tensors of one field for every parameter of a vector, or `None` where one is missing.

@@ -1,7 +1,7 @@
 use burn::config::Config;
 use burn::module::Module;
 use burn::optim::LearningRate;
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::{Bool, DType, Tensor};
 use osculate_curvature::{
     HessianConfig, Objective, ParamEntry, ParamVec, ProbeDistribution, assign,
 };
@@ -254,12 +254,20 @@ impl Sophia {
                 })?;
         let beta = self.config.beta_2;
         let averaged = curvature.zip_map(&estimate, |h, new| ema(h, new, beta));
-        if !session.skips() {
+        if !session.looks() {
             return Ok((averaged, finite_difference));
         }
-        let flags = averaged.finite_flags();
-        session.record_check(SkipReason::Curvature, flags.clone());
-        Ok((averaged.where_finite(&flags, &curvature), finite_difference))
+        let flags = session.check(SkipReason::Curvature, averaged.finite_flags())?;
+        // A parameter that sits this step out keeps its curvature too.
+        let flags = match (flags, session.gradient_flags()) {
+            (Some(a), Some(b)) => Some(a.and(&b)),
+            (one, other) => one.or(other),
+        };
+        let kept = match flags {
+            Some(flags) => averaged.where_finite(&flags, &curvature),
+            None => averaged,
+        };
+        Ok((kept, finite_difference))
     }
 }
 
@@ -273,6 +281,7 @@ impl<M: Module> ClosureOptimizer<M> for Sophia {
         guard(lr, model, |model| {
             let _span = tracing::debug_span!("step", optimizer = self.method()).entered();
             let config = self.config.clone();
+            self.state.check_loaded(model)?;
             let mut session = Session::begin(model, objective, &config.policy, self.steps)?;
             let weights = session.oracle().parameters()?.clone();
             let layout = weights.layout().clone();
@@ -287,7 +296,7 @@ impl<M: Module> ClosureOptimizer<M> for Sophia {
                 (curvature, finite_difference) = self.refreshed(&mut session, curvature)?;
             }
 
-            let flags = session.gradient_flags().filter(|_| session.skips());
+            let flags = session.gradient_flags();
             let gradient = session.clip(session.gradient().clone());
             let (mut moved, mut momenta, mut wins) = (Vec::new(), Vec::new(), Vec::new());
             let mut weights_of_momenta = Vec::new();
@@ -297,13 +306,14 @@ impl<M: Module> ClosureOptimizer<M> for Sophia {
                 let g = gradient.tensors()[index].clone().cast(dtype);
                 let mut m = ema(old.clone(), g, config.beta_1);
                 let h = curvature.tensors()[index].clone();
-                let floor = h.mul_scalar(config.gamma).clamp_min(config.epsilon);
-                let mut ratio = m.clone() / floor;
+                let scale = h.mul_scalar(config.gamma);
+                let mut direction = m.clone();
                 if let Some(weight) = self.weight(entry, flag(flags.as_ref(), index))? {
-                    ratio = ratio / weight.clone();
+                    direction = direction / weight.clone();
                     weights_of_momenta.push((entry.clone(), weight));
                 }
-                wins.push(ratio.clone().abs().lower_elem(1.0).float().sum());
+                wins.push(Wins::of(&direction, &scale, flag(flags.as_ref(), index)));
+                let ratio = direction / scale.clamp_min(config.epsilon);
                 let wide = w
                     .clone()
                     .cast(dtype)
@@ -340,7 +350,7 @@ impl<M: Module> ClosureOptimizer<M> for Sophia {
             self.age = if fresh { 0 } else { self.age + 1 };
             self.source.set_last_step(finite_difference);
             self.steps += 1;
-            report.win_rate = win_rate(wins, layout.num_elements());
+            report.win_rate = Wins::rate(wins);
             report.curvature_age = Some(self.age as usize);
             report.state_bytes = self.state.num_bytes();
             Ok(Step { model, report })
@@ -377,12 +387,37 @@ impl StatefulOptimizer for Sophia {
     }
 }
 
-/// The fraction of unclipped elements over all parameters.
-fn win_rate(wins: Vec<Tensor<1>>, elements: usize) -> Option<Tensor<1>> {
-    let device = wins.first()?.device();
-    let wins = wins
-        .into_iter()
-        .map(|count| count.to_device(&device))
-        .collect();
-    Some(Tensor::cat(wins, 0).sum().div_scalar(elements as f64))
+/// How many elements of a parameter were not clipped, out of how many that took part.
+struct Wins {
+    won: Tensor<1>,
+    out_of: Tensor<1>,
+}
+
+impl Wins {
+    /// An element wins where `|m| < γ h`: one without curvature does not, even at rest.
+    fn of(direction: &Tensor<1>, scale: &Tensor<1>, takes_part: Option<&Tensor<1, Bool>>) -> Self {
+        let inside = direction.clone().abs().lower(scale.clone());
+        let won = inside.float().sum().cast(DType::F32);
+        let out_of = won.full_like(direction.dims()[0] as f64);
+        match takes_part {
+            None => Self { won, out_of },
+            Some(flag) => {
+                let part = flag.clone().float().cast(DType::F32);
+                Self {
+                    won: won * part.clone(),
+                    out_of: out_of * part,
+                }
+            }
+        }
+    }
+
+    /// The fraction over all parameters, 0 where none took part.
+    fn rate(wins: Vec<Wins>) -> Option<Tensor<1>> {
+        let device = wins.first()?.won.device();
+        let total = |part: fn(&Wins) -> &Tensor<1>| {
+            let parts = wins.iter().map(|w| part(w).clone().to_device(&device));
+            Tensor::cat(parts.collect(), 0).sum()
+        };
+        Some(total(|w| &w.won) / total(|w| &w.out_of).clamp_min(1.0))
+    }
 }

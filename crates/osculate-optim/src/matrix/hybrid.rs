@@ -124,6 +124,7 @@ impl<R: MatrixRule, M: Module> ClosureOptimizer<M> for Hybrid<R> {
     ) -> Result<Step<M>, StepError<M>> {
         guard(lr, model, |model| {
             let _span = tracing::debug_span!("step", optimizer = "hybrid").entered();
+            self.matrix.check_loaded(model)?;
             let policy = self.matrix.policy().clone();
             let mut session = Session::begin(model, objective, &policy, self.matrix.steps())?;
             let weights = session.oracle().parameters()?.clone();

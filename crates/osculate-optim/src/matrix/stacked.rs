@@ -1,13 +1,14 @@
 use burn::module::Module;
 use burn::optim::LearningRate;
 use osculate_curvature::{
-    CurvatureOperator, Hessian, HessianConfig, Objective, ParamVec, ProbeDistribution, assign,
+    CurvatureOperator, Hessian, HessianConfig, HvpFallback, Objective, ParamVec, ProbeDistribution,
+    assign,
 };
 
 use super::engine::{Prepared, Request, prepare};
 use super::rule::MatrixRule;
 use super::state::StackState;
-use crate::config::StepPolicy;
+use crate::config::{NonFinitePolicy, StepPolicy};
 use crate::diagonal::ProbeFn;
 use crate::error::{StepError, StepErrorCause};
 use crate::optimizer::{ClosureOptimizer, StatefulOptimizer, Step, guard};
@@ -40,6 +41,9 @@ struct Products {
     probes: Option<ProbeFn>,
     /// The finite-difference step that worked last.
     last_step: Option<f64>,
+    /// Why exact products are not possible, once that is known: a function of the model and the
+    /// objective, so that it need not be saved.
+    fallback: HvpFallback,
 }
 
 impl std::fmt::Debug for Products {
@@ -68,6 +72,7 @@ impl<R: MatrixRule> Stacked<R> {
                 hessian,
                 probes: None,
                 last_step: None,
+                fallback: HvpFallback::default(),
             },
             state: StackState::default(),
             steps: 0,
@@ -85,6 +90,7 @@ impl<R: MatrixRule> Stacked<R> {
     /// Changes how Hessian-vector products are made.
     pub fn with_hessian(mut self, config: HessianConfig) -> Self {
         self.products.hessian = config;
+        self.products.fallback = HvpFallback::default();
         self
     }
 
@@ -105,6 +111,11 @@ impl<R: MatrixRule> Stacked<R> {
 
     pub(super) fn steps(&self) -> u64 {
         self.steps
+    }
+
+    /// Checks, at the first step after loading, that the model has the parameters of the state.
+    pub(super) fn check_loaded<M: Module>(&mut self, model: &M) -> Result<(), RecordError> {
+        self.state.check_loaded(model)
     }
 
     /// Makes the update for the parameters of `gradient`, which has been clipped.
@@ -140,9 +151,9 @@ impl<R: MatrixRule> Stacked<R> {
         };
         let mut prepared = prepare(&self.rule, &self.state, &request)?;
         if let Some(flags) = &prepared.flags
-            && session.skips()
+            && self.policy.non_finite == NonFinitePolicy::Skip
         {
-            session.record_check(SkipReason::Update, flags.clone());
+            session.check(SkipReason::Update, flags.clone())?;
         }
         let moved = std::mem::take(&mut prepared.weights);
         Ok(StackedUpdate {
@@ -210,7 +221,9 @@ impl Products {
         like: &ParamVec,
     ) -> Result<MadeProduct, StepErrorCause> {
         let oracle = session.oracle();
-        let hessian = Hessian::with_config(oracle, self.hessian)?.with_first_step(self.last_step);
+        let hessian = Hessian::with_config(oracle, self.hessian)?
+            .with_first_step(self.last_step)
+            .with_fallback(self.fallback.clone());
         let layout = hessian.layout();
         let probe = match &self.probes {
             Some(draw) => draw(&layout, steps),
@@ -239,6 +252,7 @@ impl<R: MatrixRule, M: Module> ClosureOptimizer<M> for Stacked<R> {
     ) -> Result<Step<M>, StepError<M>> {
         guard(lr, model, |model| {
             let _span = tracing::debug_span!("step", optimizer = self.rule.name()).entered();
+            self.check_loaded(model)?;
             let mut session = Session::begin(model, objective, &self.policy, self.steps)?;
             let weights = session.oracle().parameters()?.clone();
             let gradient = session.clip(session.gradient().clone());

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use burn::module::Module;
 use burn::optim::{StateSink, StateSource};
 use burn::tensor::{Device, Tensor};
 use burn_pack::Scalar;
@@ -202,6 +203,10 @@ impl StackState {
             .map(|(field, tensor)| tensor.shape().num_elements() * field.dtype.size())
             .sum();
         stacked + self.store.num_bytes()
+    }
+
+    pub(super) fn check_loaded<M: Module>(&mut self, model: &M) -> Result<(), RecordError> {
+        self.store.check_loaded(model)
     }
 
     pub(super) fn write(&self, record: &mut StateRecord) {

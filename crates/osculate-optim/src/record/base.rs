@@ -1,12 +1,12 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::{GradientsParams, LearningRate, ModuleOptimizer, OptimizerRecord};
 use burn::tensor::{Bytes, Tensor, TensorData};
 use burn_pack::{Reader, Scalar, Writer};
-use osculate_curvature::{FiniteFlags, ParamVec, assign};
+use osculate_curvature::{FiniteFlags, ParamVec, assign, unflatten};
 
-use super::{RecordError, StateRecord};
+use super::{ModulePaths, RecordError, StateRecord};
 
 /// Any burn optimizer, with its state keyed by path in records instead of by program-wide identity.
 #[derive(Clone)]
@@ -17,8 +17,8 @@ pub(crate) struct BaseOptimizer {
     /// A loaded state that waits for the model which tells the identities of its paths.
     pending: Option<Entries>,
     bytes: usize,
-    /// Number of parameters when `bytes` was counted.
-    counted: usize,
+    /// Paths of the parameters that had been updated when `bytes` was counted.
+    counted: BTreeSet<String>,
 }
 
 /// The state of a base optimizer, by `path#field`.
@@ -38,7 +38,7 @@ impl BaseOptimizer {
             optimizer,
             pending: None,
             bytes: 0,
-            counted: 0,
+            counted: BTreeSet::new(),
         }
     }
 
@@ -54,9 +54,8 @@ impl BaseOptimizer {
         finite: Option<&FiniteFlags>,
     ) -> Result<M, RecordError> {
         if let Some(entries) = &self.pending {
-            let mut ids = IdVisitor::default();
-            model.visit(&mut ids);
-            let record = entries.to_burn(|path| ids.by_path.get(path).map(|id| id.val()))?;
+            let paths = ModulePaths::of(&model);
+            let record = entries.to_burn(|path| paths.id(path).map(|id| id.val()))?;
             self.optimizer = self.pristine.clone().load_record(record);
             self.pending = None;
         }
@@ -68,10 +67,14 @@ impl BaseOptimizer {
             gradients: GradientsParams::new(),
             tied: false,
             seen: Vec::new(),
+            updated: Vec::new(),
         };
         model.visit(&mut converter);
         let Converter {
-            gradients, tied, ..
+            gradients,
+            tied,
+            updated,
+            ..
         } = converter;
         let before = tied.then(|| model.clone());
         let mut model = self.optimizer.step(lr, model, gradients);
@@ -80,14 +83,16 @@ impl BaseOptimizer {
             let values = ParamVec::of_module(&model, gradient.layout());
             model = assign(before, &values);
         }
-        if self.counted != gradient.layout().len() {
-            self.counted = gradient.layout().len();
+        let known = self.counted.len();
+        self.counted.extend(updated);
+        if self.counted.len() > known {
+            // Counting reads the state back, so it is done only when there is a parameter more.
             self.bytes = self.entries().num_bytes();
         }
         Ok(model)
     }
 
-    /// Bytes of the state, counted when the set of parameters last changed.
+    /// Bytes of the state, counted when a parameter was last updated for the first time.
     pub(crate) fn num_bytes(&self) -> usize {
         self.bytes
     }
@@ -132,7 +137,7 @@ impl BaseOptimizer {
             optimizer: self.pristine.clone(),
             pristine: self.pristine.clone(),
             bytes: entries.num_bytes(),
-            counted: paths.len(),
+            counted: paths.into_iter().collect(),
             pending: Some(entries),
         })
     }
@@ -200,12 +205,7 @@ impl Entries {
             };
             let (path, field) = name.rsplit_once('#').ok_or_else(missing)?;
             let field = field.strip_prefix(FIELD).ok_or_else(missing)?;
-            let id = identity(path).ok_or_else(|| RecordError::Mismatch {
-                path: path.to_string(),
-                field: field.to_string(),
-                expected: "a parameter of this path in the model".to_string(),
-                found: "none".to_string(),
-            })?;
+            let id = identity(path).ok_or_else(|| RecordError::no_parameter(path, field))?;
             Ok((id, format!("{id}.{field}"), path.to_string()))
         };
         let mut tensors = Vec::new();
@@ -270,6 +270,8 @@ struct Converter<'a> {
     gradients: GradientsParams,
     seen: Vec<ParamId>,
     tied: bool,
+    /// Paths of the parameters that have a gradient to be updated with.
+    updated: Vec<String>,
 }
 
 impl ModuleVisitor for Converter<'_> {
@@ -295,28 +297,9 @@ impl ModuleVisitor for Converter<'_> {
         self.seen.push(param.id);
         if self.finite.as_ref().is_none_or(|finite| finite[index]) {
             let tensor = self.gradient.tensors()[index].clone();
-            let tensor = tensor.reshape::<D, _>(entry.shape.clone());
+            let tensor = unflatten::<D>(tensor, entry.shape.clone());
             self.gradients.register(param.id, tensor);
+            self.updated.push(entry.path.clone());
         }
-    }
-}
-
-#[derive(Default)]
-struct IdVisitor {
-    path: Vec<String>,
-    by_path: BTreeMap<String, ParamId>,
-}
-
-impl ModuleVisitor for IdVisitor {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.by_path.insert(self.path.join("."), param.id);
     }
 }

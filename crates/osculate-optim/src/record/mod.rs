@@ -2,10 +2,12 @@
 
 mod base;
 mod keep_dtype;
+mod paths;
 mod store;
 
 pub(crate) use base::BaseOptimizer;
 pub use keep_dtype::{KeepDtype, Kept, KeptState};
+pub(crate) use paths::ModulePaths;
 pub(crate) use store::StateStore;
 
 use std::collections::BTreeMap;
@@ -262,6 +264,18 @@ impl StateRecord {
             tensors,
             scalars,
         })
+    }
+}
+
+impl RecordError {
+    /// The state of a parameter that the model does not have.
+    pub(crate) fn no_parameter(path: &str, field: &str) -> Self {
+        RecordError::Mismatch {
+            path: path.to_string(),
+            field: field.to_string(),
+            expected: "a parameter of this path in the model".to_string(),
+            found: "none".to_string(),
+        }
     }
 }
 

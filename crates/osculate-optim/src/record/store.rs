@@ -1,14 +1,17 @@
 use std::collections::BTreeMap;
 
+use burn::module::Module;
 use burn::tensor::{DType, Tensor, TensorData};
 use osculate_curvature::ParamEntry;
 
-use super::{RecordError, StateRecord};
+use super::{ModulePaths, RecordError, StateRecord};
 
 /// The state tensors of an update rule, by parameter path and field.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StateStore {
     slots: BTreeMap<String, Slot>,
+    /// Loaded, and not yet compared with a model.
+    unchecked: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -39,6 +42,23 @@ impl StateStore {
         };
         check(entry, field, len, dtype, tensor.dims()[0], tensor.dtype())?;
         Ok(Some(tensor.to_device(&entry.device)))
+    }
+
+    /// Checks that the model has every parameter that a state was loaded for, which is known at the
+    /// first step after loading.
+    pub(crate) fn check_loaded<M: Module>(&mut self, model: &M) -> Result<(), RecordError> {
+        if !self.unchecked {
+            return Ok(());
+        }
+        let paths = ModulePaths::of(model);
+        for name in self.slots.keys() {
+            let (path, field) = name.rsplit_once('#').unwrap_or((name, ""));
+            if paths.id(path).is_none() {
+                return Err(RecordError::no_parameter(path, field));
+            }
+        }
+        self.unchecked = false;
+        Ok(())
     }
 
     pub(crate) fn set(&mut self, entry: &ParamEntry, field: &str, tensor: Tensor<1>) {
@@ -98,7 +118,10 @@ impl StateStore {
             .filter(|(name, _)| name.rsplit_once('#').is_some_and(|(_, field)| own(field)))
             .map(|(name, data)| (name.clone(), Slot::Loaded(data.clone())))
             .collect();
-        Self { slots }
+        Self {
+            slots,
+            unchecked: true,
+        }
     }
 }
 

@@ -137,7 +137,7 @@ impl<M: Module> ClosureOptimizer<M> for Gsam {
                 perturbation(rho, &clean)
             };
             let perturbed = session.gradient_at(&epsilon)?;
-            Ok(if config.around_clean {
+            session.accept_combined(if config.around_clean {
                 clean.axpy(config.alpha, &orthogonal(&perturbed, &clean))
             } else {
                 perturbed.axpy(-config.alpha, &orthogonal(&clean, &perturbed))

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use osculate_curvature::{Objective, ParamVec};
 
 use crate::config::{Check, ConfigError, StepPolicy};
-use crate::error::StepError;
+use crate::error::{StepError, StepErrorCause};
 use crate::optimizer::{ClosureOptimizer, StatefulOptimizer, Step};
 use crate::record::{RecordError, StateRecord, StateStore};
 use crate::wrapper::Wrapper;
@@ -25,8 +25,8 @@ pub struct LookSamConfig {
     #[config(default = 5)]
     pub period: usize,
     /// Takes components and norms of each tensor apart, as other implementations do, instead of
-    /// over all parameters together, as the paper does. Tensors of one element have no orthogonal
-    /// component and are left out. Default `false`.
+    /// over all parameters together, as the paper does. Tensors of one element have next to no
+    /// orthogonal component. Default `false`.
     #[config(default = false)]
     pub per_tensor: bool,
     /// Settings of the step that do not depend on the method.
@@ -95,13 +95,10 @@ impl LookSamConfig {
         })
     }
 
-    /// Norms of `vector`: one for all tensors, or one for each.
+    /// Norms of `vector`: that of all tensors together, for each, or one for each.
     fn norms(&self, vector: &ParamVec) -> Vec<Tensor<1>> {
         if self.per_tensor {
-            vector
-                .iter()
-                .map(|(_, tensor)| norm(tensor.clone()))
-                .collect()
+            vector.norms_on_device()
         } else {
             vec![vector.norm_on_device(); vector.layout().len()]
         }
@@ -110,26 +107,36 @@ impl LookSamConfig {
     /// The part of `perturbed` that is orthogonal to `clean`.
     fn component(&self, perturbed: &ParamVec, clean: &ParamVec) -> ParamVec {
         let norms = self.norms(clean);
-        let unit = each(clean, &norms, |g, n| g / n.add_scalar(NORM_EPSILON));
+        let over: Vec<Tensor<1>> = norms
+            .iter()
+            .map(|norm| norm.clone().add_scalar(NORM_EPSILON).recip())
+            .collect();
+        let unit = clean.scale_each_by(&over);
         let overlaps: Vec<Tensor<1>> = if self.per_tensor {
             let products = perturbed.hadamard(&unit);
             products.iter().map(|(_, x)| x.clone().sum()).collect()
         } else {
             vec![perturbed.dot_on_device(&unit); norms.len()]
         };
-        let along = each(&unit, &overlaps, |u, overlap| u * overlap);
-        let orthogonal = perturbed.sub(&along);
+        let orthogonal = perturbed.sub(&unit.scale_each_by(&overlaps));
         if !self.per_tensor {
             return orthogonal;
         }
-        // One number minus its own projection is rounding noise, which the ratio of norms would
-        // blow up.
-        orthogonal.map(|(entry, x)| {
-            if entry.num_elements() == 1 {
-                x.zeros_like()
-            } else {
-                x.clone()
-            }
+        // One number minus its own projection is rounding noise, which the ratio of norms would blow
+        // up. Its exact value is g1 (1 - r^2) with r = |g0| / (|g0| + ε), free of cancellation here.
+        let rest: Vec<Tensor<1>> = norms
+            .iter()
+            .zip(over)
+            .map(|(norm, over)| {
+                let numerator = norm.clone().mul_scalar(2.0).add_scalar(NORM_EPSILON);
+                (numerator * over.clone()).mul_scalar(NORM_EPSILON) * over
+            })
+            .collect();
+        let lone = perturbed.scale_each_by(&rest);
+        let mut lone = lone.into_tensors().into_iter();
+        orthogonal.map(|(entry, x)| match lone.next() {
+            Some(lone) if entry.num_elements() == 1 => lone,
+            _ => x.clone(),
         })
     }
 
@@ -141,28 +148,8 @@ impl LookSamConfig {
             .zip(self.norms(kept))
             .map(|(g, v)| (g / v.add_scalar(KEPT_EPSILON)).mul_scalar(self.alpha))
             .collect();
-        gradient.add(&each(kept, &factors, |v, factor| v * factor))
+        gradient.add(&kept.scale_each_by(&factors))
     }
-}
-
-fn norm(tensor: Tensor<1>) -> Tensor<1> {
-    tensor.square().sum().sqrt()
-}
-
-/// Combines each tensor with a number of its own, in the tensor's element type.
-fn each(
-    vector: &ParamVec,
-    numbers: &[Tensor<1>],
-    f: impl Fn(Tensor<1>, Tensor<1>) -> Tensor<1>,
-) -> ParamVec {
-    let mut numbers = numbers.iter();
-    vector.map(|(entry, tensor)| match numbers.next() {
-        Some(number) => {
-            let number = number.clone().to_device(&entry.device).cast(entry.dtype);
-            f(tensor.clone(), number)
-        }
-        None => tensor.clone(),
-    })
 }
 
 impl StateStore {
@@ -185,6 +172,10 @@ impl<M: Module> ClosureOptimizer<M> for LookSam {
         model: M,
         objective: &dyn Objective<M>,
     ) -> Result<Step<M>, StepError<M>> {
+        if let Err(error) = self.state.check_loaded(&model) {
+            let cause = StepErrorCause::State(error);
+            return Err(StepError { model, cause });
+        }
         let config = &self.config;
         let state = &self.state;
         let mut refreshed: Option<ParamVec> = None;
@@ -193,20 +184,20 @@ impl<M: Module> ClosureOptimizer<M> for LookSam {
             let due = steps % config.period as u64 == 0;
             let kept = if due { None } else { state.kept(&clean)? };
             if let Some(kept) = kept {
-                return Ok(config.reuse(&clean, &kept));
+                return session.accept_combined(config.reuse(&clean, &kept));
             }
             let perturbed = session.gradient_at(&perturbation(config.rho, &clean))?;
             let component = config.component(&perturbed, &clean);
-            refreshed = Some(match session.gradient_flags() {
-                None => component,
-                Some(flags) => {
-                    let old = match state.kept(&clean)? {
-                        Some(kept) => kept,
-                        None => ParamVec::zeros(clean.layout()),
-                    };
-                    component.where_finite(&flags, &old)
-                }
-            });
+            let sound = component.finite_flags();
+            let sound = match session.gradient_flags() {
+                Some(flags) => sound.and(&flags),
+                None => sound,
+            };
+            let old = match state.kept(&clean)? {
+                Some(kept) => kept,
+                None => ParamVec::zeros(clean.layout()),
+            };
+            refreshed = Some(component.where_finite(&sound, &old));
             Ok(perturbed)
         })?;
         // Written only now, so that a failed step leaves the state as it was.

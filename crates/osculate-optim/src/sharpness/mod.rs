@@ -29,13 +29,19 @@ fn perturbation(rho: f64, gradient: &ParamVec) -> ParamVec {
 }
 
 /// The perturbation `rho T^2 g / |T g|` of a diagonal normalisation `T`.
+///
+/// A weight that is not finite has no normalisation: it is left out, lest it take all others with
+/// it through the norm.
 fn scaled_perturbation(
     rho: f64,
     gradient: &ParamVec,
     normalisation: &ParamVec,
     epsilon: f64,
 ) -> ParamVec {
-    let scaled = gradient.hadamard(normalisation);
+    let scaled = gradient.hadamard(normalisation).finite_or_zero();
     let factor = radius_over(rho, scaled.norm_on_device(), epsilon);
-    scaled.hadamard(normalisation).scale_by(&factor)
+    scaled
+        .scale_by(&factor)
+        .hadamard(normalisation)
+        .finite_or_zero()
 }

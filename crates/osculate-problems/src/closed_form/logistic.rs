@@ -125,7 +125,8 @@ impl ClosedForm for LogisticRegression {
             let weight = sigmoid(margin) * sigmoid(-margin) / self.samples() as f64;
             for (i, a) in row.iter().enumerate() {
                 for (j, b) in row.iter().enumerate() {
-                    hessian.add(i, j, weight * a * b);
+                    // In this order the matrix is symmetric to the last bit.
+                    hessian.add(i, j, weight * (a * b));
                 }
             }
         }

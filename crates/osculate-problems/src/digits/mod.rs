@@ -5,7 +5,7 @@
 //! images of its test half as packaged by scikit-learn.
 //!
 //! The split is fixed: of the images of each digit, in the order of the file, every fifth is for
-//! testing (356 images) and the others are for training (1441 images).
+//! testing (355 images) and the others are for training (1442 images).
 
 mod batches;
 
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn every_image_is_in_one_split_and_every_digit_in_both() {
         let digits = Digits::load().unwrap();
-        assert_eq!((digits.train().len(), digits.test().len()), (1441, 356));
+        assert_eq!((digits.train().len(), digits.test().len()), (1442, 355));
         for split in [digits.train(), digits.test()] {
             assert_eq!(split.pixels().len(), split.len() * PIXELS);
             assert!(split.pixels().iter().all(|p| (0.0..=1.0).contains(p)));

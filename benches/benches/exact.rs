@@ -1,0 +1,254 @@
+//! Exact curvature products in units of one gradient evaluation: time, memory, recording.
+#![allow(missing_docs, reason = "a benchmark has no public items")]
+#![allow(clippy::print_stdout, reason = "a benchmark shows its results")]
+#![allow(
+    clippy::expect_used,
+    reason = "a benchmark stops where it cannot go on"
+)]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use burn::module::Module;
+use burn::nn::attention::generate_autoregressive_mask;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::pool::{AvgPool2d, AvgPool2dConfig};
+use burn::nn::transformer::{
+    TransformerEncoder, TransformerEncoderConfig, TransformerEncoderInput,
+};
+use burn::nn::{Embedding, EmbeddingConfig, GroupNorm, GroupNormConfig, Linear, LinearConfig};
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, activation};
+use criterion::Criterion as Bench;
+use osculate_benches::ratios::{Case, Ratios};
+use osculate_benches::workload::device;
+use osculate_curvature::{
+    Criterion, CurvatureOperator, GaussNewton, GradientOracle, Hessian, HessianConfig, HvpMode,
+    Objective, ParamVec, Recordable, SupervisedBatch, Tensors,
+};
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static PEAK: PeakAlloc = PeakAlloc;
+
+#[derive(Module, Debug)]
+struct Mlp {
+    layers: Vec<Linear>,
+}
+
+impl Mlp {
+    fn new(widths: &[usize], device: &Device) -> Self {
+        let layer = |pair: &[usize]| LinearConfig::new(pair[0], pair[1]).init(device);
+        Self {
+            layers: widths.windows(2).map(layer).collect(),
+        }
+    }
+
+    fn forward(&self, x: &Tensor<2>) -> Tensor<2> {
+        let last = self.layers.len() - 1;
+        self.layers
+            .iter()
+            .enumerate()
+            .fold(x.clone(), |x, (index, layer)| {
+                let y = layer.forward(x);
+                if index < last { activation::gelu(y) } else { y }
+            })
+    }
+}
+
+#[derive(Module, Debug)]
+struct ConvNet {
+    first: Conv2d,
+    first_norm: GroupNorm,
+    second: Conv2d,
+    second_norm: GroupNorm,
+    pool: AvgPool2d,
+    head: Linear,
+}
+
+impl ConvNet {
+    fn new(device: &Device) -> Self {
+        Self {
+            first: Conv2dConfig::new([3, 16], [3, 3]).init(device),
+            first_norm: GroupNormConfig::new(4, 16).init(device),
+            second: Conv2dConfig::new([16, 32], [3, 3]).init(device),
+            second_norm: GroupNormConfig::new(4, 32).init(device),
+            pool: AvgPool2dConfig::new([4, 4]).with_strides([4, 4]).init(),
+            head: LinearConfig::new(32 * 9, 10).init(device),
+        }
+    }
+
+    fn forward(&self, x: &Tensor<4>) -> Tensor<2> {
+        let x = activation::relu(self.first_norm.forward(self.first.forward(x.clone())));
+        let x = activation::relu(self.second_norm.forward(self.second.forward(x)));
+        self.head.forward(self.pool.forward(x).flatten(1, 3))
+    }
+}
+
+#[derive(Module, Debug)]
+struct Transformer {
+    embedding: Embedding,
+    encoder: TransformerEncoder,
+    head: Linear,
+}
+
+const VOCABULARY: usize = 64;
+
+impl Transformer {
+    fn new(device: &Device) -> Self {
+        let config = TransformerEncoderConfig::new(64, 256, 4, 4);
+        Self {
+            embedding: EmbeddingConfig::new(VOCABULARY, 64).init(device),
+            encoder: config.with_dropout(0.0).with_norm_first(true).init(device),
+            head: LinearConfig::new(64, VOCABULARY).init(device),
+        }
+    }
+
+    fn forward(&self, tokens: &Tensor<2, Int>) -> Tensor<2> {
+        let [rows, length] = tokens.dims();
+        let x = self.embedding.forward(tokens.clone());
+        let mask = generate_autoregressive_mask(rows, length, &x.device());
+        let x = self
+            .encoder
+            .forward(TransformerEncoderInput::new(x).mask_attn(mask));
+        self.head.forward(x).flatten(0, 1)
+    }
+}
+
+fn labels(n: usize, classes: usize, device: &Device) -> Tensor<1, Int> {
+    let values: Vec<i64> = (0..n).map(|i| (i * 7 % classes) as i64).collect();
+    Tensor::from_data(TensorData::new(values, [n]), device)
+}
+
+fn gradient<M: Module>(model: &M, objective: &dyn Objective<M>) {
+    let loss = objective.loss(model).expect("a loss");
+    black_box(GradientsParams::from_grads(loss.backward(), model));
+}
+
+/// The largest amount of memory in use during `run`, beyond what was in use before.
+fn peak(run: impl FnOnce()) -> f64 {
+    PEAK.reset_peak_usage();
+    let before = PEAK.current_usage();
+    run();
+    PEAK.peak_usage().saturating_sub(before) as f64
+}
+
+fn exact<M, I, F>(
+    bench: &mut Bench,
+    ratios: &mut Ratios,
+    name: &str,
+    limit: f64,
+    model: M,
+    objective: SupervisedBatch<I, F>,
+) where
+    M: Module,
+    I: Tensors,
+    F: Fn(&M, &I) -> Tensor<2>,
+{
+    let oracle = GradientOracle::new(&model, &objective);
+    let config = HessianConfig {
+        mode: HvpMode::Exact,
+        ..HessianConfig::default()
+    };
+    let hessian = Hessian::with_config(&oracle, config).expect("a gradient");
+    let ggn = GaussNewton::with_mode(&oracle, HvpMode::Exact).expect("supervised");
+    let probes: Vec<ParamVec> = (0..4)
+        .map(|seed| ParamVec::rademacher(&hessian.layout(), seed))
+        .collect();
+    let v = &probes[0];
+    // What is recorded and checked once is not part of a product.
+    hessian.apply(v).expect("an exact product");
+    hessian.quadratic_form(v).expect("an exact product");
+    ggn.apply(v).expect("an exact product");
+
+    let start = Instant::now();
+    let program = objective.record_loss(&model).expect("a recording");
+    let recording = 1e3 * start.elapsed().as_secs_f64();
+    let operations = program.num_operations();
+    let (ours, theirs) = (
+        peak(|| drop(hessian.apply(v))),
+        peak(|| gradient(&model, &objective)),
+    );
+    println!(
+        "{name}: {operations} operations recorded in {recording:.2} ms, {:.2} ms for 1000; peak \
+         memory of a product {:.2}x a gradient's",
+        1e3 * recording / operations as f64,
+        ours / theirs
+    );
+
+    let cases = vec![
+        Case::new("hvp", || {
+            black_box(hessian.apply(v).expect("a product"));
+        })
+        .at_most(limit),
+        Case::new("hvp, four probes", || {
+            for probe in &probes {
+                black_box(hessian.apply(probe).expect("a product"));
+            }
+        })
+        .at_most(8.0),
+        Case::new("v'Hv, forward only", || {
+            black_box(hessian.quadratic_form(v).expect("a number"));
+        })
+        .at_most(1.0),
+        Case::new("ggn_vp", || {
+            black_box(ggn.apply(v).expect("a product"));
+        }),
+        Case::new("v'Gv, forward only", || {
+            black_box(ggn.quadratic_form(v).expect("a number"));
+        }),
+    ];
+    ratios.compare(
+        bench,
+        name,
+        ("gradient", || gradient(&model, &objective)),
+        cases,
+    );
+}
+
+fn main() {
+    let mut bench = Bench::default().configure_from_args();
+    let mut ratios = Ratios::default();
+    let device = device();
+    device.seed(1);
+    for (name, limit, widths) in [
+        ("mlp 64-256-256-10", 2.5, [64, 256, 256, 10]),
+        ("mlp 64-1024-1024-10", 2.2, [64, 1024, 1024, 10]),
+    ] {
+        let objective = SupervisedBatch::new(
+            Tensor::<2>::random([128, 64], Distribution::Default, &device),
+            |model: &Mlp, x: &Tensor<2>| model.forward(x),
+            Criterion::cross_entropy(labels(128, 10, &device)),
+        );
+        let model = Mlp::new(&widths, &device);
+        exact(&mut bench, &mut ratios, name, limit, model, objective);
+    }
+    let objective = SupervisedBatch::new(
+        Tensor::<4>::random([32, 3, 16, 16], Distribution::Default, &device),
+        |model: &ConvNet, x: &Tensor<4>| model.forward(x),
+        Criterion::cross_entropy(labels(32, 10, &device)),
+    );
+    exact(
+        &mut bench,
+        &mut ratios,
+        "conv net",
+        2.5,
+        ConvNet::new(&device),
+        objective,
+    );
+    let objective = SupervisedBatch::new(
+        labels(8 * 32, VOCABULARY, &device).reshape([8, 32]),
+        |model: &Transformer, tokens: &Tensor<2, Int>| model.forward(tokens),
+        Criterion::cross_entropy(labels(8 * 32, VOCABULARY - 1, &device)),
+    );
+    exact(
+        &mut bench,
+        &mut ratios,
+        "transformer, 4 layers",
+        2.5,
+        Transformer::new(&device),
+        objective,
+    );
+    bench.final_summary();
+    println!("\n{}", ratios.table("a gradient"));
+}

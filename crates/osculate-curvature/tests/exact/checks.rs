@@ -1,0 +1,102 @@
+//! What is asserted of every model.
+
+use burn::module::Module;
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use osculate_curvature::{
+    CurvatureOperator, GradientOracle, Hessian, HessianConfig, HvpMode, Objective, ParamVec,
+    Provenance, Scheme, StepRule, dense_matrix,
+};
+
+#[expect(
+    deprecated,
+    reason = "ndarray is the second backend that runs without an accelerator"
+)]
+pub fn devices() -> [Device; 2] {
+    [Device::flex().autodiff(), Device::ndarray().autodiff()]
+}
+
+/// Deterministic numbers in -1..1.
+pub fn numbers(n: usize, seed: usize) -> Vec<f64> {
+    (0..n)
+        .map(|k| (((k + 1) * (seed + 3)) as f64 * 0.734_51).sin())
+        .collect()
+}
+
+pub fn tensor<const D: usize>(
+    shape: [usize; D],
+    seed: usize,
+    device: &Device,
+    dtype: DType,
+) -> Tensor<D> {
+    let n = shape.iter().product();
+    Tensor::from_data(TensorData::new(numbers(n, seed), shape), (device, dtype))
+}
+
+fn config(mode: HvpMode) -> HessianConfig {
+    HessianConfig {
+        mode,
+        // The error of a Richardson extrapolation in `f64` is far below the tolerance.
+        scheme: Scheme::Richardson,
+        step: StepRule::Fixed { length: 1e-3 },
+        estimate_error: false,
+    }
+}
+
+pub fn exact<'a, M: Module>(oracle: &'a GradientOracle<'a, M>) -> Hessian<'a, M> {
+    Hessian::with_config(oracle, config(HvpMode::Exact)).unwrap()
+}
+
+pub fn differences<'a, M: Module>(oracle: &'a GradientOracle<'a, M>) -> Hessian<'a, M> {
+    Hessian::with_config(oracle, config(HvpMode::FiniteDifference)).unwrap()
+}
+
+/// The relative distance of two vectors.
+pub fn distance(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+    let difference = norm(&mut a.iter().zip(b).map(|(a, b)| a - b));
+    difference / norm(&mut b.iter().copied()).max(1e-30)
+}
+
+/// The dense Hessian by exact products against the one by finite differences, and its symmetry.
+pub fn assert_dense<M: Module>(model: &M, objective: &dyn Objective<M>) {
+    let oracle = GradientOracle::new(model, objective);
+    let hessian = exact(&oracle);
+    let layout = hessian.layout();
+    let n = layout.num_elements();
+    let dense = dense_matrix(&hessian).unwrap();
+    let expected = dense_matrix(&differences(&oracle)).unwrap();
+    let error = distance(&dense, &expected);
+    assert!(error < 1e-6, "relative distance {error:e} to differences");
+    let transposed: Vec<f64> = (0..n * n).map(|k| dense[(k % n) * n + k / n]).collect();
+    let error = distance(&dense, &transposed);
+    assert!(error < 1e-10, "asymmetry {error:e}");
+}
+
+/// Exact products along random directions against finite differences, for models whose dense
+/// Hessian would take long; forward-only curvature; provenance.
+pub fn assert_products<M: Module>(model: &M, objective: &dyn Objective<M>) {
+    let oracle = GradientOracle::new(model, objective);
+    let (exact, differences) = (exact(&oracle), differences(&oracle));
+    let layout = exact.layout();
+    let probes: Vec<ParamVec> = (0..2).map(|k| ParamVec::gaussian(&layout, k)).collect();
+    let mut products = Vec::new();
+    for v in &probes {
+        let product = exact.apply(v).unwrap();
+        assert_eq!(product.provenance, Provenance::Exact);
+        let expected = differences.apply(v).unwrap().value;
+        let error = distance(&product.value.to_values(), &expected.to_values());
+        assert!(error < 1e-6, "relative distance {error:e} to differences");
+
+        let form = v.to_compute_dtype().dot(&product.value);
+        let forward = exact.quadratic_form(v).unwrap();
+        let error = (forward - form).abs() / (1.0 + form.abs());
+        assert!(error < 1e-10, "forward-only {forward}, by products {form}");
+        products.push(product.value);
+    }
+    let (uhv, vhu) = (probes[0].dot(&products[1]), probes[1].dot(&products[0]));
+    assert!(
+        (uhv - vhu).abs() < 1e-10 * (1.0 + uhv.abs()),
+        "asymmetry: {uhv} and {vhu}"
+    );
+}

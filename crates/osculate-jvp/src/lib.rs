@@ -1,0 +1,68 @@
+//! Forward-mode differentiation of unmodified burn modules.
+//!
+//! burn differentiates backward, once. This crate adds forward mode, and with both the second
+//! derivatives: it [records](Program::record) a function of a module and of input tensors as burn
+//! operations, [binds](Program::bind) weights and inputs, and replays the operations with a tangent
+//! beside each value. The tangent of a loss `L` along `v` is the number `∇L · v`, made of ordinary
+//! tracked operations, and one backward pass of it is the exact Hessian-vector product: on every
+//! backend, and for code that nobody changed.
+//!
+//! | product | method | cost in gradients |
+//! |---|---|---|
+//! | results | [`Bound::evaluate`] | 1/3 |
+//! | `J v` for one or several `v` | [`Bound::jvp`] | 1/3 + 2/3 each |
+//! | `Jᵀ u` | [`Bound::vjp`] | 1 |
+//! | `∇L` | [`Bound::gradient`] | 1 |
+//! | `H v` | [`Bound::hvp`] | 2 to 2.7 |
+//! | `v^T H v`, second derivatives by inputs | [`Program::second_derivative`] | 5/3 |
+//! | derivatives inside a loss | [`Program::call`] | |
+//!
+//! Directions and gradients may lie in the parameters, in the inputs, or in both. Which operations
+//! can be differentiated, and how, is listed by [`rules`].
+//!
+//! # Example: an exact Hessian-vector product
+//! ```
+//! use burn::nn::{Linear, LinearConfig};
+//! use burn::tensor::{Device, Tensor, activation::tanh};
+//! use osculate_jvp::{Program, Tangents, Wrt};
+//!
+//! let device = Device::flex().autodiff();
+//! let model: Linear = LinearConfig::new(3, 2).with_bias(false).init(&device);
+//! let x = Tensor::<2>::ones([4, 3], &device);
+//!
+//! let program = Program::record(&model, &x, |model: &Linear, x| {
+//!     tanh(model.forward(x.clone())).square().mean()
+//! })?;
+//! let v = Tangents {
+//!     parameters: vec![Some(Tensor::<2>::ones([3, 2], &device).into())],
+//!     ..Tangents::default()
+//! };
+//! let hv = program.bind(&model, &x)?.hvp(&v, Wrt::Parameters)?;
+//! let hv = hv.product.parameters[0].clone().unwrap().float::<2>();
+//! assert_eq!(hv.dims(), [3, 2]);
+//! # Ok::<(), osculate_jvp::JvpError>(())
+//! ```
+
+mod bound;
+mod cache;
+mod context;
+mod dual;
+mod error;
+mod field;
+mod graph;
+mod module;
+mod placeholder;
+mod program;
+mod recorder;
+mod rules;
+mod tensors;
+mod transform;
+
+pub use bound::{Bound, HessianProduct, Jvp, Tangents, Wrt};
+pub use cache::ProgramCache;
+pub use error::JvpError;
+pub use field::{Along, Field};
+pub use module::Parameter;
+pub use program::{InputSpec, Program};
+pub use rules::{Rule, Status, rules};
+pub use tensors::{AnyTensor, Tensors};

@@ -1,0 +1,102 @@
+use burn_backend::ops::{ActivationOps, FloatTensorOps};
+use burn_backend::{Scalar, TensorMetadata};
+use burn_dispatch::Dispatch as D;
+use burn_ir::ActivationOperationIr;
+
+use super::float::normal;
+use super::rule_table;
+use super::selection::{bool_dtype, clamp};
+use crate::dual::{Dual, Value, fit};
+use crate::error::JvpError;
+
+rule_table!("Activation", ActivationOperationIr, |cx| {
+    Relu(o) Differentiated "ẋ where x > 0" => {
+        let x = cx.get(&o.input)?;
+        let y = D::relu(x.value.clone());
+        cx.set(&o.out, kinked(&x, y, 0.0.into()))
+    };
+    ReluBackward(_) Unsupported "" => Err(JvpError::no_rule("Activation::ReluBackward"));
+    LeakyRelu(o) Differentiated "ẋ where x > 0, c ẋ elsewhere" => {
+        let x = cx.get(&o.lhs)?;
+        let y = D::leaky_relu(x.value.clone(), o.rhs.into());
+        cx.set(&o.out, kinked(&x, y, o.rhs.into()))
+    };
+    PRelu(o) Differentiated "ẋ where x > 0, a ẋ + ȧ x elsewhere" => {
+        let (x, slope) = (cx.get(&o.lhs)?, cx.get(&o.rhs)?);
+        let negative = D::float_lower_elem(x.value.clone(), 0.0.into(), bool_dtype(&x.value));
+        let scaled = x.clone().mul(slope);
+        cx.set(&o.out, x.mask_where(negative, scaled))
+    };
+    Gelu(o) Differentiated "(Φ(x) + x φ(x)) ẋ" => cx.unary(o, D::gelu, |x, _| {
+        let (distribution, density) = normal(x.clone());
+        D::float_add(distribution, D::float_mul(x, density))
+    });
+    GeluBackward(_) Unsupported "" => Err(JvpError::no_rule("Activation::GeluBackward"));
+    Sigmoid(o) Differentiated "y (1 - y) ẋ" => cx.unary(o, D::sigmoid, |_, y| {
+        D::float_sub(y.clone(), D::float_mul(y.clone(), y))
+    });
+    SigmoidBackward(_) Unsupported "" => Err(JvpError::no_rule("Activation::SigmoidBackward"));
+    HardSigmoid(o) Differentiated "a ẋ where 0 <= a x + b <= 1" => {
+        let (alpha, beta): (Scalar, Scalar) = (o.alpha.into(), o.beta.into());
+        let line = cx.get(&o.tensor)?.scale(alpha).shift(beta);
+        cx.set(&o.out, clamp(line, Some(0.0.into()), Some(1.0.into())))
+    };
+    LogSigmoid(o) Differentiated "sigmoid(-x) ẋ" =>
+        cx.unary(o, D::log_sigmoid, |x, _| D::sigmoid(D::float_neg(x)));
+    LogSigmoidBackward(_) Unsupported "" =>
+        Err(JvpError::no_rule("Activation::LogSigmoidBackward"));
+    Softmax(o) Differentiated "y (ẋ - sum(y ẋ))" => {
+        let x = cx.get(&o.input)?;
+        cx.set(&o.out, softmax(&x, o.axis))
+    };
+    LogSoftmax(o) Differentiated "ẋ - sum(exp(y) ẋ)" => {
+        let x = cx.get(&o.input)?;
+        let y = D::log_softmax(x.value.clone(), o.axis);
+        if !x.is_active() {
+            return cx.set_value(&o.out, y);
+        }
+        let p = D::float_exp(y.clone());
+        let y = x.map_tangents(y, |d| {
+            let mean = D::float_sum_dim(D::float_mul(p.clone(), d.clone()), o.axis);
+            D::float_sub(d, mean)
+        });
+        cx.set(&o.out, y)
+    };
+    Softmin(o) Differentiated "y (sum(y ẋ) - ẋ)" => {
+        let x = cx.get(&o.input)?.linear(D::float_neg);
+        cx.set(&o.out, softmax(&x, o.axis))
+    };
+});
+
+/// `y` with slope 1 where `x` is positive and `below` elsewhere.
+fn kinked(x: &Dual, y: Value, below: Scalar) -> Dual {
+    if !x.is_active() {
+        return Dual::constant(y);
+    }
+    let shape = y.shape();
+    let mask = D::float_lower_equal_elem(x.value.clone(), 0.0.into(), bool_dtype(&x.value));
+    let flat = below.elem::<f64>() == 0.0;
+    x.map_tangents(y, |d| {
+        let d = fit(d, &shape);
+        if flat {
+            D::float_mask_fill(d, mask.clone(), 0.0.into())
+        } else {
+            let scaled = D::float_mul_scalar(d.clone(), below);
+            D::float_mask_where(d, mask.clone(), scaled)
+        }
+    })
+}
+
+fn softmax(x: &Dual, dim: usize) -> Dual {
+    let y = D::softmax(x.value.clone(), dim);
+    softmax_tangent(x, y, dim)
+}
+
+/// The tangent of any function of `x` that normalises exponentials to `y` along `dim`.
+pub(super) fn softmax_tangent(x: &Dual, y: Value, dim: usize) -> Dual {
+    x.map_tangents(y.clone(), |d| {
+        let weighted = D::float_mul(y.clone(), d);
+        let mean = D::float_sum_dim(weighted.clone(), dim);
+        D::float_sub(weighted, D::float_mul(y.clone(), mean))
+    })
+}

@@ -1,0 +1,264 @@
+//! What the passes of a step leave behind: the running statistics of one clean pass, and after a
+//! failure the model and the state as they were.
+
+use std::cell::Cell;
+
+use burn::module::Module;
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use osculate_curvature::{
+    Criterion, CurvatureError, CurvatureOperator, Fisher, FisherKind, GaussNewton, GradientOracle,
+    Hessian, HutchinsonConfig, Objective, ObjectiveError, ParamVec, Supervised,
+    SupervisedObjective, hutchinson_diagonal,
+};
+use osculate_optim::{StepErrorCause, StepPolicy};
+use osculate_problems::modules::{ConvNet, ConvNetConfig, cast, seeded};
+use osculate_tests::model::{Batch, Fault, Ranked};
+use osculate_tests::subject::Subject;
+use osculate_tests::{for_each_optimizer, on_every_backend};
+
+const ROWS: usize = 12;
+const STEPS: usize = 4;
+
+fn wave(n: usize, phase: f64) -> Vec<f64> {
+    (0..n).map(|i| (i as f64 * 0.7 + phase).sin()).collect()
+}
+
+fn images(step: usize, device: &Device, dtype: DType) -> Tensor<4> {
+    let data = TensorData::new(wave(ROWS * 64, step as f64), [ROWS, 1, 8, 8]);
+    Tensor::from_data(data, (device, dtype))
+}
+
+fn labels(device: &Device) -> Tensor<1, Int> {
+    let labels: Vec<i64> = (0..ROWS as i64).map(|row| row % 10).collect();
+    Tensor::from_data(TensorData::new(labels, [ROWS]), device)
+}
+
+fn conv_net(device: &Device, dtype: DType) -> ConvNet {
+    cast(seeded(ConvNetConfig::new().init(device), 5), dtype)
+}
+
+fn batch(step: usize, device: &Device, dtype: DType) -> Box<dyn Objective<ConvNet>> {
+    let images = images(step, device, dtype);
+    Box::new(Supervised::new(
+        move |model: &ConvNet| model.forward(images.clone()),
+        Criterion::cross_entropy(labels(device)),
+    ))
+}
+
+/// The running statistics after the forward passes of the given batches, and nothing else.
+fn clean_statistics(model: &ConvNet, steps: usize, device: &Device, dtype: DType) -> Statistics {
+    // Evaluation mode and back gives the copy statistics of its own.
+    let model = model.valid().train();
+    for step in 0..steps {
+        let _ = model.forward(images(step, device, dtype));
+    }
+    statistics(&model)
+}
+
+type Statistics = (Vec<f64>, Vec<f64>);
+
+fn statistics(model: &ConvNet) -> Statistics {
+    model
+        .running_statistics()
+        .expect("the network has batch normalisation")
+}
+
+/// With a learning rate of zero the weights stay, so that the statistics of the passes are those of
+/// the same forward passes without an optimizer.
+fn statistics_move_once(make: fn(StepPolicy) -> Subject<ConvNet>, device: &Device, dtype: DType) {
+    let mut model = conv_net(device, dtype);
+    let untouched = statistics(&model);
+    let want = clean_statistics(&model, STEPS, device, dtype);
+    assert_ne!(want, untouched);
+    let mut optimizer = make(StepPolicy::new());
+    for step in 0..STEPS {
+        let objective = batch(step, device, dtype);
+        model = optimizer
+            .step(0.0, model, objective.as_ref())
+            .expect("a step")
+            .model;
+    }
+    assert_eq!(statistics(&model), want, "{}", optimizer.name());
+}
+
+/// A batch whose evaluation number `fails_at` fails, by a panic or by an error.
+struct Failing {
+    batch: Batch,
+    calls: Cell<usize>,
+    fails_at: usize,
+    by_panic: bool,
+}
+
+impl Failing {
+    fn new(batch: &Batch, fails_at: usize, by_panic: bool) -> Self {
+        Self {
+            batch: batch.clone(),
+            calls: Cell::new(0),
+            fails_at,
+            by_panic,
+        }
+    }
+
+    fn call(&self) -> Result<(), ObjectiveError> {
+        self.calls.set(self.calls.get() + 1);
+        if self.calls.get() == self.fails_at {
+            assert!(!self.by_panic, "the loader is gone");
+            return Err(ObjectiveError::new("the loader is gone"));
+        }
+        Ok(())
+    }
+}
+
+impl Objective<Ranked> for Failing {
+    fn loss(&self, model: &Ranked) -> Result<Tensor<1>, ObjectiveError> {
+        self.call()?;
+        self.batch.loss(model)
+    }
+
+    fn supervised(&self) -> Option<&dyn SupervisedObjective<Ranked>> {
+        self.batch.supervised().map(|_| self as _)
+    }
+}
+
+impl SupervisedObjective<Ranked> for Failing {
+    fn outputs(&self, model: &Ranked) -> Tensor<2> {
+        self.call().expect("outputs can fail by a panic only");
+        self.batch.outputs(model)
+    }
+
+    fn criterion(&self) -> &Criterion {
+        self.batch.criterion()
+    }
+}
+
+/// The failed step is as if it had not been tried, in whichever pass it failed.
+fn failures_change_nothing(
+    make: fn(StepPolicy) -> Subject,
+    supervised: bool,
+    device: &Device,
+    dtype: DType,
+) {
+    let policy = StepPolicy::new().with_seed(3);
+    let mut optimizer = make(policy.clone());
+    let mut reference = make(policy);
+    let mut model = Ranked::new(device, dtype);
+    let mut expected = model.clone();
+    for step in 0..STEPS {
+        let batch = Batch::new(&model, step, supervised, Fault::None);
+        for (fails_at, by_panic) in [(1, true), (1, false), (2, true), (3, false), (3, true)] {
+            if supervised && !by_panic {
+                continue;
+            }
+            let (weights, record) = (model.values(), optimizer.to_record());
+            let objective = Failing::new(&batch, fails_at, by_panic);
+            match optimizer.step(0.01, model.clone(), &objective) {
+                Err(error) => {
+                    let told = error.to_string();
+                    assert!(told.contains("the loader is gone"), "{told}");
+                    let cause = matches!(
+                        (&error.cause, by_panic),
+                        (
+                            StepErrorCause::Curvature(CurvatureError::ObjectivePanicked { .. }),
+                            true
+                        ) | (
+                            StepErrorCause::Curvature(CurvatureError::Objective(_)),
+                            false
+                        )
+                    );
+                    assert!(cause, "{:?}", error.cause);
+                    assert_eq!(error.model.values(), weights);
+                    assert_eq!(optimizer.to_record(), record);
+                }
+                Ok(_) => {
+                    // This step has fewer passes: take it back.
+                    assert!(fails_at > 1, "every step has a first pass");
+                    optimizer.load_record(record).expect("its own record");
+                }
+            }
+        }
+        model = optimizer.step(0.01, model, &batch).expect("a step").model;
+        expected = reference
+            .step(0.01, expected, &batch)
+            .expect("a step")
+            .model;
+        assert_eq!(model.values(), expected.values(), "step {step}");
+    }
+}
+
+macro_rules! suite {
+    ($name:ident, $make:path, $supervised:literal) => {
+        mod $name {
+            use super::*;
+
+            mod running_statistics {
+                use super::*;
+                on_every_backend!(|device: &Device, dtype: DType| {
+                    statistics_move_once($make, device, dtype)
+                });
+            }
+
+            mod failures {
+                use super::*;
+                on_every_backend!(|device: &Device, dtype: DType| {
+                    failures_change_nothing($make, $supervised, device, dtype)
+                });
+            }
+        }
+    };
+}
+
+for_each_optimizer!(suite);
+
+mod products {
+    use super::*;
+
+    fn statistics_stay(device: &Device, dtype: DType) {
+        let model = conv_net(device, dtype);
+        let before = statistics(&model);
+        let want = clean_statistics(&model, 1, device, dtype);
+        let objective = batch(0, device, dtype);
+        let oracle = GradientOracle::new(&model, objective.as_ref());
+        let v = ParamVec::gaussian(&oracle.layout().expect("a gradient"), 1);
+        let hessian = Hessian::new(&oracle).expect("a gradient");
+        let ggn = GaussNewton::new(&oracle).expect("supervised");
+        let fisher = Fisher::new(&oracle, FisherKind::Empirical).expect("supervised");
+        let operators: [&dyn CurvatureOperator; 3] = [&hessian, &ggn, &fisher];
+        for operator in operators {
+            operator.apply(&v).expect("a product");
+        }
+        let config = HutchinsonConfig {
+            probes: 2,
+            ..HutchinsonConfig::default()
+        };
+        hutchinson_diagonal(&hessian, &config).expect("a diagonal");
+        assert_eq!(statistics(&model), before, "the live model");
+        let after = oracle.into_model().expect("the clean pass was made");
+        assert_eq!(statistics(&after), want, "the model after its clean pass");
+    }
+
+    mod running_statistics {
+        use super::*;
+        on_every_backend!(statistics_stay);
+    }
+
+    #[test]
+    fn a_panic_leaves_the_oracle_usable() {
+        let device = Device::flex().autodiff();
+        let model = Ranked::new(&device, DType::F64);
+        let batch = Batch::new(&model, 0, false, Fault::None);
+        let objective = Failing::new(&batch, 2, true);
+        let values = model.values();
+        let oracle = GradientOracle::new(&model, &objective);
+        let hessian = Hessian::new(&oracle).expect("the first pass");
+        let v = ParamVec::gaussian(&hessian.layout(), 4);
+        let error = hessian.apply(&v).expect_err("the second pass panics");
+        assert!(matches!(error, CurvatureError::ObjectivePanicked { .. }));
+        assert_eq!(model.values(), values);
+        // The third and fourth pass are sound.
+        let got = hessian.apply(&v).expect("a product").value;
+        let sound = GradientOracle::new(&model, &batch);
+        let want = Hessian::new(&sound).expect("a gradient").apply(&v);
+        let want = want.expect("a product").value;
+        assert_eq!(got.to_values(), want.to_values());
+    }
+}
