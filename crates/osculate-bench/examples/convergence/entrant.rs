@@ -87,11 +87,14 @@ impl Entrant {
         self,
         settings: Settings,
     ) -> Result<Box<dyn ClosureOptimizer<M>>, Box<dyn Error>> {
-        let kron = PsgdKronConfig::new().with_max_skew(if settings.dense_vectors {
+        let max_skew = if settings.dense_vectors {
             f64::MAX
         } else {
             1.0
-        });
+        };
+        let kron = PsgdKronConfig::new()
+            .with_max_skew(max_skew)
+            .with_lr_preconditioner(settings.lr_preconditioner);
         let adamw = AdamWConfig::new().with_weight_decay(0.0);
         Ok(match self {
             Self::Adamw => Box::new(FirstOrder::new(adamw.init())),
