@@ -34,6 +34,8 @@ pub struct Settings {
     pub rest_lr: f64,
     /// Step size of PSGD's preconditioner.
     pub lr_preconditioner: f64,
+    /// PSGD's dense factors may have this many times the elements of their block.
+    pub max_skew: f64,
 }
 
 /// The given learning rates, or the study's own.
@@ -90,7 +92,7 @@ impl Entrant {
         let max_skew = if settings.dense_vectors {
             f64::MAX
         } else {
-            1.0
+            settings.max_skew
         };
         let kron = PsgdKronConfig::new()
             .with_max_skew(max_skew)

@@ -44,6 +44,9 @@ struct Arguments {
     /// Step size of PSGD's preconditioner.
     #[arg(long, default_value_t = 0.1, global = true)]
     lr_preconditioner: f64,
+    /// PSGD's dense factors may have this many times the elements of their block.
+    #[arg(long, default_value_t = 1.0, global = true)]
+    max_skew: f64,
 }
 
 #[derive(Subcommand)]
@@ -78,6 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         dense_vectors: matches!(arguments.study, Study::Quadratic),
         rest_lr: arguments.rest_lr,
         lr_preconditioner: arguments.lr_preconditioner,
+        max_skew: arguments.max_skew,
     };
     let rates = arguments.rates.as_slice();
     match &arguments.study {
