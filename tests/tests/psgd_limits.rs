@@ -4,7 +4,7 @@ use burn::optim::SgdConfig;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use osculate_optim::{
     ClosureOptimizer, FirstOrder, MatrixRule, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit,
-    PsgdGeometry, PsgdKronConfig, PsgdLraConfig, RefreshSchedule, Stacked,
+    PsgdGeometry, PsgdKronConfig, PsgdLraConfig, RefreshSchedule, Stacked, StatefulOptimizer,
 };
 use osculate_tests::single::{GRADIENTS, START, Single, linear};
 
@@ -53,8 +53,25 @@ fn with_gradient<const D: usize>(model: &Single<D>, gradient: &[f64]) -> Tensor<
 /// Diagonals of a Hessian, of both signs and a condition of 200.
 const CURVATURES: [f64; 6] = [4.0, 0.1, -1.5, 20.0, 0.5, -3.0];
 
+/// Step sizes of the preconditioner with their numbers of steps: falling, as a descent on noisy
+/// gradients needs. The state goes from one to the next by its record.
+type Stages = [(f64, usize); 3];
+
+fn next_stage<R: MatrixRule>(mut optimizer: Stacked<R>, last: Option<Stacked<R>>) -> Stacked<R> {
+    if let Some(last) = last {
+        optimizer
+            .load_record(last.to_record())
+            .expect("a record of the same method");
+    }
+    optimizer
+}
+
 /// Fits the preconditioner to a diagonal Hessian and compares it with `|H|⁻¹`.
-fn learns_inverse_hessian<R: MatrixRule>(mut optimizer: Stacked<R>, steps: usize, what: &str) {
+fn learns_inverse_hessian<R: MatrixRule>(
+    make: impl Fn(f64) -> Stacked<R>,
+    stages: Stages,
+    what: &str,
+) {
     let at = (&device(), DType::F64);
     let mut model = Single::<1>::new([6], &[0.0; 6], at);
     let loss = |model: &Single<1>| {
@@ -63,15 +80,20 @@ fn learns_inverse_hessian<R: MatrixRule>(mut optimizer: Stacked<R>, steps: usize
         let h = Tensor::<1>::from_data(data, (&w.device(), w.dtype()));
         (w.square() * h).sum().mul_scalar(0.5)
     };
-    for _ in 0..steps {
-        model = optimizer.step(0.0, model, &loss).expect("a step").model;
+    let mut last = None;
+    for (lr, steps) in stages {
+        let mut optimizer = next_stage(make(lr), last);
+        for _ in 0..steps {
+            model = optimizer.step(0.0, model, &loss).expect("a step").model;
+        }
+        last = Some(optimizer);
     }
+    let optimizer = last.expect("three stages");
     let diagonal = preconditioned(&optimizer, [6], &[1.0; 6]);
     for (p, h) in diagonal.iter().zip(CURVATURES) {
         let want = h.abs().recip();
-        // Signs of the curvature that differ leave noise of the order of the step size.
         assert!(
-            (p / want - 1.0).abs() < 0.08,
+            (p / want - 1.0).abs() < 0.05,
             "{what}: {p} instead of {want}"
         );
     }
@@ -79,14 +101,18 @@ fn learns_inverse_hessian<R: MatrixRule>(mut optimizer: Stacked<R>, steps: usize
 
 #[test]
 fn newton_learns_the_inverse_of_a_diagonal_hessian() {
+    const STAGES: Stages = [(0.3, 800), (0.05, 600), (0.01, 800)];
     let diagonal = PsgdDiagonalConfig::new()
         .with_fit(PsgdFit::Newton)
         .with_momentum(0.0)
-        .with_lr_preconditioner(0.2)
         .with_clip_rms(None)
         .with_clip_element(None)
         .with_update_first(false);
-    learns_inverse_hessian(diagonal.stacked().unwrap(), 1500, "diagonal");
+    let make = |lr| {
+        let config = diagonal.clone().with_lr_preconditioner(lr);
+        config.stacked().unwrap()
+    };
+    learns_inverse_hessian(make, STAGES, "diagonal");
     let geometries = [
         PsgdGeometry::Eq,
         PsgdGeometry::Qep,
@@ -98,26 +124,38 @@ fn newton_learns_the_inverse_of_a_diagonal_hessian() {
         let dense = PsgdDenseConfig::new()
             .with_geometry(geometry)
             .with_momentum(0.0)
-            .with_lr_preconditioner(0.02)
             .with_clip_rms(None)
             .with_clip_element(None)
             .with_update_first(false);
-        learns_inverse_hessian(dense.stacked().unwrap(), 4000, &format!("{geometry:?}"));
+        let make = |lr| {
+            let config = dense.clone().with_lr_preconditioner(lr);
+            config.stacked().unwrap()
+        };
+        let stages = match geometry {
+            // Signs of the curvature that differ are noise to a triangular factor.
+            PsgdGeometry::Eq => [(0.1, 500), (0.05, 4000), (0.01, 2000)],
+            _ => STAGES,
+        };
+        learns_inverse_hessian(make, stages, &format!("{geometry:?}"));
     }
     let low_rank = PsgdLraConfig::new()
         .with_fit(PsgdFit::Newton)
         .with_rank(0)
         .with_momentum(0.0)
-        .with_lr_preconditioner(0.2)
         .with_clip_rms(None)
         .with_clip_element(None)
         .with_update_first(false);
-    learns_inverse_hessian(low_rank.stacked().unwrap(), 1500, "rank 0");
+    let make = |lr| {
+        let config = low_rank.clone().with_lr_preconditioner(lr);
+        config.stacked().unwrap()
+    };
+    learns_inverse_hessian(make, STAGES, "rank 0");
 }
 
 /// Fits to gradients `A X B` for normal `X`, and compares the second moment of `P g` with the
 /// identity.
-fn whitens<R: MatrixRule>(mut optimizer: Stacked<R>, what: &str) {
+fn whitens<R: MatrixRule>(make: impl Fn(f64) -> Stacked<R>, what: &str) {
+    const STAGES: Stages = [(0.1, 1500), (0.02, 1500), (0.005, 2500)];
     let mut normal = Normal(7);
     // Lower triangular mixes: the covariance is their Kronecker product, with itself transposed.
     let a = [[1.0, 0.0, 0.0], [0.6, 0.5, 0.0], [-0.4, 0.3, 0.2]];
@@ -134,11 +172,17 @@ fn whitens<R: MatrixRule>(mut optimizer: Stacked<R>, what: &str) {
     };
     let at = (&device(), DType::F64);
     let mut model = Single::<2>::new([3, 3], &[0.0; 9], at);
-    for _ in 0..4000 {
-        let g = draw();
-        let loss = |model: &Single<2>| with_gradient(model, &g);
-        model = optimizer.step(0.0, model, &loss).expect("a step").model;
+    let mut last = None;
+    for (lr, steps) in STAGES {
+        let mut optimizer = next_stage(make(lr), last);
+        for _ in 0..steps {
+            let g = draw();
+            let loss = |model: &Single<2>| with_gradient(model, &g);
+            model = optimizer.step(0.0, model, &loss).expect("a step").model;
+        }
+        last = Some(optimizer);
     }
+    let optimizer = last.expect("three stages");
     // P by its columns, then the moment over fresh gradients on the host.
     let columns: Vec<Vec<f64>> = (0..9)
         .map(|j| {
@@ -166,7 +210,7 @@ fn whitens<R: MatrixRule>(mut optimizer: Stacked<R>, what: &str) {
         }
     }
     let defect = (defect / 9.0f64).sqrt();
-    assert!(defect < 0.25, "{what}: {defect}");
+    assert!(defect < 0.2, "{what}: {defect}");
 }
 
 #[test]
@@ -180,20 +224,26 @@ fn whitened_gradients_have_the_identity_for_second_moment() {
         let kron = PsgdKronConfig::new()
             .with_geometry(geometry)
             .with_momentum(0.0)
-            .with_lr_preconditioner(0.01)
             .with_clip_rms(None)
             .with_clip_element(None)
             .with_update_first(false);
-        whitens(kron.stacked().unwrap(), &format!("kron, {geometry:?}"));
+        let make = |lr| {
+            let config = kron.clone().with_lr_preconditioner(lr);
+            config.stacked().unwrap()
+        };
+        whitens(make, &format!("kron, {geometry:?}"));
     }
     let dense = PsgdDenseConfig::new()
         .with_fit(PsgdFit::Whitening)
         .with_momentum(0.0)
-        .with_lr_preconditioner(0.05)
         .with_clip_rms(None)
         .with_clip_element(None)
         .with_update_first(false);
-    whitens(dense.stacked().unwrap(), "dense");
+    let make = |lr| {
+        let config = dense.clone().with_lr_preconditioner(lr);
+        config.stacked().unwrap()
+    };
+    whitens(make, "dense");
 }
 
 #[test]

@@ -3,7 +3,7 @@ use std::error::Error;
 use burn::tensor::{DType, Device};
 use osculate_problems::closed_form::{MatrixFactorisation, RotatedQuadratic, TensorProblem};
 
-use crate::entrant::{Entrant, Shape};
+use crate::entrant::{Entrant, Settings, rates_or};
 
 /// Learning rates of every method.
 const RATES: [f64; 7] = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0];
@@ -13,29 +13,32 @@ const LIMIT: usize = 3000;
 const TARGET: f64 = 1e-5;
 
 /// Steps to the target on a rotated quadratic.
-pub fn quadratic(methods: &[Entrant], device: &Device) -> Result<(), Box<dyn Error>> {
+pub fn quadratic(
+    methods: &[Entrant],
+    settings: Settings,
+    rates: &[f64],
+    device: &Device,
+) -> Result<(), Box<dyn Error>> {
     let problem = RotatedQuadratic::new(20, 1e6, 0)?;
-    let shape = Shape {
-        dense_vectors: true,
-        rest_lr: 1.0,
-    };
-    study(&problem, methods, shape, device)
+    study(&problem, methods, settings, rates, device)
 }
 
 /// Steps to the target on a factorisation.
-pub fn factorisation(methods: &[Entrant], device: &Device) -> Result<(), Box<dyn Error>> {
+pub fn factorisation(
+    methods: &[Entrant],
+    settings: Settings,
+    rates: &[f64],
+    device: &Device,
+) -> Result<(), Box<dyn Error>> {
     let problem = MatrixFactorisation::new(20, 15, 3, 0)?;
-    let shape = Shape {
-        dense_vectors: false,
-        rest_lr: 1.0,
-    };
-    study(&problem, methods, shape, device)
+    study(&problem, methods, settings, rates, device)
 }
 
 fn study<P: TensorProblem>(
     problem: &P,
     methods: &[Entrant],
-    shape: Shape,
+    settings: Settings,
+    rates: &[f64],
     device: &Device,
 ) -> Result<(), Box<dyn Error>> {
     println!(
@@ -45,8 +48,8 @@ fn study<P: TensorProblem>(
     for &method in methods {
         let mut best: Option<(usize, f64)> = None;
         let mut all = Vec::new();
-        for lr in RATES {
-            let steps = steps_to_target(problem, method, shape, lr, device)?;
+        for lr in rates_or(rates, &RATES) {
+            let steps = steps_to_target(problem, method, settings, lr, device)?;
             all.push(steps.map_or("-".to_string(), |steps| steps.to_string()));
             if let Some(steps) = steps
                 && best.is_none_or(|(least, _)| steps < least)
@@ -69,11 +72,11 @@ fn study<P: TensorProblem>(
 fn steps_to_target<P: TensorProblem>(
     problem: &P,
     method: Entrant,
-    shape: Shape,
+    settings: Settings,
     lr: f64,
     device: &Device,
 ) -> Result<Option<usize>, Box<dyn Error>> {
-    let mut optimizer = method.make::<P::Point>(shape)?;
+    let mut optimizer = method.make::<P::Point>(settings)?;
     let mut point = problem.point(&problem.start(), device, DType::F64);
     let first = problem.loss(&problem.start());
     let objective = |point: &P::Point| problem.tensor_loss(point);

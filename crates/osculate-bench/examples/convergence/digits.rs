@@ -6,7 +6,7 @@ use osculate::prelude::*;
 use osculate_problems::digits::{Batches, CLASSES, Digits, PIXELS};
 use osculate_problems::modules::{Mlp, MlpConfig, seeded};
 
-use crate::entrant::{Entrant, Shape};
+use crate::entrant::{Entrant, Settings, rates_or};
 use crate::model::schedule;
 
 /// Learning rates of every method.
@@ -20,7 +20,12 @@ const TARGET: f64 = 0.12;
 const TEST_EVERY: usize = 5;
 
 /// Steps until a perceptron's test loss reaches the target, mean over the seeds.
-pub fn study(methods: &[Entrant], device: &Device) -> Result<(), Box<dyn Error>> {
+pub fn study(
+    methods: &[Entrant],
+    settings: Settings,
+    rates: &[f64],
+    device: &Device,
+) -> Result<(), Box<dyn Error>> {
     println!(
         "digits, MLP 64-64-10: steps to a test loss of {TARGET}, mean of {} seeds",
         SEEDS.len()
@@ -28,10 +33,10 @@ pub fn study(methods: &[Entrant], device: &Device) -> Result<(), Box<dyn Error>>
     for &method in methods {
         let mut best: Option<(f64, f64)> = None;
         let mut all = Vec::new();
-        for lr in RATES {
+        for lr in rates_or(rates, &RATES) {
             let mut steps = Vec::new();
             for seed in SEEDS {
-                steps.extend(steps_to_target(method, lr, seed, device)?);
+                steps.extend(steps_to_target(method, settings, lr, seed, device)?);
             }
             let mean = (steps.len() == SEEDS.len())
                 .then(|| steps.iter().sum::<usize>() as f64 / steps.len() as f64);
@@ -56,16 +61,13 @@ pub fn study(methods: &[Entrant], device: &Device) -> Result<(), Box<dyn Error>>
 
 fn steps_to_target(
     method: Entrant,
+    settings: Settings,
     lr: f64,
     seed: u64,
     device: &Device,
 ) -> Result<Option<usize>, Box<dyn Error>> {
     let digits = Digits::load()?;
-    let shape = Shape {
-        dense_vectors: false,
-        rest_lr: 0.3,
-    };
-    let mut optimizer = method.make::<Mlp>(shape)?;
+    let mut optimizer = method.make::<Mlp>(settings)?;
     let mut model = seeded(MlpConfig::new(vec![PIXELS, 64, CLASSES]).init(device), seed);
     let test = digits.test().all(&device.clone().inner());
     let total = EPOCHS as usize * digits.train().len().div_ceil(BATCH);

@@ -25,13 +25,22 @@ pub enum Entrant {
     Shampoo,
 }
 
-/// What of a run's settings depends on the model.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Shape {
+/// Settings of a study.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
     /// Preconditions vectors with full matrices.
     pub dense_vectors: bool,
     /// The learning rate of AdamW in a hybrid, as a part of that of Muon.
     pub rest_lr: f64,
+    /// Step size of PSGD's preconditioner.
+    pub lr_preconditioner: f64,
+    /// PSGD's dense factors may have this many times the elements of their block.
+    pub max_skew: f64,
+}
+
+/// The given learning rates, or the study's own.
+pub fn rates_or(given: &[f64], own: &[f64]) -> Vec<f64> {
+    if given.is_empty() { own } else { given }.to_vec()
 }
 
 impl Entrant {
@@ -78,10 +87,16 @@ impl Entrant {
     /// Makes the optimizer, without weight decay.
     pub fn make<M: Module>(
         self,
-        shape: Shape,
+        settings: Settings,
     ) -> Result<Box<dyn ClosureOptimizer<M>>, Box<dyn Error>> {
-        let kron =
-            PsgdKronConfig::new().with_max_skew(if shape.dense_vectors { f64::MAX } else { 1.0 });
+        let max_skew = if settings.dense_vectors {
+            f64::MAX
+        } else {
+            settings.max_skew
+        };
+        let kron = PsgdKronConfig::new()
+            .with_max_skew(max_skew)
+            .with_lr_preconditioner(settings.lr_preconditioner);
         let adamw = AdamWConfig::new().with_weight_decay(0.0);
         Ok(match self {
             Self::Adamw => Box::new(FirstOrder::new(adamw.init())),
@@ -90,12 +105,12 @@ impl Entrant {
             Self::Muon => {
                 let ends = ParamGroup::from_any_predicates(vec!["embedding", "head"]);
                 let hybrid = Hybrid::by_rank(MuonConfig::new().stacked()?, adamw.init());
-                Box::new(hybrid.except(ends).with_rest_lr(shape.rest_lr)?)
+                Box::new(hybrid.except(ends).with_rest_lr(settings.rest_lr)?)
             }
             Self::Soap => {
                 let config = SoapConfig::new()
                     .with_weight_decay(0.0)
-                    .with_precondition_1d(shape.dense_vectors);
+                    .with_precondition_1d(settings.dense_vectors);
                 Box::new(config.stacked()?)
             }
             Self::Shampoo => Box::new(ShampooConfig::new().stacked()?),

@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use burn::tensor::Device;
 use clap::{Parser, Subcommand};
 
-use entrant::Entrant;
+use entrant::{Entrant, Settings};
 
 /// Steps and losses of matrix methods against a tuned AdamW.
 #[derive(Parser)]
@@ -35,6 +35,18 @@ struct Arguments {
     /// Only these methods.
     #[arg(long, value_delimiter = ',', global = true)]
     methods: Vec<Entrant>,
+    /// Learning rates in the place of the study's grid.
+    #[arg(long, value_delimiter = ',', global = true)]
+    rates: Vec<f64>,
+    /// AdamW's learning rate beside Muon's, as a part of it.
+    #[arg(long, default_value_t = 0.3, global = true)]
+    rest_lr: f64,
+    /// Step size of PSGD's preconditioner.
+    #[arg(long, default_value_t = 0.1, global = true)]
+    lr_preconditioner: f64,
+    /// PSGD's dense factors may have this many times the elements of their block.
+    #[arg(long, default_value_t = 1.0, global = true)]
+    max_skew: f64,
 }
 
 #[derive(Subcommand)]
@@ -65,12 +77,28 @@ fn main() -> Result<(), Box<dyn Error>> {
             arguments.methods.clone()
         }
     };
+    let settings = Settings {
+        dense_vectors: matches!(arguments.study, Study::Quadratic),
+        rest_lr: arguments.rest_lr,
+        lr_preconditioner: arguments.lr_preconditioner,
+        max_skew: arguments.max_skew,
+    };
+    let rates = arguments.rates.as_slice();
     match &arguments.study {
-        Study::Quadratic => closed_form::quadratic(&methods(&Entrant::FOR_VECTORS), &device),
-        Study::Factorisation => closed_form::factorisation(&methods(&Entrant::ALL), &device),
-        Study::Digits => digits::study(&methods(&Entrant::ALL), &device),
-        Study::Text { path, steps } => {
-            text::study(path, *steps, &methods(&Entrant::FOR_TEXT), &device)
+        Study::Quadratic => {
+            closed_form::quadratic(&methods(&Entrant::FOR_VECTORS), settings, rates, &device)
         }
+        Study::Factorisation => {
+            closed_form::factorisation(&methods(&Entrant::ALL), settings, rates, &device)
+        }
+        Study::Digits => digits::study(&methods(&Entrant::ALL), settings, rates, &device),
+        Study::Text { path, steps } => text::study(
+            path,
+            *steps,
+            &methods(&Entrant::FOR_TEXT),
+            settings,
+            rates,
+            &device,
+        ),
     }
 }

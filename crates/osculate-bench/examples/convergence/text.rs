@@ -8,7 +8,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use osculate::prelude::*;
 use osculate_problems::modules::seeded;
 
-use crate::entrant::{Entrant, Shape};
+use crate::entrant::{Entrant, Settings, rates_or};
 use crate::model::{CharLm, schedule};
 
 const LENGTH: usize = 64;
@@ -76,7 +76,7 @@ impl Text {
 fn rates(method: Entrant) -> [f64; 5] {
     match method {
         Entrant::Muon => [5e-3, 1e-2, 2e-2, 4e-2, 8e-2],
-        Entrant::PsgdKron | Entrant::PsgdKronNewton => [5e-4, 1e-3, 2e-3, 4e-3, 8e-3],
+        Entrant::PsgdKron | Entrant::PsgdKronNewton => [4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2],
         Entrant::Adamw | Entrant::Soap | Entrant::Shampoo => [1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2],
     }
 }
@@ -86,6 +86,8 @@ pub fn study(
     path: &Path,
     steps: usize,
     methods: &[Entrant],
+    settings: Settings,
+    given: &[f64],
     device: &Device,
 ) -> Result<(), Box<dyn Error>> {
     let text = Text::load(path)?;
@@ -100,8 +102,8 @@ pub fn study(
         let mut best: Option<(f64, f64)> = None;
         let mut all = Vec::new();
         let start = Instant::now();
-        for lr in rates(method) {
-            let loss = validation_loss(&text, method, lr, steps, device)?;
+        for lr in rates_or(given, &rates(method)) {
+            let loss = validation_loss(&text, method, settings, lr, steps, device)?;
             all.push(format!("{loss:.3}"));
             if loss.is_finite() && best.is_none_or(|(least, _)| loss < least) {
                 best = Some((loss, lr));
@@ -123,15 +125,12 @@ pub fn study(
 fn validation_loss(
     text: &Text,
     method: Entrant,
+    settings: Settings,
     lr: f64,
     steps: usize,
     device: &Device,
 ) -> Result<f64, Box<dyn Error>> {
-    let shape = Shape {
-        dense_vectors: false,
-        rest_lr: 0.2,
-    };
-    let mut optimizer = method.make::<CharLm>(shape)?;
+    let mut optimizer = method.make::<CharLm>(settings)?;
     let mut model = seeded(CharLm::new(text.vocabulary, LENGTH, device), 0);
     for step in 0..steps {
         let (tokens, next) = Text::batch(&text.train, 1, step as u64, device);
