@@ -13,7 +13,7 @@ fn labels(n: usize, classes: usize, device: &Device) -> Tensor<1, Int> {
 
 fn mlp(
     smooth: bool,
-    criterion: impl Fn(&Device, DType) -> Criterion,
+    criterion: &dyn Fn(&Device, DType) -> Criterion,
     device: &Device,
     dtype: DType,
 ) -> (
@@ -33,9 +33,9 @@ fn mlp(
 fn smooth_mlp_with_cross_entropy() {
     for device in devices() {
         let criterion = |device: &Device, _| Criterion::cross_entropy(labels(6, 3, device));
-        let (model, objective) = mlp(true, criterion, &Device::flex().autodiff(), F64);
+        let (model, objective) = mlp(true, &criterion, &Device::flex().autodiff(), F64);
         assert_dense(&model, &objective);
-        let (model, objective) = mlp(true, criterion, &device, F64);
+        let (model, objective) = mlp(true, &criterion, &device, F64);
         assert_products_if_exact_in_f64(&model, &objective, &device);
     }
 }
@@ -55,7 +55,7 @@ fn assert_products_if_exact_in_f64(
 fn relu_mlp_with_mse() {
     for device in devices() {
         let criterion = |device: &Device, dtype| Criterion::mse(tensor([6, 3], 5, device, dtype));
-        let (model, objective) = mlp(false, criterion, &device, F64);
+        let (model, objective) = mlp(false, &criterion, &device, F64);
         assert_dense(&model, &objective);
     }
 }
@@ -66,7 +66,7 @@ fn relu_mlp_with_binary_cross_entropy() {
         let criterion = |device: &Device, dtype| {
             Criterion::bce_with_logits(tensor([6, 3], 5, device, dtype).abs())
         };
-        let (model, objective) = mlp(false, criterion, &device, F64);
+        let (model, objective) = mlp(false, &criterion, &device, F64);
         assert_dense(&model, &objective);
     }
 }
@@ -116,7 +116,7 @@ fn single_precision_products_are_accurate() {
     for device in devices() {
         let criterion = |device: &Device, _| Criterion::cross_entropy(labels(6, 3, device));
         let product = |dtype| {
-            let (model, objective) = mlp(true, criterion, &device, dtype);
+            let (model, objective) = mlp(true, &criterion, &device, dtype);
             let oracle = GradientOracle::new(&model, &objective);
             let hessian = exact(&oracle);
             let v = ParamVec::rademacher(&hessian.layout(), 4);
