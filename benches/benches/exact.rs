@@ -1,7 +1,10 @@
 //! Exact curvature products in units of one gradient evaluation: time, memory, recording.
 #![allow(missing_docs, reason = "a benchmark has no public items")]
 #![allow(clippy::print_stdout, reason = "a benchmark shows its results")]
-#![allow(clippy::expect_used, reason = "a benchmark stops where it cannot go on")]
+#![allow(
+    clippy::expect_used,
+    reason = "a benchmark stops where it cannot go on"
+)]
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -10,7 +13,9 @@ use burn::module::Module;
 use burn::nn::attention::generate_autoregressive_mask;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::pool::{AvgPool2d, AvgPool2dConfig};
-use burn::nn::transformer::{TransformerEncoder, TransformerEncoderConfig, TransformerEncoderInput};
+use burn::nn::transformer::{
+    TransformerEncoder, TransformerEncoderConfig, TransformerEncoderInput,
+};
 use burn::nn::{Embedding, EmbeddingConfig, GroupNorm, GroupNormConfig, Linear, LinearConfig};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, activation};
@@ -193,7 +198,12 @@ fn exact<M, I, F>(
             black_box(ggn.quadratic_form(v).expect("a number"));
         }),
     ];
-    ratios.compare(bench, name, ("gradient", || gradient(&model, &objective)), cases);
+    ratios.compare(
+        bench,
+        name,
+        ("gradient", || gradient(&model, &objective)),
+        cases,
+    );
 }
 
 fn main() {

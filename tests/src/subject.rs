@@ -7,10 +7,10 @@ use burn::module::Module;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, ModuleOptimizer, SgdConfig};
 use osculate_optim::{
-    AdaHessianConfig, AsamConfig, ClosureOptimizer, FirstOrder, GsamConfig, Hybrid, KeepDtype,
-    LookSamConfig, MuonConfig, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry,
-    PsgdKronConfig, PsgdLraConfig, RefreshSchedule, SamConfig, SophiaConfig, SophiaSchedule,
-    StepPolicy,
+    AdaHessianConfig, AsamConfig, ClosureOptimizer, EigenSolver, FirstOrder, Grafting, GsamConfig,
+    Hybrid, KeepDtype, KlShampooConfig, KlSoapConfig, LookSamConfig, MuonConfig, PsgdDenseConfig,
+    PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKronConfig, PsgdLraConfig, RefreshSchedule,
+    SamConfig, ShampooConfig, ShampooForm, SoapConfig, SophiaConfig, SophiaSchedule, StepPolicy,
 };
 
 use crate::model::Ranked;
@@ -196,6 +196,86 @@ pub fn hybrid<M: Module>(policy: StepPolicy) -> Subject<M> {
     )
 }
 
+/// Shampoo with blocks, and a start in the middle of the suites' runs.
+pub fn shampoo<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = ShampooConfig::new()
+        .with_period(2)
+        .with_start(3)
+        .with_block_size(3)
+        .with_weight_decay(0.01)
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// Scalable Shampoo.
+pub fn shampoo_google<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = ShampooConfig::google().with_start(2).with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// Shampoo by eigenvectors that are left alone where they are good enough.
+pub fn shampoo_eigen<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = ShampooConfig::new()
+        .with_form(ShampooForm::Eigen(EigenSolver::Iteration(1)))
+        .with_tolerance(Some(0.05))
+        .with_max_dim(4)
+        .with_bf16_roots(true)
+        .with_period(1)
+        .with_start(1)
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// Eigenvalue-corrected Shampoo.
+pub fn shampoo_corrected<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = ShampooConfig::new()
+        .with_form(ShampooForm::EigenvalueCorrected(EigenSolver::Eigh))
+        .with_grafting(Grafting::None)
+        .with_period(2)
+        .with_start(2)
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// SOAP.
+pub fn soap<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = SoapConfig::new()
+        .with_refresh(RefreshSchedule::Every { period: 2 })
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// SOAP with vectors, merged dimensions, one side and bf16.
+pub fn soap_small<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = SoapConfig::new()
+        .with_refresh(RefreshSchedule::Every { period: 3 })
+        .with_precondition_1d(true)
+        .with_merge_dims(true)
+        .with_max_dim(6)
+        .with_one_sided(true)
+        .with_bf16_bases(true)
+        .with_normalize(true)
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// KL-Shampoo.
+pub fn kl_shampoo<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = KlShampooConfig::new()
+        .with_refresh(RefreshSchedule::Every { period: 2 })
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
+/// KL-SOAP.
+pub fn kl_soap<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = KlSoapConfig::new()
+        .with_refresh(RefreshSchedule::Every { period: 2 })
+        .with_max_dim(3)
+        .with_policy(policy);
+    Box::new(config.stacked().expect("valid"))
+}
+
 /// Calls a macro once for every optimizer: `suite!(name, constructor, needs_supervised)`.
 #[macro_export]
 macro_rules! for_each_optimizer {
@@ -226,6 +306,14 @@ macro_rules! for_each_optimizer {
         $suite!(psgd_lra, $crate::subject::psgd_lra, false);
         $suite!(muon, $crate::subject::muon, false);
         $suite!(hybrid, $crate::subject::hybrid, false);
+        $suite!(shampoo, $crate::subject::shampoo, false);
+        $suite!(shampoo_google, $crate::subject::shampoo_google, false);
+        $suite!(shampoo_eigen, $crate::subject::shampoo_eigen, false);
+        $suite!(shampoo_corrected, $crate::subject::shampoo_corrected, false);
+        $suite!(soap, $crate::subject::soap, true);
+        $suite!(soap_small, $crate::subject::soap_small, true);
+        $suite!(kl_shampoo, $crate::subject::kl_shampoo, true);
+        $suite!(kl_soap, $crate::subject::kl_soap, true);
     };
 }
 

@@ -174,9 +174,11 @@ fn half(make: fn(StepPolicy) -> Subject<Single>, supervised: bool) {
 
 macro_rules! suite {
     ($name:ident, $make:path, $supervised:literal) => {
-        #[test]
-        fn $name() {
-            half($make, $supervised);
+        mod $name {
+            #[test]
+            fn half() {
+                super::half($make, $supervised);
+            }
         }
     };
 }

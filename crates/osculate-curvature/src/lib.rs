@@ -66,8 +66,8 @@ pub use objective::{
 };
 pub use operator::{
     CurvatureOperator, DenseOperator, ErrorEstimate, Fisher, FisherKind, GaussNewton, Hessian,
-    HessianConfig, HvpFallback, HvpMode, Product, Provenance, Restricted, Scaled, Scheme, Shifted, StepRule,
-    Structure, Sum, SymmetryCheck, dense_diagonal, dense_matrix, symmetry_check,
+    HessianConfig, HvpFallback, HvpMode, Product, Provenance, Restricted, Scaled, Scheme, Shifted,
+    StepRule, Structure, Sum, SymmetryCheck, dense_diagonal, dense_matrix, symmetry_check,
 };
 pub use oracle::{Evaluation, GradientOracle};
 pub use osculate_jvp::{AnyTensor, JvpError, Tensors};

@@ -44,7 +44,7 @@ pub use host::{
 pub use norm::{spectral_norm_lower, spectral_norm_upper};
 pub use orthogonal::{newton_schulz, orthogonality_defect, polar_express, quintic_newton_schulz};
 pub use outcome::DeviceSolution;
-pub use packed::{pack, packed_shape, unpack_lower, unpack_symmetric, unpack_upper};
+pub use packed::{pack, packed_gram, packed_shape, unpack_lower, unpack_symmetric, unpack_upper};
 pub use root::{RootIteration, coupled_newton_inverse_root, higher_order_inverse_root};
 pub use shape::{BlockGroup, BlockPartition, MergeFrom, merge_dims, mode_gram, mode_product};
 pub use stack::compute_dtype;

@@ -10,6 +10,10 @@
 //! | [`LookSam`] over any burn optimizer | 1 + 1/period | the base's + 1 |
 //! | [`AdaHessian`] | 1 + 2/period | 2, or 3 with a period |
 //! | [`Sophia`] | 1.2 (H), 1.1 (G) | 2 |
+//! | [`PsgdKron`] | 1, or 1 + 2/period fitted to Hessian products | 2 on a square matrix, less on others |
+//! | [`PsgdDiagonal`], [`PsgdLra`], [`PsgdDense`] | the same | 2, 2 rank + 2, half the length of a block |
+//! | [`Muon`] | 1 | 1 |
+//! | [`Hybrid`]: a matrix method with any burn optimizer | 1 | that of each |
 //!
 //! What all of them keep to:
 //!
@@ -43,12 +47,13 @@ pub use diagonal::{
 pub use error::{StepError, StepErrorCause};
 pub use first_order::FirstOrder;
 pub use matrix::{
-    EigenSolver, ExponentOverride, Field, Grafting, Hybrid, MatrixRule, Muon, MuonConfig,
-    MuonOrthogonalizer, MuonScale, PerParam, PerParamState, ProductPair, PsgdDense,
-    PsgdDenseConfig, PsgdDiagonal, PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKron,
-    PsgdKronConfig, PsgdLra, PsgdLraConfig, Refresh, RefreshSchedule, RootSolver, Row, RowProbeFn,
-    ScaledLr, Shampoo, ShampooConfig, ShampooDecay, ShampooForm, Soap, SoapConfig, Solve,
-    SpectralNorm, Stack, Stacked, Stepped, UpdateMomentum, matrices_of,
+    EigenSolver, ExponentOverride, Field, Grafting, Hybrid, KlShampoo, KlShampooConfig, KlSoap,
+    KlSoapConfig, MatrixRule, Muon, MuonConfig, MuonOrthogonalizer, MuonScale, PerParam,
+    PerParamState, ProductPair, PsgdDense, PsgdDenseConfig, PsgdDiagonal, PsgdDiagonalConfig,
+    PsgdFit, PsgdGeometry, PsgdKron, PsgdKronConfig, PsgdLra, PsgdLraConfig, Refresh,
+    RefreshSchedule, RootSolver, Row, RowProbeFn, ScaledLr, Shampoo, ShampooConfig, ShampooDecay,
+    ShampooForm, Soap, SoapConfig, Solve, SpectralNorm, Stack, Stacked, Stepped, UpdateMomentum,
+    matrices_of,
 };
 pub use optimizer::{ClosureOptimizer, StatefulOptimizer, Step};
 pub use record::{KeepDtype, Kept, KeptState, RecordError, StateRecord};

@@ -7,7 +7,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::nn::{
     Embedding, EmbeddingConfig, GroupNorm, GroupNormConfig, LayerNorm, LayerNormConfig, Linear,
-    LinearConfig, Lstm, LstmConfig,
+    LinearConfig, Lstm, LstmConfig, LstmState,
 };
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
 
@@ -145,7 +145,10 @@ impl Recurrent {
     }
 
     pub fn forward(&self, x: Tensor<3>) -> Tensor<2> {
-        let (_, state) = self.lstm.forward(x, None);
+        // The state that the layer makes by itself has the device's default type.
+        let zeros = Tensor::zeros([x.dims()[0], 3], (&x.device(), x.dtype()));
+        let start = LstmState::new(zeros.clone(), zeros);
+        let (_, state) = self.lstm.forward(x, Some(start));
         self.head.forward(state.hidden)
     }
 }

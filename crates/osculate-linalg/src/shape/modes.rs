@@ -94,21 +94,35 @@ pub fn mode_gram(
     if k * size == 0 {
         return Ok(Tensor::zeros([k, d, d], (&left.device(), left.dtype())));
     }
-    // The mode comes first, or stays last where nothing follows it.
-    let rows = |tensor: Tensor<2>| {
-        if before == 1 {
-            tensor.reshape([k, d, after])
-        } else {
-            tensor
-                .reshape([k, before, d, after])
-                .swap_dims(1, 2)
-                .reshape([k, d, before * after])
-        }
-    };
     Ok(if after == 1 {
         let left = left.reshape([k, before, d]);
         transpose(left).matmul(right.reshape([k, before, d]))
     } else {
-        rows(left).matmul(transpose(rows(right)))
+        let rows = |stack| mode_rows("mode_gram", stack, dims, mode);
+        rows(left)?.matmul(transpose(rows(right)?))
+    })
+}
+
+/// Each tensor as a matrix whose rows run along a mode, `[k, d_mode, others]`.
+pub(crate) fn mode_rows(
+    operation: &'static str,
+    stack: Tensor<2>,
+    dims: &[usize],
+    mode: usize,
+) -> Result<Tensor<3>, LinalgError> {
+    let [k, size] = stack.dims();
+    let [before, d, after] = around(operation, [k, size], dims, mode)?;
+    if k * size == 0 {
+        return Ok(Tensor::zeros([k, d, 0], (&stack.device(), stack.dtype())));
+    }
+    Ok(if before == 1 {
+        stack.reshape([k, d, after])
+    } else if after == 1 {
+        transpose(stack.reshape([k, before, d]))
+    } else {
+        stack
+            .reshape([k, before, d, after])
+            .swap_dims(1, 2)
+            .reshape([k, d, before * after])
     })
 }

@@ -1,8 +1,9 @@
 use burn::tensor::{DType, Tensor};
 use faer::{Mat, Side};
 use osculate_linalg::{
-    Effort, LinalgError, MatrixFailure, Triangle, cholesky, pack, packed_shape, solve_triangular,
-    triangular_inverse, unpack_lower, unpack_symmetric, unpack_upper,
+    Effort, LinalgError, MatrixFailure, Triangle, cholesky, mode_gram, pack, packed_gram,
+    packed_shape, solve_triangular, triangular_inverse, unpack_lower, unpack_symmetric,
+    unpack_upper,
 };
 
 use crate::matrices::*;
@@ -196,4 +197,24 @@ fn packing_is_exact_and_halves_the_storage() {
         unpack_lower(wrong, 4),
         Err(LinalgError::Shape { .. })
     ));
+}
+
+#[test]
+fn packed_gram_matrices_are_packed_gram_matrices() {
+    for dims in [vec![1, 3], vec![2, 5], vec![7, 4], vec![4, 5, 6]] {
+        let n = dims.iter().product();
+        let x = stack(&[random(2, n, 31)], DType::F64).reshape([2, n]);
+        for mode in 0..dims.len() {
+            let gram = mode_gram(x.clone(), x.clone(), &dims, mode).unwrap();
+            let want = pack(gram, Triangle::Lower).unwrap();
+            let got = packed_gram(x.clone(), &dims, mode).unwrap();
+            assert_eq!(got.dims(), want.dims());
+            for index in 0..2 {
+                let (got, want) = (matrix(&got, index), matrix(&want, index));
+                assert!(distance(&got, &want) < 1e-14, "{dims:?} {mode}");
+            }
+        }
+    }
+    let empty = Tensor::<2>::zeros([0, 6], &device());
+    assert_eq!(packed_gram(empty, &[2, 3], 1).unwrap().dims(), [0, 3, 2]);
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use osculate_curvature::{
-    CurvatureError, CurvatureOperator, GradientOracle, Hessian, HessianConfig, HvpFallback, ParamLayout,
-    ParamVec, ProbeDistribution, gnb_sample,
+    CurvatureError, CurvatureOperator, GradientOracle, Hessian, HessianConfig, HvpFallback,
+    ParamLayout, ParamVec, ProbeDistribution, gnb_sample,
 };
 
 /// A user's own probe for a step: must have independent elements of zero mean and unit variance,

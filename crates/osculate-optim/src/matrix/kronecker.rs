@@ -6,7 +6,7 @@ use osculate_linalg::{
     orthogonal_iteration, pack, packed_shape, unpack_symmetric,
 };
 
-use super::modes::{gram, mode_product};
+use super::modes::mode_product;
 use super::rule::{Field, Solve, put_rows, take_rows};
 
 /// Names of the factors in the state, by mode.
@@ -16,6 +16,18 @@ pub(super) const FACTOR: [&str; 8] = [
 /// Names of the eigenbases in the state, by mode.
 pub(super) const BASIS: [&str; 8] = [
     "basis0", "basis1", "basis2", "basis3", "basis4", "basis5", "basis6", "basis7",
+];
+
+/// Names of the eigenvalues in the state, by mode.
+pub(super) const EIGENVALUES: [&str; 8] = [
+    "eigenvalues0",
+    "eigenvalues1",
+    "eigenvalues2",
+    "eigenvalues3",
+    "eigenvalues4",
+    "eigenvalues5",
+    "eigenvalues6",
+    "eigenvalues7",
 ];
 
 /// The modes of a block that have a factor: those longer than 1 and at most `max`; of a block with
@@ -50,6 +62,14 @@ pub(super) fn packed(matrices: Tensor<3>) -> Tensor<2> {
     let [k, d, _] = matrices.dims();
     let packed = pack(matrices, Triangle::Lower).expect("square matrices");
     packed.reshape([k, packed_len(d)])
+}
+
+/// The Gram matrices of a stack along a mode, as rows of packed elements.
+#[expect(clippy::expect_used, reason = "a rule's stacks have its dimensions")]
+pub(super) fn packed_gram(x: Tensor<2>, dims: &[usize], mode: usize) -> Tensor<2> {
+    let k = x.dims()[0];
+    let gram = osculate_linalg::packed_gram(x, dims, mode).expect("a stack of these dimensions");
+    gram.reshape([k, packed_len(dims[mode])])
 }
 
 /// Undoes [`packed`].
@@ -184,7 +204,7 @@ impl Kronecker {
     /// Adds the Gram matrices of a gradient to the factors: `S ← keep S + add G Gᵀ`.
     pub fn accumulate(&mut self, gradient: &Tensor<2>, keep: f64, add: f64) {
         for (factor, &mode) in self.factors.iter_mut().zip(&self.modes) {
-            let new = packed(gram(gradient.clone(), &self.dims, mode)).mul_scalar(add);
+            let new = packed_gram(gradient.clone(), &self.dims, mode).mul_scalar(add);
             *factor = factor.clone().mul_scalar(keep) + new;
         }
     }

@@ -5,7 +5,11 @@
 
 mod doors;
 mod engine;
+mod groups;
 mod hybrid;
+mod kl;
+mod kl_shampoo;
+mod kl_soap;
 mod kronecker;
 pub mod modes;
 mod muon;
@@ -20,6 +24,8 @@ mod state;
 
 pub(crate) use doors::{check_per_param, matrix_doors};
 pub use hybrid::{Hybrid, ScaledLr, matrices_of};
+pub use kl_shampoo::{KlShampoo, KlShampooConfig};
+pub use kl_soap::{KlSoap, KlSoapConfig};
 pub use muon::{Muon, MuonConfig, MuonOrthogonalizer, MuonScale};
 pub use per_param::{PerParam, PerParamState};
 pub use psgd::{

@@ -6,7 +6,8 @@ use burn::optim::{LearningRate, ModuleOptimizer, Optimizer, RecordState, StateSi
 use burn::tensor::{Device, Tensor};
 use osculate_curvature::{FiniteFlags, ParamEntry, ParamLayout, ParamVec};
 
-use super::engine::{Request, num_blocks, prepare};
+use super::engine::{Request, prepare};
+use super::groups::num_blocks;
 use super::rule::MatrixRule;
 use super::state::{Member, StackState};
 use crate::config::NonFinitePolicy;

@@ -1,7 +1,8 @@
 use burn::module::Module;
 use burn::optim::LearningRate;
 use osculate_curvature::{
-    CurvatureOperator, Hessian, HessianConfig, HvpFallback, Objective, ParamVec, ProbeDistribution, assign,
+    CurvatureOperator, Hessian, HessianConfig, HvpFallback, Objective, ParamVec, ProbeDistribution,
+    assign,
 };
 
 use super::engine::{Prepared, Request, prepare};

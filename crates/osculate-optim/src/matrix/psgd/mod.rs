@@ -11,6 +11,7 @@ mod diagonal;
 mod factor;
 mod geometry;
 mod kron;
+mod low_rank;
 mod lra;
 mod precondition;
 mod probes;

@@ -9,27 +9,15 @@ use osculate_linalg::{
 use super::rule::whole_root;
 use super::{EigenSolver, RootSolver, ShampooConfig};
 use crate::matrix::kronecker::{
-    BasisSolver, FACTOR, Kronecker, ema, identity, packed, packed_len, unpacked,
+    BasisSolver, FACTOR, Kronecker, ema, identity, packed, packed_gram, packed_len, unpacked,
 };
-use crate::matrix::modes::{gram, gram_diagonal, mode_product, mode_scale};
+use crate::matrix::modes::{gram_diagonal, mode_product, mode_scale};
 use crate::matrix::rule::{Field, Solve, put_rows, take_rows};
 
 /// Names of the roots in the state, by mode.
 pub(super) const ROOT: [&str; 8] = [
     "root0", "root1", "root2", "root3", "root4", "root5", "root6", "root7",
 ];
-/// Names of the eigenvalues in the state, by mode.
-pub(super) const EIGENVALUES: [&str; 8] = [
-    "eigenvalues0",
-    "eigenvalues1",
-    "eigenvalues2",
-    "eigenvalues3",
-    "eigenvalues4",
-    "eigenvalues5",
-    "eigenvalues6",
-    "eigenvalues7",
-];
-
 /// Residual up to which a root by iteration is used.
 const ROOT_TOLERANCE: f64 = 1e-2;
 
@@ -129,7 +117,7 @@ impl Roots {
 
     pub fn accumulate(&mut self, gradient: &Tensor<2>, dims: &[usize], keep: f64, add: f64) {
         for (factor, &mode) in self.factors.iter_mut().zip(&self.modes) {
-            let new = packed(gram(gradient.clone(), dims, mode)).mul_scalar(add);
+            let new = packed_gram(gradient.clone(), dims, mode).mul_scalar(add);
             *factor = factor.clone().mul_scalar(keep) + new;
         }
     }

@@ -2,11 +2,12 @@ use burn::tensor::{DType, Tensor};
 use osculate_linalg::{BlockPartition, MergeFrom, merge_dims};
 
 use super::factors::{
-    Diagonals, EIGENVALUES, ROOT, Roots, basis_solver, corrected_moment, precondition_in_basis,
-    rayleigh,
+    Diagonals, ROOT, Roots, basis_solver, corrected_moment, precondition_in_basis, rayleigh,
 };
 use super::{Grafting, ShampooConfig, ShampooDecay, ShampooForm, UpdateMomentum};
-use crate::matrix::kronecker::{BASIS, FACTOR, Kronecker, ema, factored_modes, identity, unpacked};
+use crate::matrix::kronecker::{
+    BASIS, EIGENVALUES, FACTOR, Kronecker, ema, factored_modes, identity, unpacked,
+};
 use crate::matrix::rule::{Field, MatrixRule, Solve, Stack, Stepped, put_rows, take_rows};
 use crate::matrix::schedule::Refresh;
 
