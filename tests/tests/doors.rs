@@ -74,7 +74,9 @@ fn one_rank<const D: usize>(
     let device = Device::flex().autodiff();
     let n: usize = shape.iter().product();
     let numbers = |phase: f64| -> Vec<f64> {
-        (0..n).map(|i| (i as f64 * 1.3 + phase).sin() + 0.1).collect()
+        (0..n)
+            .map(|i| (i as f64 * 1.3 + phase).sin() + 0.1)
+            .collect()
     };
     let mut a = Single::<D>::new(shape, &numbers(0.0), (&device, DType::F32));
     let mut b = a.clone();
@@ -198,11 +200,19 @@ fn a_hybrid_refuses_the_record_of_another_pair() {
 fn burns_door_refuses_what_it_cannot_do() {
     let newton = PsgdKronConfig::new().with_fit(PsgdFit::Newton);
     let error = newton.init().err().expect("no Hessian").to_string();
-    assert!(error.contains("PsgdKronConfig") && error.contains("stacked"), "{error}");
+    assert!(
+        error.contains("PsgdKronConfig") && error.contains("stacked"),
+        "{error}"
+    );
     let policy = StepPolicy::new().with_non_finite(NonFinitePolicy::Error);
     assert!(MuonConfig::new().with_policy(policy).init().is_err());
     let policy = StepPolicy::new().with_clip_norm(Some(1.0));
-    assert!(MuonConfig::new().with_policy(policy.clone()).init().is_err());
+    assert!(
+        MuonConfig::new()
+            .with_policy(policy.clone())
+            .init()
+            .is_err()
+    );
     assert!(MuonConfig::new().with_policy(policy).stacked().is_ok());
 }
 
@@ -214,7 +224,10 @@ fn settings_out_of_range_are_named() {
     let error = message(PsgdKronConfig::new().with_momentum(1.0).validate());
     assert!(error.contains("PsgdKronConfig: momentum = 1"), "{error}");
     let error = message(PsgdDiagonalConfig::new().with_damping(-1.0).validate());
-    assert!(error.contains("PsgdDiagonalConfig: damping = -1"), "{error}");
+    assert!(
+        error.contains("PsgdDiagonalConfig: damping = -1"),
+        "{error}"
+    );
     let schedule = RefreshSchedule::Every { period: 0 };
     let error = message(PsgdLraConfig::new().with_schedule(schedule).validate());
     assert!(error.contains("period = 0"), "{error}");

@@ -57,7 +57,11 @@ fn study<P: TensorProblem>(
         let best = best.map_or("not reached".to_string(), |(steps, lr)| {
             format!("{steps} at {lr}")
         });
-        println!("{:18} {best:18} (by rate: {})", method.name(), all.join(" "));
+        println!(
+            "{:18} {best:18} (by rate: {})",
+            method.name(),
+            all.join(" ")
+        );
     }
     Ok(())
 }

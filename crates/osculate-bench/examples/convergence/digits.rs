@@ -21,7 +21,10 @@ const TEST_EVERY: usize = 5;
 
 /// Steps until a perceptron's test loss reaches the target, mean over the seeds.
 pub fn study(methods: &[Entrant], device: &Device) -> Result<(), Box<dyn Error>> {
-    println!("digits, MLP 64-64-10: steps to a test loss of {TARGET}, mean of {} seeds", SEEDS.len());
+    println!(
+        "digits, MLP 64-64-10: steps to a test loss of {TARGET}, mean of {} seeds",
+        SEEDS.len()
+    );
     for &method in methods {
         let mut best: Option<(f64, f64)> = None;
         let mut all = Vec::new();
@@ -42,7 +45,11 @@ pub fn study(methods: &[Entrant], device: &Device) -> Result<(), Box<dyn Error>>
         let best = best.map_or("not reached".to_string(), |(mean, lr)| {
             format!("{mean:.0} at {lr}")
         });
-        println!("{:18} {best:18} (by rate: {})", method.name(), all.join(" "));
+        println!(
+            "{:18} {best:18} (by rate: {})",
+            method.name(),
+            all.join(" ")
+        );
     }
     Ok(())
 }
@@ -59,10 +66,7 @@ fn steps_to_target(
         rest_lr: 0.3,
     };
     let mut optimizer = method.make::<Mlp>(shape)?;
-    let mut model = seeded(
-        MlpConfig::new(vec![PIXELS, 64, CLASSES]).init(device),
-        seed,
-    );
+    let mut model = seeded(MlpConfig::new(vec![PIXELS, 64, CLASSES]).init(device), seed);
     let test = digits.test().all(&device.clone().inner());
     let total = EPOCHS as usize * digits.train().len().div_ceil(BATCH);
     let mut made = 0;

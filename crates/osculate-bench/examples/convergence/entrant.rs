@@ -80,11 +80,8 @@ impl Entrant {
         self,
         shape: Shape,
     ) -> Result<Box<dyn ClosureOptimizer<M>>, Box<dyn Error>> {
-        let kron = PsgdKronConfig::new().with_max_skew(if shape.dense_vectors {
-            f64::MAX
-        } else {
-            1.0
-        });
+        let kron =
+            PsgdKronConfig::new().with_max_skew(if shape.dense_vectors { f64::MAX } else { 1.0 });
         let adamw = AdamWConfig::new().with_weight_decay(0.0);
         Ok(match self {
             Self::Adamw => Box::new(FirstOrder::new(adamw.init())),

@@ -1,8 +1,11 @@
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use osculate_curvature::{Criterion, CurvatureOperator, GradientOracle, ParamVec, SupervisedBatch};
+use osculate_curvature::{
+    Criterion, CurvatureOperator, GradientOracle, Hessian, HessianConfig, HvpMode, ParamVec,
+    SupervisedBatch,
+};
 
 use crate::checks::{assert_dense, assert_products, devices, distance, exact, tensor};
-use crate::models::{ConvNet, Mlp, Recurrent, Transformer, fill};
+use crate::models::{Cell, ConvNet, Mlp, Recurrent, Transformer, fill};
 
 const F64: DType = DType::F64;
 
@@ -52,9 +55,8 @@ fn relu_mlp_with_mse() {
 fn relu_mlp_with_binary_cross_entropy() {
     // ndarray computes the sigmoid in `f32`.
     let device = Device::flex().autodiff();
-    let criterion = |device: &Device, dtype| {
-        Criterion::bce_with_logits(tensor([6, 3], 5, device, dtype).abs())
-    };
+    let criterion =
+        |device: &Device, dtype| Criterion::bce_with_logits(tensor([6, 3], 5, device, dtype).abs());
     let (model, objective) = mlp(false, &criterion, &device, F64);
     assert_dense(&model, &objective);
 }
@@ -89,14 +91,37 @@ fn transformer_with_tied_embedding() {
 #[test]
 fn lstm() {
     let device = Device::flex().autodiff();
-    let model = fill(Recurrent::new(&device), F64);
+    let model = fill(Cell::new(&device), F64);
     let objective = SupervisedBatch::new(
         tensor([2, 3, 2], 3, &device, F64),
-        |model: &Recurrent, x: &Tensor<3>| model.forward(x.clone()),
+        |model: &Cell, x: &Tensor<3>| model.forward(x.clone()),
         Criterion::mse(tensor([2, 2], 5, &device, F64)),
     );
     assert_dense(&model, &objective);
     assert_products(&model, &objective);
+}
+
+#[test]
+fn lstm_module_in_single_precision() {
+    let device = Device::flex().autodiff();
+    let model = fill(Recurrent::new(&device), DType::F32);
+    let objective = SupervisedBatch::new(
+        tensor([2, 3, 2], 3, &device, DType::F32),
+        |model: &Recurrent, x: &Tensor<3>| model.forward(x.clone()),
+        Criterion::mse(tensor([2, 2], 5, &device, DType::F32)),
+    );
+    let oracle = GradientOracle::new(&model, &objective);
+    let hessian = exact(&oracle);
+    let v = ParamVec::gaussian(&hessian.layout(), 4);
+    let product = hessian.apply(&v).unwrap().value.to_values();
+    let config = HessianConfig {
+        mode: HvpMode::FiniteDifference,
+        ..HessianConfig::default()
+    };
+    let differences = Hessian::with_config(&oracle, config).unwrap();
+    let expected = differences.apply(&v).unwrap().value.to_values();
+    let error = distance(&product, &expected);
+    assert!(error < 5e-3, "relative distance {error:e} to differences");
 }
 
 #[test]
