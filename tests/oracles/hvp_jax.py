@@ -60,7 +60,9 @@ def transformer(p, tokens):
         return y.reshape(batch, length, heads, width // heads).swapaxes(1, 2)
 
     q, k, v = split("query"), split("key"), split("value")
-    scores = q @ k.swapaxes(2, 3) / np.sqrt(width // heads)
+    # burn computes this factor in single precision.
+    scale = float(np.sqrt(np.float32(width // heads)))
+    scores = q @ k.swapaxes(2, 3) / scale
     causal = np.tril(np.ones((length, length), bool))
     weights = jax.nn.softmax(jnp.where(causal, scores, -1e9))
     context = (weights @ v).swapaxes(1, 2).reshape(batch, length, width)

@@ -9,7 +9,7 @@ use burn::nn::{
     Embedding, EmbeddingConfig, GroupNorm, GroupNormConfig, LayerNorm, LayerNormConfig, Linear,
     LinearConfig, Lstm, LstmConfig,
 };
-use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation, s};
 
 use crate::checks::numbers;
 
@@ -130,6 +130,7 @@ impl Transformer {
     }
 }
 
+/// burn's own LSTM, which keeps its state in the device's default type.
 #[derive(Module, Debug)]
 pub struct Recurrent {
     lstm: Lstm,
@@ -147,5 +148,40 @@ impl Recurrent {
     pub fn forward(&self, x: Tensor<3>) -> Tensor<2> {
         let (_, state) = self.lstm.forward(x, None);
         self.head.forward(state.hidden)
+    }
+}
+
+/// The same from its equations, in any type.
+#[derive(Module, Debug)]
+pub struct Cell {
+    from_input: Linear,
+    from_hidden: Linear,
+    head: Linear,
+}
+
+impl Cell {
+    pub fn new(device: &Device) -> Self {
+        Self {
+            from_input: LinearConfig::new(2, 12).init(device),
+            from_hidden: LinearConfig::new(3, 12).with_bias(false).init(device),
+            head: LinearConfig::new(3, 2).init(device),
+        }
+    }
+
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<2> {
+        let [batch, length, _] = x.dims();
+        let mut hidden = Tensor::<2>::zeros([batch, 3], (&x.device(), x.dtype()));
+        let mut cell = hidden.clone();
+        for step in 0..length {
+            let input = x
+                .clone()
+                .slice(s![.., step..step + 1, ..])
+                .squeeze_dim::<2>(1);
+            let gates = self.from_input.forward(input) + self.from_hidden.forward(hidden);
+            let [i, f, o, c]: [Tensor<2>; 4] = gates.chunk(4, 1).try_into().unwrap();
+            cell = activation::sigmoid(f) * cell + activation::sigmoid(i) * c.tanh();
+            hidden = activation::sigmoid(o) * cell.clone().tanh();
+        }
+        self.head.forward(hidden)
     }
 }

@@ -29,8 +29,11 @@ rule_table!("NumericFloat", NumericOperationIr, |cx| {
         let (a, b) = (cx.get(&o.lhs)?, cx.get(&o.rhs)?);
         cx.set(&o.out, a.div(b))
     };
-    DivScalar(o) Differentiated "ẋ / c" =>
-        cx.linear(&o.lhs, &o.out, |x| D::float_div_scalar(x, o.rhs.into()));
+    DivScalar(o) Differentiated "ẋ / c" => {
+        // As a product: burn's backward pass rounds the quotient's factor to `f32`.
+        let factor = 1.0 / o.rhs.elem::<f64>();
+        cx.linear(&o.lhs, &o.out, |x| D::float_mul_scalar(x, factor.into()))
+    };
     Rem(o) Differentiated "ȧ - ⌊a/b⌋ ḃ" => cx.binary(o, D::float_remainder, |a, b, _| {
         let one = D::float_ones(o.out.shape.clone(), &b.device(), o.out.dtype.into());
         (one, D::float_neg(D::float_floor(D::float_div(a, b))))
