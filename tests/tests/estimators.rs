@@ -171,6 +171,7 @@ fn finite_differences_match_exact_hessians_in_f64() {
             scheme: Scheme::Forward,
             step: StepRule::Doubling,
             estimate_error,
+            ..HessianConfig::default()
         };
         let doubled = Hessian::with_config(&oracle, config).unwrap();
         let columns = dense_matrix(&doubled).unwrap();

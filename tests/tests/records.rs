@@ -85,8 +85,6 @@ fn renamed(
 macro_rules! suite {
     ($name:ident, $make:path, $supervised:literal) => {
         mod $name {
-            use super::*;
-
             #[test]
             fn files() {
                 super::files($make, $supervised);
