@@ -6,8 +6,8 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use osculate::curvature::{
-    CurvatureOperator, GaussNewton, GradientOracle, Hessian, HessianConfig, LanczosConfig,
-    ParamVec, Scheme, lanczos,
+    CurvatureOperator, GaussNewton, GradientOracle, Hessian, HessianConfig, HvpMode, LanczosConfig,
+    ParamVec, SupervisedBatch, lanczos,
 };
 use osculate::prelude::*;
 use osculate_problems::digits::{CLASSES, Digits, PIXELS};
@@ -83,8 +83,9 @@ pub fn measure() -> Result<(String, bool), BenchError> {
         ]);
     }
     let text = format!(
-        "{table}\nReference: the same network cast to f64, Hessian products by Richardson \
-         extrapolation, after {TRAINING_STEPS} steps of AdamW.\n"
+        "{table}\nHessian and Gauss-Newton are finite differences where they are not called exact. \
+         Reference: exact products of the same network cast to f64, after {TRAINING_STEPS} steps of \
+         AdamW.\n"
     );
     Ok((text, rows.iter().all(Row::accepted)))
 }
@@ -124,9 +125,9 @@ type Batch<M> = Box<dyn Objective<M>>;
 fn digits(dtype: DType, device: &Device) -> Result<Batch<Mlp>, BenchError> {
     let positions: Vec<usize> = (0..ROWS).collect();
     let batch = Digits::load()?.train().batch(&positions, device);
-    let images = batch.images.cast(dtype);
-    Ok(Box::new(Supervised::new(
-        move |model: &Mlp| model.forward(images.clone()),
+    Ok(Box::new(SupervisedBatch::new(
+        batch.images.cast(dtype),
+        |model: &Mlp, images: &Tensor<2>| model.forward(images.clone()),
         Criterion::cross_entropy(batch.labels),
     )))
 }
@@ -142,9 +143,9 @@ fn sentences(device: &Device) -> Batch<TransformerBlock> {
         let values: Vec<i64> = (0..n).map(|index| token(index, ahead)).collect();
         Tensor::<1, Int>::from_data(TensorData::new(values, [n]), device)
     };
-    let inputs = tensor(0).reshape([SEQUENCES, LENGTH]);
-    Box::new(Supervised::new(
-        move |model: &TransformerBlock| model.forward(inputs.clone()),
+    Box::new(SupervisedBatch::new(
+        tensor(0).reshape([SEQUENCES, LENGTH]),
+        |model: &TransformerBlock, tokens: &Tensor<2, Int>| model.forward(tokens.clone()),
         Criterion::cross_entropy(tensor(1)),
     ))
 }
@@ -174,13 +175,14 @@ fn case<M: Module>(
     let (layout, wide_layout) = (oracle.layout()?, reference.layout()?);
     let widen = |v: &ParamVec| ParamVec::from_values(&wide_layout, &v.to_values());
 
-    let exact = HessianConfig {
-        scheme: Scheme::Richardson,
+    let mode = |mode| HessianConfig {
+        mode,
         ..HessianConfig::default()
     };
-    let hessian = Hessian::new(&oracle)?;
-    let hessian_f64 = Hessian::new(&reference)?;
-    let exact = Hessian::with_config(&reference, exact)?;
+    let hessian = Hessian::with_config(&oracle, mode(HvpMode::FiniteDifference))?;
+    let hessian_f64 = Hessian::with_config(&reference, mode(HvpMode::FiniteDifference))?;
+    let exact_f32 = Hessian::with_config(&oracle, mode(HvpMode::Exact))?;
+    let exact = Hessian::with_config(&reference, mode(HvpMode::Exact))?;
     let spectrum = lanczos(
         &exact,
         &LanczosConfig {
@@ -198,8 +200,10 @@ fn case<M: Module>(
         directions.push(("top eigenvector", narrow(&top.vector)));
     }
 
-    let ggn = GaussNewton::new(&oracle)?;
-    let ggn_f64 = GaussNewton::new(&reference)?;
+    let ggn = GaussNewton::with_mode(&oracle, HvpMode::FiniteDifference)?;
+    let ggn_f64 = GaussNewton::with_mode(&reference, HvpMode::FiniteDifference)?;
+    let exact_ggn_f32 = GaussNewton::with_mode(&oracle, HvpMode::Exact)?;
+    let exact_ggn = GaussNewton::with_mode(&reference, HvpMode::Exact)?;
     for (direction, v) in &directions {
         let v_wide = widen(v);
         let mut push = |product, value: &ParamVec, truth: &ParamVec, limit| {
@@ -214,16 +218,20 @@ fn case<M: Module>(
         if smooth {
             let truth = exact.apply(&v_wide)?.value;
             push("Hessian, f32", &hessian.apply(v)?.value, &truth, 1e-3);
-            push(
-                "Hessian, f64",
-                &hessian_f64.apply(&v_wide)?.value,
-                &truth,
-                1e-6,
-            );
+            let value = hessian_f64.apply(&v_wide)?.value;
+            push("Hessian, f64", &value, &truth, 1e-6);
+            let value = exact_f32.apply(v)?.value;
+            push("exact Hessian, f32", &value, &truth, 2e-5);
         }
-        let truth = ggn_f64.apply(&v_wide)?.value;
+        let truth = exact_ggn.apply(&v_wide)?.value;
         let limit = if smooth { 1e-3 } else { 1e-2 };
         push("Gauss-Newton, f32", &ggn.apply(v)?.value, &truth, limit);
+        if smooth {
+            let value = ggn_f64.apply(&v_wide)?.value;
+            push("Gauss-Newton, f64", &value, &truth, 1e-6);
+        }
+        let value = exact_ggn_f32.apply(v)?.value;
+        push("exact Gauss-Newton, f32", &value, &truth, 2e-5);
     }
     if smooth {
         let found = lanczos(

@@ -35,6 +35,8 @@ fn a_race_leaves_a_table_pictures_and_json() {
         "adamw,sophia-g",
         "--models",
         "mlp",
+        "--device",
+        "flex",
         "--out",
         out.to_str().unwrap(),
     ]);
@@ -122,6 +124,8 @@ fn an_interrupt_keeps_the_results() {
         "1",
         "--epochs",
         "100000",
+        "--device",
+        "flex",
         "--out",
         out,
     ])

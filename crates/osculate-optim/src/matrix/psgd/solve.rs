@@ -47,7 +47,9 @@ mod tests {
     fn solutions_solve() {
         for r in [1, 2, 3, 7] {
             let values = |n: usize, phase: f64| -> Vec<f64> {
-                (0..n).map(|i| (i as f64 * 1.9 + phase).sin()).collect()
+                // A quadratic phase: with a linear one every matrix had rank two.
+                let angle = |i: usize| (i * i) as f64 * 0.37 + i as f64 * 1.9 + phase;
+                (0..n).map(|i| angle(i).sin()).collect()
             };
             let at = (&Device::flex(), DType::F64);
             let a = Tensor::<1>::from_data(&values(3 * r * r, 0.3)[..], at).reshape([3, r, r]);
