@@ -39,13 +39,13 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', global = true)]
     rates: Vec<f64>,
     /// AdamW's learning rate beside Muon's, as a part of it.
-    #[arg(long, default_value_t = 0.3, global = true)]
+    #[arg(long, default_value_t = 0.4, global = true)]
     rest_lr: f64,
     /// Step size of PSGD's preconditioner.
-    #[arg(long, default_value_t = 0.1, global = true)]
+    #[arg(long, default_value_t = 0.4, global = true)]
     lr_preconditioner: f64,
     /// PSGD's dense factors may have this many times the elements of their block.
-    #[arg(long, default_value_t = 1.0, global = true)]
+    #[arg(long, default_value_t = 4.0, global = true)]
     max_skew: f64,
 }
 

@@ -75,8 +75,8 @@ impl Text {
 /// Five learning rates around the best of each method.
 fn rates(method: Entrant) -> [f64; 5] {
     match method {
-        Entrant::Muon => [5e-3, 1e-2, 2e-2, 4e-2, 8e-2],
-        Entrant::PsgdKron | Entrant::PsgdKronNewton => [4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2],
+        Entrant::Muon => [1e-2, 2e-2, 3e-2, 4e-2, 8e-2],
+        Entrant::PsgdKron | Entrant::PsgdKronNewton => [3e-3, 5e-3, 8e-3, 1.2e-2, 2e-2],
         Entrant::Adamw | Entrant::Soap | Entrant::Shampoo => [1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2],
     }
 }

@@ -161,7 +161,7 @@ impl MatrixRule for Muon {
         let (k, rows, columns) = (stack.len(), stack.dims[0], stack.dims[1]);
         let mu = self.config.momentum;
         let fresh = stack.gradient.clone().mul_scalar(1.0 - mu);
-        let old = stack.state.iter().next().cloned();
+        let old = stack.state.first().cloned();
         let m = match old {
             Some(old) => old.mul_scalar(mu) + fresh.clone(),
             None => fresh.clone(),

@@ -200,7 +200,7 @@ impl<R: MatrixRule> Optimizer for PerParam<R> {
 
     fn to_device<const D: usize>(state: Self::State<D>, device: &Device) -> Self::State<D> {
         PerParamState {
-            state: state.state.to_device(device),
+            state: state.state.on_device(device),
             rule: PhantomData,
         }
     }

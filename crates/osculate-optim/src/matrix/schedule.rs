@@ -176,7 +176,7 @@ impl Refresh {
         let into = into as usize;
         match self.annealing.get(into) {
             Some(&count) => count > into.checked_sub(1).map_or(0, |last| self.annealing[last]),
-            None => step >= self.anchor && (step - self.anchor) % self.period == 0,
+            None => step >= self.anchor && (step - self.anchor).is_multiple_of(self.period),
         }
     }
 }

@@ -295,7 +295,7 @@ impl StackState {
     }
 
     /// Moves everything that is on a device to another.
-    pub(super) fn to_device(mut self, device: &Device) -> Self {
+    pub(super) fn on_device(mut self, device: &Device) -> Self {
         for bucket in &mut self.buckets {
             for (_, tensor) in &mut bucket.fields {
                 *tensor = tensor.clone().to_device(device);

@@ -242,7 +242,7 @@ impl Preconditioner for PsgdDense {
         let mu = descent.step(bound.clone());
         let mu = mu.mask_fill(update.live.clone().bool_not(), 0.0);
         Dense {
-            q: descent.dense(state.q, &Direction::Pair(a, b), mu),
+            q: descent.dense(state.q, &Direction::Pair(Box::new((a, b))), mu),
             bound: state.bound.mask_where(update.live, bound),
         }
     }

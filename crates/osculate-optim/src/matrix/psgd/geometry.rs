@@ -83,7 +83,7 @@ pub(super) enum Direction {
     /// `[k, d, d]`.
     Matrix(Tensor<3>),
     /// `a aᵀ - b bᵀ` for `[k, d, 1]`, whose products are cheap; `a aᵀ - I` without `b`.
-    Pair(Tensor<3>, Option<Tensor<3>>),
+    Pair(Box<(Tensor<3>, Option<Tensor<3>>)>),
 }
 
 impl Direction {
@@ -91,7 +91,8 @@ impl Direction {
     fn matrix(&self) -> Tensor<3> {
         match self {
             Self::Matrix(e) => e.clone(),
-            Self::Pair(a, b) => {
+            Self::Pair(pair) => {
+                let (a, b) = pair.as_ref();
                 let outer = |x: &Tensor<3>| x.clone().matmul(x.clone().swap_dims(1, 2));
                 let d = a.dims()[1];
                 let eye = || Tensor::<2>::eye(d, &a.device()).cast(a.dtype()).unsqueeze();
@@ -104,7 +105,8 @@ impl Direction {
     fn times(&self, q: Tensor<3>) -> Tensor<3> {
         match self {
             Self::Matrix(e) => e.clone().matmul(q),
-            Self::Pair(a, b) => {
+            Self::Pair(pair) => {
+                let (a, b) = pair.as_ref();
                 let part = |x: &Tensor<3>| {
                     let row = x.clone().swap_dims(1, 2).matmul(q.clone());
                     x.clone().matmul(row)
@@ -118,7 +120,8 @@ impl Direction {
     fn after(&self, q: Tensor<3>) -> Tensor<3> {
         match self {
             Self::Matrix(e) => q.matmul(e.clone()),
-            Self::Pair(a, b) => {
+            Self::Pair(pair) => {
+                let (a, b) = pair.as_ref();
                 let part = |x: &Tensor<3>| {
                     let column = q.clone().matmul(x.clone());
                     column.matmul(x.clone().swap_dims(1, 2))

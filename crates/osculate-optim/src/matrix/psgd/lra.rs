@@ -278,7 +278,7 @@ impl Preconditioner for PsgdLra {
         let present = x.clone().abs().max_dim(1) + y.clone().abs().max_dim(1);
         let (bound_d, mu) = self.step_size(bound(2), present, &update.live);
         let d = state.d.clone() - (x - y) * mu * state.d;
-        let left = update.index % 2 == 0;
+        let left = update.index.is_multiple_of(2);
         let turn = usize::from(!left);
         let (uv, moved_bound) = match (uv, m) {
             (Some(uv), Some(m)) => {
