@@ -1,6 +1,11 @@
 //! Steps of AdamW, SOAP, Shampoo and the KL family on one matrix of size 512 and on 8 of size 256,
 //! behind the closure door. A benchmark's iteration is a whole number of refresh periods, so that
 //! amortised costs are what is measured.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a benchmark that cannot go on stops"
+)]
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -1,4 +1,9 @@
 //! Solvers on one matrix of size 512 and on a stack of 8 of size 256, stacked and one by one.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a benchmark that cannot go on stops"
+)]
 
 use std::hint::black_box;
 use std::time::Duration;

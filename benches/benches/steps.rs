@@ -1,4 +1,9 @@
 //! Whole optimizer steps in units of AdamW's, gradients included.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a benchmark that cannot go on stops"
+)]
 #![allow(missing_docs, reason = "a benchmark has no public items")]
 #![allow(clippy::print_stdout, reason = "a benchmark shows its results")]
 

@@ -1,4 +1,9 @@
 //! What the benchmarks share: workloads, and ratios measured side by side.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a benchmark that cannot go on stops"
+)]
 
 pub mod ratios;
 pub mod workload;

@@ -1,4 +1,9 @@
 //! What the cross-crate suites share: backends, optimizers under test, models and comparisons.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
 
 pub mod backend;
 pub mod compare;

@@ -1,5 +1,10 @@
 //! Curvature estimates that are not finite while the gradient is, and gradients at the limits of
 //! half precision.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
 
 use std::sync::Arc;
 

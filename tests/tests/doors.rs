@@ -1,5 +1,10 @@
 //! Matrix methods make the same steps through burn's door, one parameter at a time, and through the
 //! closure door, stacked; for every rank, and from records.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
 
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{DType, Device, Tensor, TensorData};

@@ -2,6 +2,11 @@
 //!
 //! The CPU backends have one random generator for the whole program, so these tests are a program of
 //! their own and take turns.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
 
 use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};

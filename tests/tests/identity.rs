@@ -1,4 +1,9 @@
 //! Optimizers that must coincide in a limit of their settings do so bit for bit, or to rounding.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
 
 use std::sync::Arc;
 

@@ -1,5 +1,10 @@
 //! Limits in which Shampoo, SOAP and KL-Shampoo are other methods or known statistics; their state's
 //! size and their settings.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
 
 use burn::tensor::{DType, Device};
 use osculate_optim::{

@@ -1,6 +1,11 @@
 //! The memory that a curvature product needs beside a gradient, on the flex backend.
 //!
 //! One test, so that no other allocates meanwhile.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
 
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use osculate_curvature::{

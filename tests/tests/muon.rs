@@ -1,4 +1,9 @@
 //! Muon against numbers that were computed independently, and its limits.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
 
 use std::collections::BTreeMap;
 

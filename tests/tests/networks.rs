@@ -1,4 +1,9 @@
 //! Products and estimates on small networks against dense matrices made element by element.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
 
 use std::sync::Arc;
 

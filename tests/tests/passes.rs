@@ -1,5 +1,10 @@
 //! What the passes of a step leave behind: the running statistics of one clean pass, and after a
 //! failure the model and the state as they were.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
 
 use std::cell::Cell;
 

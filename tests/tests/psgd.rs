@@ -1,4 +1,9 @@
 //! PSGD against numbers that were computed independently, through the public API.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

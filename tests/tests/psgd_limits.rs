@@ -1,4 +1,9 @@
 //! What PSGD's preconditioners converge to, and the limits in which it is another method.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
 
 use burn::optim::SgdConfig;
 use burn::tensor::{DType, Device, Tensor, TensorData};

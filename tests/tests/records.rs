@@ -1,4 +1,9 @@
 //! Files of saved state: what comes back, and what is refused.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
 
 use burn::module::{Module, Param};
 use burn::optim::{AdamWConfig, SgdConfig};

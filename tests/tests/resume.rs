@@ -1,4 +1,9 @@
 //! A run that is interrupted and resumed is bit for bit the run that was not, at every step.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
 
 use burn::tensor::{DType, Device};
 use osculate_optim::{StateRecord, StepPolicy};

@@ -1,4 +1,9 @@
 //! Zero, tiny, huge, spiked, NaN, infinite and missing gradients, for every optimizer and rank.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
 
 use burn::tensor::{DType, Device};
 use osculate_optim::{NonFinitePolicy, SkipReason, StepErrorCause, StepPolicy};

@@ -1,4 +1,9 @@
 //! Parameters of every rank and of unusual shapes, in every element type, for every optimizer.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};

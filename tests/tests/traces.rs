@@ -1,4 +1,9 @@
 //! PSGD and Muon over 50 fixed gradients, against `oracles/matrix_traces.py`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

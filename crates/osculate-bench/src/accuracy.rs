@@ -163,7 +163,7 @@ fn case<M: Module>(
         let step = optimizer.step(3e-3, model, single.as_ref());
         model = step
             .map_err(|error| BenchError::Step {
-                optimizer: "adamw",
+                optimizer: "adamw".to_string(),
                 message: error.to_string(),
             })?
             .model;

@@ -35,7 +35,9 @@ Examples:
   osculate race --optimizers adamw,sam --seeds 5
   osculate race --models mlp --lr sam=0.1 --lr adamw=0.003
   osculate race --device wgpu --out results/gpu
+  osculate race --optimizers adamw,shampoo,soap,psgd-kron,muon
   osculate list                                 the optimizers and their settings
+  osculate list --memory 1024x1024              how much state they keep
   osculate accuracy                             how exact the curvature products are";
 
 /// A command.
@@ -44,7 +46,11 @@ pub enum Command {
     /// Train networks with several optimizers and compare them.
     Race(RaceArgs),
     /// List the optimizers, one a line, with their settings.
-    List,
+    List {
+        /// Measure the memory of their states on a matrix of this shape instead.
+        #[arg(long, value_name = "ROWSxCOLUMNS")]
+        memory: Option<String>,
+    },
     /// Measure the error of the curvature products in f32 against f64.
     Accuracy,
 }

@@ -54,7 +54,7 @@ pub enum BenchError {
     #[error("{optimizer}: {message}")]
     Step {
         /// Name of the optimizer.
-        optimizer: &'static str,
+        optimizer: String,
         /// Why.
         message: String,
     },

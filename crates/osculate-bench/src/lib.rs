@@ -3,6 +3,7 @@
 pub mod accuracy;
 pub mod cli;
 pub mod error;
+pub mod memory;
 pub mod nets;
 pub mod race;
 pub mod registry;

@@ -13,6 +13,7 @@ use clap::{Parser, ValueEnum};
 use osculate_bench::accuracy;
 use osculate_bench::cli::{Cli, Command, RaceArgs};
 use osculate_bench::error::BenchError;
+use osculate_bench::memory;
 use osculate_bench::race::{prepare_output, race};
 use osculate_bench::registry::Method;
 use osculate_bench::report;
@@ -30,10 +31,19 @@ fn main() -> ExitCode {
     let done = match cli.command {
         None => run_race(&cli.race),
         Some(Command::Race(args)) => run_race(&args),
-        Some(Command::List) => {
+        Some(Command::List { memory: None }) => {
             list();
             Ok(ExitCode::SUCCESS)
         }
+        Some(Command::List {
+            memory: Some(shape),
+        }) => osculate::device::select(None)
+            .map_err(BenchError::from)
+            .and_then(|device| memory::measure(&shape, &device))
+            .map(|text| {
+                print!("{text}");
+                ExitCode::SUCCESS
+            }),
         Some(Command::Accuracy) => accuracy::measure().map(|(text, within)| {
             print!("{text}");
             if within {

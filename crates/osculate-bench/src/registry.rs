@@ -33,6 +33,18 @@ pub enum Method {
     SophiaH,
     /// Sophia with the Gauss-Newton-Bartlett diagonal.
     SophiaG,
+    /// Shampoo grafted to Adam.
+    Shampoo,
+    /// Adam in Shampoo's eigenbasis.
+    Soap,
+    /// Shampoo with factors fitted by Kullback-Leibler divergence.
+    KlShampoo,
+    /// SOAP with factors fitted by Kullback-Leibler divergence.
+    KlSoap,
+    /// PSGD with a Kronecker product, whitening gradients.
+    PsgdKron,
+    /// Muon for matrices, AdamW for the rest.
+    Muon,
 }
 
 /// What `osculate list` says of an optimizer.
@@ -75,6 +87,12 @@ impl Method {
             Method::AdaHessian => "adahessian",
             Method::SophiaH => "sophia-h",
             Method::SophiaG => "sophia-g",
+            Method::Shampoo => "shampoo",
+            Method::Soap => "soap",
+            Method::KlShampoo => "kl-shampoo",
+            Method::KlSoap => "kl-soap",
+            Method::PsgdKron => "psgd-kron",
+            Method::Muon => "muon",
         }
     }
 
@@ -87,6 +105,10 @@ impl Method {
             Method::AdaHessian => 5e-2,
             Method::SophiaH => 3e-3,
             Method::SophiaG => 3e-3,
+            Method::Shampoo | Method::KlShampoo => 1e-2,
+            Method::Soap | Method::KlSoap => 1e-2,
+            Method::PsgdKron => 1e-2,
+            Method::Muon => 2e-2,
         }
     }
 
@@ -102,6 +124,12 @@ impl Method {
             Method::AdaHessian => ("Adam with Hutchinson's curvature", "3", "2"),
             Method::SophiaH => ("clipped steps by Hutchinson's diagonal", "1.2", "2"),
             Method::SophiaG => ("clipped steps by sampled Gauss-Newton", "1.1", "2"),
+            Method::Shampoo => ("Kronecker-factored AdaGrad, grafted to Adam", "1", "4"),
+            Method::Soap => ("Adam in Shampoo's eigenbasis", "1", "6"),
+            Method::KlShampoo => ("Shampoo with factors fitted by KL", "1", "5"),
+            Method::KlSoap => ("SOAP with factors fitted by KL", "1", "6"),
+            Method::PsgdKron => ("Kronecker product that whitens gradients", "1", "2"),
+            Method::Muon => ("orthogonal steps for matrices, AdamW beside", "1", "1"),
         };
         Summary {
             name: self.name(),
@@ -138,6 +166,15 @@ impl Method {
             Method::AdaHessian => parse(adahessian(seed).to_string()),
             Method::SophiaH => parse(sophia_h(seed).to_string()),
             Method::SophiaG => parse(sophia_g(seed).to_string()),
+            Method::Shampoo => parse(shampoo(seed).to_string()),
+            Method::Soap => parse(soap(seed).to_string()),
+            Method::KlShampoo => parse(kl_shampoo(seed).to_string()),
+            Method::KlSoap => parse(kl_soap(seed).to_string()),
+            Method::PsgdKron => parse(psgd_kron(seed).to_string()),
+            Method::Muon => serde_json::json!({
+                "muon": parse(muon(seed).to_string()),
+                "rest": { "adamw": parse(adamw().to_string()), "lr": MUON_REST_LR },
+            }),
         };
         value.to_string()
     }
@@ -158,6 +195,15 @@ impl Method {
             Method::AdaHessian => Box::new(adahessian(seed).init()?),
             Method::SophiaH => Box::new(sophia_h(seed).init()?),
             Method::SophiaG => Box::new(sophia_g(seed).init()?),
+            Method::Shampoo => Box::new(shampoo(seed).stacked()?),
+            Method::Soap => Box::new(soap(seed).stacked()?),
+            Method::KlShampoo => Box::new(kl_shampoo(seed).stacked()?),
+            Method::KlSoap => Box::new(kl_soap(seed).stacked()?),
+            Method::PsgdKron => Box::new(psgd_kron(seed).stacked()?),
+            Method::Muon => {
+                let hybrid = Hybrid::by_rank(muon(seed).stacked()?, adamw().init());
+                Box::new(hybrid.with_rest_lr(MUON_REST_LR)?)
+            }
         })
     }
 }
@@ -201,6 +247,33 @@ fn sophia_h(seed: u64) -> SophiaConfig {
 
 fn sophia_g(seed: u64) -> SophiaConfig {
     SophiaConfig::g().with_policy(policy(seed))
+}
+
+/// AdamW's learning rate beside Muon's, as a part of it.
+const MUON_REST_LR: f64 = 0.3;
+
+fn shampoo(seed: u64) -> ShampooConfig {
+    ShampooConfig::new().with_policy(policy(seed))
+}
+
+fn soap(seed: u64) -> SoapConfig {
+    SoapConfig::new().with_policy(policy(seed))
+}
+
+fn kl_shampoo(seed: u64) -> KlShampooConfig {
+    KlShampooConfig::new().with_policy(policy(seed))
+}
+
+fn kl_soap(seed: u64) -> KlSoapConfig {
+    KlSoapConfig::new().with_policy(policy(seed))
+}
+
+fn psgd_kron(seed: u64) -> PsgdKronConfig {
+    PsgdKronConfig::new().with_policy(policy(seed))
+}
+
+fn muon(seed: u64) -> MuonConfig {
+    MuonConfig::new().with_policy(policy(seed))
 }
 
 #[cfg(test)]

@@ -1,4 +1,9 @@
 //! The `osculate` command as a person uses it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -1,4 +1,9 @@
 //! Recording, binding, reuse and errors.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
 
 use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};

@@ -1,4 +1,9 @@
 //! Merged dimensions, block partitions and products along a mode.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
 
 use burn::tensor::{Device, Tensor, TensorData};
 use osculate_linalg::{

@@ -42,7 +42,9 @@ pub mod device;
 
 /// What a training loop needs.
 pub mod prelude {
-    pub use osculate_curvature::{Criterion, Fallible, Objective, Supervised};
+    pub use osculate_curvature::{
+        Batched, Criterion, Fallible, HvpMode, Objective, Supervised, SupervisedBatch,
+    };
     pub use osculate_optim::{
         AdaHessian, AdaHessianConfig, Asam, AsamConfig, ClosureOptimizer, EigenSolver, FirstOrder,
         Grafting, Gsam, GsamConfig, Hybrid, KeepDtype, KlShampoo, KlShampooConfig, KlSoap,

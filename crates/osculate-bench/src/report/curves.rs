@@ -106,7 +106,7 @@ fn panels<'a>(
         .label_style(("sans-serif", 14))
         .axis_desc_style(("sans-serif", 15))
         .draw()?;
-    for (curve, colour) in curves.iter().zip(COLOURS) {
+    for (curve, colour) in curves.iter().zip(COLOURS.into_iter().cycle()) {
         let points = curve
             .points
             .iter()
@@ -149,7 +149,7 @@ fn panels<'a>(
         .label_style(("sans-serif", 14))
         .axis_desc_style(("sans-serif", 15))
         .draw()?;
-    for (curve, colour) in curves.iter().zip(COLOURS) {
+    for (curve, colour) in curves.iter().zip(COLOURS.into_iter().cycle()) {
         let points = curve
             .points
             .iter()

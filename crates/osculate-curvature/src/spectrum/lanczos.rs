@@ -94,7 +94,7 @@ pub fn lanczos(
         let steps = krylov.basis.len();
         let last = closed || steps >= limit;
         // The small eigenproblem is cheap beside a product, but not free.
-        if last || (steps > wanted && steps % 4 == 0) {
+        if last || (steps > wanted && steps.is_multiple_of(4)) {
             let ritz = krylov.ritz(config, closed)?;
             if last || ritz.iter().all(|pair| pair.converged) {
                 return krylov.into_spectrum(config, &ritz);

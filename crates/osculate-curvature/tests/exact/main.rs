@@ -1,4 +1,9 @@
 //! Exact products of whole models, in `f64` against differences of gradients.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
 
 mod checks;
 mod fallback;

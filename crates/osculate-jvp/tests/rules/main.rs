@@ -1,4 +1,9 @@
 //! Every rule against central differences in `f64`, and the symmetry of Hessians through it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
 
 mod arithmetic;
 mod elementwise;

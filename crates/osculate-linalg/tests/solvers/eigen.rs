@@ -254,7 +254,7 @@ fn orthonormalize_completes_a_rank_deficient_basis() {
     let thin = random(20, 4, 10);
     let deficient = &thin * random(4, 12, 11);
     for dtype in TYPES {
-        let (q, outcomes) = orthonormalize(stack(&[deficient.clone()], dtype)).unwrap();
+        let (q, outcomes) = orthonormalize(stack(std::slice::from_ref(&deficient), dtype)).unwrap();
         assert!(outcomes[0].unwrap().residual < 100.0 * roundoff(dtype));
         let q = matrix(&q, 0);
         let unit = q.transpose() * &q;

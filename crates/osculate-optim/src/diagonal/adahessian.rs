@@ -231,7 +231,7 @@ impl AdaHessian {
         session: &mut Session<'_, M>,
     ) -> Result<Curvature, StepErrorCause> {
         let kept = self.kept_curvature(session.gradient())?;
-        let due = self.steps % self.config.period as u64 == 0;
+        let due = self.steps.is_multiple_of(self.config.period as u64);
         if let (false, Some((value, known))) = (due, &kept) {
             return Ok(Curvature {
                 value: value.clone(),

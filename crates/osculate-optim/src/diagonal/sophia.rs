@@ -177,8 +177,8 @@ impl SophiaConfig {
     fn due(&self, steps: u64, before_update: bool) -> bool {
         let period = self.period as u64;
         match self.schedule {
-            SophiaSchedule::BeforeUpdate => before_update && steps % period == 0,
-            SophiaSchedule::AfterUpdate => !before_update && steps % period == 0,
+            SophiaSchedule::BeforeUpdate => before_update && steps.is_multiple_of(period),
+            SophiaSchedule::AfterUpdate => !before_update && steps.is_multiple_of(period),
             SophiaSchedule::AfterPeriod => !before_update && steps % period == period - 1,
         }
     }

@@ -181,7 +181,7 @@ impl<M: Module> ClosureOptimizer<M> for LookSam {
         let mut refreshed: Option<ParamVec> = None;
         let step = self.wrapper.step(lr, model, objective, |session, steps| {
             let clean = session.gradient().clone();
-            let due = steps % config.period as u64 == 0;
+            let due = steps.is_multiple_of(config.period as u64);
             let kept = if due { None } else { state.kept(&clean)? };
             if let Some(kept) = kept {
                 return session.accept_combined(config.reuse(&clean, &kept));

@@ -44,10 +44,10 @@ fn check<P: TensorProblem>(problem: &P) {
         let hessian = problem.hessian(&x);
         let scale = gradient.iter().fold(0.0_f64, |m, g| m.max(g.abs()));
         let h = 1e-5;
-        for i in 0..problem.dim() {
+        for (i, slope) in gradient.iter().enumerate() {
             let difference =
                 (problem.loss(&moved(&x, i, h)) - problem.loss(&moved(&x, i, -h))) / (2.0 * h);
-            assert_close(difference, gradient[i], scale, 1e-7, name);
+            assert_close(difference, *slope, scale, 1e-7, name);
             let (plus, minus) = (
                 problem.gradient(&moved(&x, i, h)),
                 problem.gradient(&moved(&x, i, -h)),
