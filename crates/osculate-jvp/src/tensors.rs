@@ -158,10 +158,13 @@ impl<T: Tensors> Tensors for Option<T> {
     }
 }
 
+impl Tensors for () {
+    fn map_tensors(&self, _: &mut dyn FnMut(AnyTensor) -> AnyTensor) -> Self {}
+}
+
 macro_rules! tuples {
     ($(($($name:ident $index:tt),*)),*) => {$(
         impl<$($name: Tensors),*> Tensors for ($($name,)*) {
-            #[allow(unused_variables, reason = "the empty tuple has nothing to map")]
             fn map_tensors(&self, f: &mut dyn FnMut(AnyTensor) -> AnyTensor) -> Self {
                 ($(self.$index.map_tensors(f),)*)
             }
@@ -169,7 +172,6 @@ macro_rules! tuples {
     )*};
 }
 tuples!(
-    (),
     (A 0),
     (A 0, B 1),
     (A 0, B 1, C 2),

@@ -141,6 +141,6 @@ pub(super) mod numeric {
         ArgSort(o) Constant "0" =>
             cx.linear(&o.input, &o.out, |x| D::int_argsort(x, o.dim, o.descending));
         Pad(o) Constant "0" =>
-            cx.linear(&o.input, &o.out, |x| D::int_pad(x, &o.padding, o.mode.clone().into()));
+            cx.linear(&o.input, &o.out, |x| D::int_pad(x, &o.padding, o.mode.into()));
     });
 }

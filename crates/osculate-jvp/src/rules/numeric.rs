@@ -171,11 +171,11 @@ rule_table!("NumericFloat", NumericOperationIr, |cx| {
 
 fn pad(cx: &mut Context<'_>, o: &PadOpIr) -> Result<(), JvpError> {
     let x = cx.get(&o.input)?;
-    let y = D::float_pad(x.value.clone(), &o.padding, o.mode.clone().into());
-    let mode = match o.mode.clone() {
+    let y = D::float_pad(x.value.clone(), &o.padding, o.mode.into());
+    let mode = match o.mode {
         PadModeIr::Constant(_) => PadModeIr::Constant(ScalarIr::Float(0.0)),
         mode => mode,
     };
-    let y = x.map_tangents(y, |d| D::float_pad(d, &o.padding, mode.clone().into()));
+    let y = x.map_tangents(y, |d| D::float_pad(d, &o.padding, mode.into()));
     cx.set(&o.out, y)
 }
