@@ -159,7 +159,7 @@ impl<T: Tensors> Tensors for Option<T> {
 }
 
 impl Tensors for () {
-    fn map_tensors(&self, _f: &mut dyn FnMut(AnyTensor) -> AnyTensor) -> Self {}
+    fn map_tensors(&self, _: &mut dyn FnMut(AnyTensor) -> AnyTensor) -> Self {}
 }
 
 macro_rules! tuples {

@@ -49,7 +49,10 @@ fn polar_express_brings_small_singular_values_up() {
     let norm = a.norm_l2();
     assert!(values[9] / norm > 0.5e-3);
     for (steps, least) in [(6, 0.9), (8, 0.999)] {
-        let factor = matrix(&polar_express(stack(std::slice::from_ref(&a), DType::F32), steps), 0);
+        let factor = matrix(
+            &polar_express(stack(std::slice::from_ref(&a), DType::F32), steps),
+            0,
+        );
         for value in singular_values(&factor) {
             assert!(value > least && value < 1.02, "{steps}: {value}");
         }

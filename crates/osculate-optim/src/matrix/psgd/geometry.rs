@@ -79,6 +79,10 @@ impl SpectralNorm {
 
 /// The direction `E` of a dense factor's step.
 #[derive(Debug, Clone)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one lives at a time, and for the length of a step"
+)]
 pub(super) enum Direction {
     /// `[k, d, d]`.
     Matrix(Tensor<3>),
