@@ -1,9 +1,4 @@
 //! Exact curvature products in units of one gradient evaluation: time, memory, recording.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a benchmark that cannot go on stops"
-)]
 #![allow(missing_docs, reason = "a benchmark has no public items")]
 #![allow(clippy::print_stdout, reason = "a benchmark shows its results")]
 #![allow(

@@ -1,5 +1,5 @@
-//! The optimizers under test. [`for_each_optimizer`] is the one list: a new optimizer gets every
-//! suite, on every backend, type and rank, by one line there.
+//! The optimizers under test. [`for_each_optimizer`](crate::for_each_optimizer) is the one list: a
+//! new optimizer gets every suite, on every backend, type and rank, by one line there.
 
 use std::sync::Arc;
 

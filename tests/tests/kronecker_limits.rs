@@ -13,6 +13,8 @@ use osculate_optim::{
 };
 use osculate_tests::matrix::{Door, Matrix, tensor, tilted};
 
+type Make = fn() -> Box<dyn ClosureOptimizer<Matrix>>;
+
 /// Deterministic gradients of a shape.
 fn waves(shape: [usize; 2], steps: usize) -> Vec<Vec<f64>> {
     let n = shape[0] * shape[1];
@@ -315,7 +317,7 @@ fn a_run_with_bf16_state_resumes() {
         }
         model
     };
-    let make: [fn() -> Box<dyn ClosureOptimizer<Matrix>>; 3] = [
+    let make: [Make; 3] = [
         || Box::new(SoapConfig::new().with_bf16_bases(true).stacked().unwrap()),
         || {
             let config = ShampooConfig::new().with_bf16_roots(true).with_start(3);

@@ -92,7 +92,7 @@ fn panels<'a>(
         .map(|point| point.1)
         .fold(1.0, f64::min);
     // The interesting part is at the top: what lies below is cut off.
-    let bottom = lowest.max(0.7).min(0.9) * 100.0;
+    let bottom = lowest.clamp(0.7, 0.9) * 100.0;
     let mut chart = ChartBuilder::on(&left)
         .margin(12)
         .x_label_area_size(40)

@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor};
 /// burn 0.22.1 reloads optimizer state as the device's default type, so the moments of an `F64` or
 /// `BF16` model come back as `F32`. Wrapped in `KeepDtype` the optimizer makes the same steps, and
 /// its records restore bit for bit. It is needed only where the model's type is not the device's
-/// default; without it [`load_record`](crate::ClosureOptimizer::load_record) refuses such a record
+/// default; without it [`load_record`](crate::StatefulOptimizer::load_record) refuses such a record
 /// rather than round it.
 ///
 /// ```
