@@ -11,7 +11,7 @@ use crate::registry::Method;
 /// Races second-order and curvature-aware optimizers against AdamW and SGD.
 ///
 /// Without a command, `osculate race` runs: six optimizers, two networks, three seeds, on
-/// handwritten digits that are part of the program. It takes about two minutes on two cores.
+/// handwritten digits that are part of the program. It takes less than a minute on two cores.
 #[derive(Debug, Parser)]
 #[command(
     name = "osculate",

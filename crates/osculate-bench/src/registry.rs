@@ -241,12 +241,20 @@ fn adahessian(seed: u64) -> AdaHessianConfig {
     AdaHessianConfig::new().with_policy(policy(seed))
 }
 
+/// Curvature's weight in the race: with the paper's values, which are for long runs of large models,
+/// hardly an element escapes the clip in so few steps, and Sophia is a sign method.
+const SOPHIA_GAMMA: f64 = 1.0;
+
 fn sophia_h(seed: u64) -> SophiaConfig {
-    SophiaConfig::h().with_policy(policy(seed))
+    SophiaConfig::h()
+        .with_gamma(SOPHIA_GAMMA)
+        .with_policy(policy(seed))
 }
 
 fn sophia_g(seed: u64) -> SophiaConfig {
-    SophiaConfig::g().with_policy(policy(seed))
+    SophiaConfig::g()
+        .with_gamma(SOPHIA_GAMMA)
+        .with_policy(policy(seed))
 }
 
 /// AdamW's learning rate beside Muon's, as a part of it.
