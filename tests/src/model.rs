@@ -28,10 +28,16 @@ pub struct Ranked {
 }
 
 /// Deterministic numbers between -1 and 1.
-fn wave(n: usize, phase: f64) -> Vec<f64> {
+pub fn wave(n: usize, phase: f64) -> Vec<f64> {
     (0..n)
         .map(|i| ((i as f64 + 1.0) * 12.9898 + phase * 78.233).sin())
         .collect()
+}
+
+/// `n` labels that run through `classes`.
+pub fn labels(n: usize, classes: usize, device: &Device) -> Tensor<1, Int> {
+    let labels: Vec<i64> = (0..n).map(|row| (row % classes) as i64).collect();
+    Tensor::from_data(TensorData::new(labels, [n]), device)
 }
 
 fn weights<const D: usize>(

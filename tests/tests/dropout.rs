@@ -12,25 +12,17 @@ use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
 
 use burn::nn::{Dropout, DropoutConfig};
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use osculate_curvature::{Criterion, Objective, ObjectiveError, SupervisedObjective};
 use osculate_optim::StepPolicy;
 use osculate_problems::modules::{Mlp, MlpConfig, cast, seeded};
+use osculate_tests::model::{labels, wave};
 use osculate_tests::subject::Subject;
 use osculate_tests::{for_each_optimizer, on_every_backend};
 
 const ROWS: usize = 12;
 
 static GENERATOR: Mutex<()> = Mutex::new(());
-
-fn wave(n: usize, phase: f64) -> Vec<f64> {
-    (0..n).map(|i| (i as f64 * 0.7 + phase).sin()).collect()
-}
-
-fn labels(device: &Device) -> Tensor<1, Int> {
-    let labels: Vec<i64> = (0..ROWS as i64).map(|row| row % 10).collect();
-    Tensor::from_data(TensorData::new(labels, [ROWS]), device)
-}
 
 /// A network and a dropout layer whose mask is written down at every pass.
 struct Masked<'a> {
@@ -76,7 +68,7 @@ fn one_mask_a_step(make: fn(StepPolicy) -> Subject<Mlp>, device: &Device, dtype:
         let data = TensorData::new(wave(ROWS * 8, step as f64), [ROWS, 8]);
         let objective = Masked {
             images: Tensor::from_data(data, (device, dtype)),
-            criterion: Criterion::cross_entropy(labels(device)),
+            criterion: Criterion::cross_entropy(labels(ROWS, 10, device)),
             dropout: DropoutConfig::new(0.4).init(),
             masks: &masks,
         };

@@ -9,7 +9,7 @@
 use std::cell::Cell;
 
 use burn::module::Module;
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use osculate_curvature::{
     Criterion, CurvatureError, CurvatureOperator, Fisher, FisherKind, GaussNewton, GradientOracle,
     Hessian, HutchinsonConfig, Objective, ObjectiveError, ParamVec, Supervised,
@@ -17,25 +17,16 @@ use osculate_curvature::{
 };
 use osculate_optim::{StepErrorCause, StepPolicy};
 use osculate_problems::modules::{ConvNet, ConvNetConfig, cast, seeded};
-use osculate_tests::model::{Batch, Fault, Ranked};
+use osculate_tests::model::{Batch, Fault, Ranked, labels, wave};
 use osculate_tests::subject::Subject;
 use osculate_tests::{for_each_optimizer, on_every_backend};
 
 const ROWS: usize = 12;
 const STEPS: usize = 4;
 
-fn wave(n: usize, phase: f64) -> Vec<f64> {
-    (0..n).map(|i| (i as f64 * 0.7 + phase).sin()).collect()
-}
-
 fn images(step: usize, device: &Device, dtype: DType) -> Tensor<4> {
     let data = TensorData::new(wave(ROWS * 64, step as f64), [ROWS, 1, 8, 8]);
     Tensor::from_data(data, (device, dtype))
-}
-
-fn labels(device: &Device) -> Tensor<1, Int> {
-    let labels: Vec<i64> = (0..ROWS as i64).map(|row| row % 10).collect();
-    Tensor::from_data(TensorData::new(labels, [ROWS]), device)
 }
 
 fn conv_net(device: &Device, dtype: DType) -> ConvNet {
@@ -46,7 +37,7 @@ fn batch(step: usize, device: &Device, dtype: DType) -> Box<dyn Objective<ConvNe
     let images = images(step, device, dtype);
     Box::new(Supervised::new(
         move |model: &ConvNet| model.forward(images.clone()),
-        Criterion::cross_entropy(labels(device)),
+        Criterion::cross_entropy(labels(ROWS, 10, device)),
     ))
 }
 

@@ -1,8 +1,8 @@
 use burn::tensor::activation::{log_sigmoid, log_softmax, sigmoid, softmax};
-use burn::tensor::{DType, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 
 use crate::error::CurvatureError;
-use crate::params::random;
+use crate::params::{compute_dtype, random};
 
 /// The kind of a supervised loss, with the targets of one batch. All reduce by the mean.
 ///
@@ -171,12 +171,10 @@ impl Criterion {
     pub fn sample(&self, outputs: Tensor<2>, seed: u64) -> Criterion {
         let outputs = outputs.without_autodiff();
         // Cumulative probabilities in half precision would stop growing after a few hundred classes.
-        let outputs = match outputs.dtype() {
-            DType::F16 | DType::BF16 => outputs.cast(DType::F32),
-            _ => outputs,
-        };
+        let dtype = compute_dtype(outputs.dtype());
+        let outputs = outputs.cast(dtype);
         let [rows, columns] = outputs.dims();
-        let (device, dtype) = (outputs.device(), outputs.dtype());
+        let device = outputs.device();
         match self {
             Criterion::CrossEntropy { .. } => {
                 // Inverse of the cumulative distribution: the class is the number of classes whose

@@ -103,7 +103,7 @@ impl<M: Module> CurvatureOperator for Fisher<'_, M> {
         }
         let (jv, provenance) = self.jacobian.product(self.oracle, v, norm)?;
         let outputs = clean_outputs(self.oracle)?;
-        let directional = (self.criterion.row_gradients(outputs) * jv)
+        let directional = (self.criterion.row_gradients(outputs.clone()) * jv)
             .sum_dim(1)
             .squeeze_dim::<1>(1)
             .div_scalar(self.scale);
@@ -111,7 +111,6 @@ impl<M: Module> CurvatureOperator for Fisher<'_, M> {
             Ok((self.criterion.per_sample(outputs)? * directional).mean())
         })?;
         let value = value.to_compute_dtype();
-        let outputs = clean_outputs(self.oracle)?;
         Ok(Product {
             provenance: with_rounding(provenance, &outputs, &value),
             value,

@@ -23,9 +23,9 @@ const OUTPUT_NOISE: f64 = 2.0;
 /// `J` is the Jacobian of the outputs with respect to the parameters, `H_loss` the Hessian of the
 /// criterion with respect to the outputs, in closed form. `J^T u` is one backward pass. `Jv` is exact
 /// for a [`SupervisedBatch`](crate::SupervisedBatch), by a forward pass with tangents, and a central
-/// difference of two forward passes otherwise: a product costs about 2 or 1.7 gradient evaluations. `G` is positive semi-definite and, unlike a
-/// finite-difference Hessian, well defined for networks with kinks. For a model that is linear in
-/// its parameters it is the Hessian.
+/// difference of two forward passes otherwise: a product costs about 2 or 1.7 gradient evaluations.
+/// `G` is positive semi-definite and, unlike a finite-difference Hessian, well defined for networks
+/// with kinks. For a model that is linear in its parameters it is the Hessian.
 ///
 /// It needs a [`Supervised`](crate::Supervised) objective.
 pub struct GaussNewton<'a, M: Module> {

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use burn::module::Module;
 
+use super::ggn::zero_product;
 use super::replay::{HvpFallback, HvpMode, Replay};
 use super::step::{Stepper, epsilon, movement};
 use super::{CurvatureOperator, ErrorEstimate, Product, Provenance, StepRule, Structure};
@@ -59,15 +60,15 @@ impl Default for HessianConfig {
 /// evaluations. Before the first one (for a random probe: within it) the recording is compared with
 /// the clean pass, because it sees batch normalisation and dropout in evaluation mode.
 ///
-/// Otherwise `apply(v)` moves along `v / |v|` and scales back, so the result does not depend on the length of
-/// `v`. It is meant for smooth losses. Where the network has kinks (ReLU, max pooling), a
-/// finite difference also sees the kinks within its step and gives the Hessian of a smoothed loss, whose
-/// trace can be several times larger: [`symmetry_check`](super::symmetry_check) tells, and
+/// Otherwise `apply(v)` moves along `v / |v|` and scales back, so the result does not depend on the
+/// length of `v`. It is meant for smooth losses. Where the network has kinks (ReLU, max pooling), a
+/// finite difference also sees the kinks within its step and gives the Hessian of a smoothed loss,
+/// whose trace can be several times larger: [`symmetry_check`](super::symmetry_check) tells, and
 /// [`GaussNewton`](super::GaussNewton) is the operator to use there.
 ///
-/// Cost of a finite difference: 2 gradient evaluations ([`Scheme::Central`]) along directions like the last
-/// one; where the outputs of a supervised objective move by more than 1.3 or less than 0.5 times
-/// what is aimed for, the pair is taken again, at most twice. The first product looks for its step
+/// Cost of a finite difference: 2 gradient evaluations ([`Scheme::Central`]) along directions like
+/// the last one; where the outputs of a supervised objective move by more than 1.3 or less than 0.5
+/// times what is aimed for, the pair is taken again, at most twice. The first product looks for its step
 /// with 2 forward passes, rarely 4 or 6. Every [`Product`] says what it cost. Each reads the
 /// movement of the outputs back, one number. Memory: one gradient and one copy of the weights beside
 /// the result.
@@ -209,11 +210,7 @@ impl<'a, M: Module> Hessian<'a, M> {
             });
         }
         if norm == 0.0 {
-            return Ok(Product {
-                value: ParamVec::zeros(&self.layout).to_compute_dtype(),
-                cost: crate::cost::Cost::ZERO,
-                provenance: Provenance::Exact,
-            });
+            return Ok(zero_product(&self.layout));
         }
         let before = self.oracle.cost();
         if let Some(value) = self.exact(v, random)? {
@@ -298,16 +295,7 @@ impl<M: Module> Line<'_, '_, M> {
 
     /// `c(h)` or the forward difference, its rounding error where it is wanted, and the movement of
     /// the outputs.
-    fn pair(&self, h: f64) -> Result<(ParamVec, Option<f64>, f64), CurvatureError> {
-        self.difference_at(h, self.hessian.config.estimate_error)
-    }
-
-    /// [`pair`](Self::pair) for step doubling, which cannot do without the rounding error.
-    fn pair_with_noise(&self, h: f64) -> Result<(ParamVec, Option<f64>, f64), CurvatureError> {
-        self.difference_at(h, true)
-    }
-
-    fn difference_at(
+    fn pair(
         &self,
         h: f64,
         estimate_error: bool,
@@ -336,7 +324,7 @@ impl<M: Module> Line<'_, '_, M> {
     }
 
     fn at(&self, h: f64) -> Result<(ParamVec, f64, ErrorEstimate), CurvatureError> {
-        let (value, rounding, _) = self.pair(h)?;
+        let (value, rounding, _) = self.pair(h, self.hessian.config.estimate_error)?;
         self.finish(value, rounding, h)
     }
 
@@ -350,7 +338,7 @@ impl<M: Module> Line<'_, '_, M> {
             None => self.look_for_step(tau)?,
         };
         let ((value, rounding), h) = stepper.in_function_space(tau, first, |h| {
-            let (value, rounding, moved) = self.pair(h)?;
+            let (value, rounding, moved) = self.pair(h, self.hessian.config.estimate_error)?;
             Ok(((value, rounding), moved))
         })?;
         self.finish(value, rounding, h)
@@ -382,7 +370,7 @@ impl<M: Module> Line<'_, '_, M> {
             };
             return Ok((value, h, error));
         }
-        let (wide, _, _) = self.pair(2.0 * h)?;
+        let (wide, _, _) = self.pair(2.0 * h, false)?;
         let (value, truncation) = self.extrapolate(&value, &wide);
         let error = ErrorEstimate {
             truncation: Some(truncation),
@@ -393,8 +381,9 @@ impl<M: Module> Line<'_, '_, M> {
 
     fn doubling(&self) -> Result<(ParamVec, f64, ErrorEstimate), CurvatureError> {
         let mut h = self.hessian.stepper.start();
-        let (mut narrow, mut rounding, _) = self.pair_with_noise(h)?;
-        let (mut wide, _, _) = self.pair(2.0 * h)?;
+        // Without the rounding error there is nothing to stop at.
+        let (mut narrow, mut rounding, _) = self.pair(h, true)?;
+        let (mut wide, _, _) = self.pair(2.0 * h, false)?;
         loop {
             let (value, truncation) = self.extrapolate(&narrow, &wide);
             let noise = rounding.unwrap_or(0.0);
@@ -408,7 +397,7 @@ impl<M: Module> Line<'_, '_, M> {
             }
             h = next;
             wide = narrow;
-            (narrow, rounding, _) = self.pair_with_noise(h)?;
+            (narrow, rounding, _) = self.pair(h, true)?;
         }
     }
 

@@ -29,10 +29,15 @@ impl ParamEntry {
     /// The element type in which norms and statistics of this parameter are computed: `F64` for
     /// `F64` parameters, `F32` for all others.
     pub fn compute_dtype(&self) -> DType {
-        match self.dtype {
-            DType::F64 => DType::F64,
-            _ => DType::F32,
-        }
+        compute_dtype(self.dtype)
+    }
+}
+
+/// The element type in which numbers of type `dtype` are added up.
+pub(crate) fn compute_dtype(dtype: DType) -> DType {
+    match dtype {
+        DType::F64 => DType::F64,
+        _ => DType::F32,
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod random;
 mod reduce;
 mod vector;
 
+pub(crate) use layout::compute_dtype;
 pub use layout::{ParamEntry, ParamLayout};
 pub(crate) use module::{Snapshot, collect_gradients};
 pub use module::{assign, unflatten};

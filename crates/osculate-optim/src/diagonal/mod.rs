@@ -8,8 +8,9 @@ pub use adahessian::{AdaHessian, AdaHessianConfig, MatrixAveraging};
 pub use curvature::{DiagonalFn, DiagonalRequest, ProbeFn};
 pub use sophia::{Sophia, SophiaConfig, SophiaEstimator, SophiaSchedule};
 
-use burn::tensor::{Bool, DType, Tensor};
+use burn::tensor::{Bool, Tensor};
 use osculate_curvature::{FiniteFlags, ParamVec};
+use osculate_linalg::compute_dtype;
 
 use crate::record::{RecordError, StateStore};
 
@@ -31,10 +32,7 @@ fn select(flag: &Tensor<1, Bool>, new: Tensor<1>, old: Tensor<1>) -> Tensor<1> {
 /// Whether all elements are finite, as a flag on the device.
 fn finite(tensor: &Tensor<1>) -> Tensor<1, Bool> {
     // The sum of a half-precision tensor soon leaves its range.
-    let wide = match tensor.dtype() {
-        DType::F16 | DType::BF16 => tensor.clone().cast(DType::F32),
-        _ => tensor.clone(),
-    };
+    let wide = tensor.clone().cast(compute_dtype(tensor.dtype()));
     wide.sum().is_finite()
 }
 
