@@ -11,16 +11,18 @@ use burn::tensor::{Device, Tensor};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
 use crate::objective::{Objective, SupervisedObjective};
-use crate::params::{ParamLayout, ParamVec, Snapshot, collect_gradients};
+use crate::params::{ParamLayout, ParamVec, Snapshot, collect_gradients, collect_registered};
 
 /// A loss and its gradient at one point.
 #[derive(Debug, Clone)]
 pub struct Evaluation {
-    /// The loss, one element, without autodiff.
+    /// The loss, one element, without autodiff. NaN where the objective is a
+    /// [`GradientObjective`](crate::GradientObjective).
     pub loss: Tensor<1>,
     /// The gradient with respect to every parameter that received one.
     pub gradient: ParamVec,
-    /// The outputs of shape `[samples, outputs]`, where the objective is supervised.
+    /// The outputs of shape `[samples, outputs]`, where the objective is supervised and the gradient
+    /// was made from them.
     pub outputs: Option<Tensor<2>>,
 }
 
@@ -233,6 +235,15 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         let _span = tracing::trace_span!("gradient").entered();
         self.spend(Cost::GRADIENT);
         self.guarded(|| {
+            if let Some(objective) = self.objective.gradient() {
+                let gradient = collect_registered(model, objective.gradients(model)?);
+                let device = self.devices.first().cloned().unwrap_or_default();
+                return Ok(Evaluation {
+                    gradient,
+                    loss: Tensor::full([1], f64::NAN, &device.inner()),
+                    outputs: None,
+                });
+            }
             let (loss, outputs) = match self.objective.supervised() {
                 Some(supervised) => {
                     let outputs = supervised.outputs(model);

@@ -1,10 +1,12 @@
 //! How a loss is evaluated on a module and a fixed batch.
 
 mod criterion;
+mod gradient;
 mod recordable;
 mod supervised;
 
 pub use criterion::Criterion;
+pub use gradient::GradientObjective;
 pub use recordable::{Batched, Recordable, SupervisedBatch};
 pub use supervised::{Supervised, SupervisedObjective};
 
@@ -50,6 +52,14 @@ pub trait Objective<M> {
     ///
     /// Exact products need it.
     fn recordable(&self) -> Option<&dyn Recordable<M>> {
+        None
+    }
+
+    /// The same loss as code that runs the backward pass itself, where it has that form.
+    ///
+    /// All gradients are then taken from it, and [`loss`](Self::loss) is not called: the loss of an
+    /// evaluation is NaN.
+    fn gradient(&self) -> Option<&dyn GradientObjective<M>> {
         None
     }
 }

@@ -266,7 +266,9 @@ impl<M: Module> Line<'_, '_, M> {
     /// The product, the step and its error, by the configured scheme.
     fn difference(&self, random: bool) -> Result<(ParamVec, f64, ErrorEstimate), CurvatureError> {
         let stepper = &self.hessian.stepper;
-        let supervised = self.hessian.oracle.objective().supervised().is_some();
+        // The movement of the outputs is known where gradients are made from them.
+        let objective = self.hessian.oracle.objective();
+        let supervised = objective.supervised().is_some() && objective.gradient().is_none();
         let rule = match self.hessian.config.step {
             StepRule::Auto if supervised => StepRule::FunctionSpace { tau: self.tau() },
             StepRule::Auto if random => StepRule::Relative,
