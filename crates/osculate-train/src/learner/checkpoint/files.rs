@@ -103,7 +103,7 @@ impl Files {
         for entry in entries {
             let entry = entry.map_err(|error| file_error("read", &self.directory, &error))?;
             let name = entry.file_name();
-            let epoch = name
+            let epoch: Option<usize> = name
                 .to_str()
                 .and_then(|name| name.strip_suffix(".bpk"))
                 .and_then(|name| name.rsplit_once('-'))

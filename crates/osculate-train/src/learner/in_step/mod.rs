@@ -59,7 +59,6 @@ use objective::{Batch, Batches};
 /// # Panics
 /// [`TrainStep::optimize`] cannot return an error. A step that fails panics, unless
 /// [`with_interrupter`](Self::with_interrupter) was called.
-#[derive(Clone)]
 pub struct InStep<M: TrainStep, O> {
     model: M,
     optimizer: O,
@@ -142,10 +141,6 @@ impl<M: TrainStep, O> InStep<M, O> {
             .collect()
     }
 
-    fn with_model(self, model: M) -> Self {
-        Self { model, ..self }
-    }
-
     /// The model stays as it was.
     fn fail(&self, cause: &StepErrorCause) {
         let message = format!("the step was not made: {cause}");
@@ -155,6 +150,20 @@ impl<M: TrainStep, O> InStep<M, O> {
                 message,
             }])),
             None => panic!("{message}"),
+        }
+    }
+}
+
+// Derived, it would ask for batches that can be cloned.
+impl<M: TrainStep + Clone, O: Clone> Clone for InStep<M, O> {
+    fn clone(&self) -> Self {
+        Self {
+            model: self.model.clone(),
+            optimizer: self.optimizer.clone(),
+            interrupter: self.interrupter.clone(),
+            seed: self.seed,
+            steps: self.steps,
+            seen: self.seen.clone(),
         }
     }
 }
@@ -184,27 +193,38 @@ where
     }
 
     fn fork(self, device: &Device) -> Self {
-        let model = self.model.clone().fork(device);
-        self.with_model(model)
+        Self {
+            model: self.model.fork(device),
+            ..self
+        }
     }
 
     fn to_device(self, device: &Device) -> Self {
-        let model = self.model.clone().to_device(device);
-        self.with_model(model)
+        Self {
+            model: self.model.to_device(device),
+            ..self
+        }
     }
 
     fn train(self) -> Self {
-        let model = self.model.clone().train();
-        self.with_model(model)
+        Self {
+            model: self.model.train(),
+            ..self
+        }
     }
 
     fn valid(&self) -> Self {
-        self.clone().with_model(self.model.valid())
+        Self {
+            model: self.model.valid(),
+            ..self.clone()
+        }
     }
 
     fn materialize(self) -> Self {
-        let model = self.model.clone().materialize();
-        self.with_model(model)
+        Self {
+            model: self.model.materialize(),
+            ..self
+        }
     }
 
     fn visit<Visitor: ModuleVisitor>(&self, visitor: &mut Visitor) {
@@ -212,8 +232,10 @@ where
     }
 
     fn map<Mapper: ModuleMapper>(self, mapper: &mut Mapper) -> Self {
-        let model = self.model.clone().map(mapper);
-        self.with_model(model)
+        Self {
+            model: self.model.map(mapper),
+            ..self
+        }
     }
 }
 
@@ -253,13 +275,14 @@ where
         match made {
             Ok(step) => {
                 self.steps += 1;
-                self.with_model(step.model)
+                self.model = step.model;
             }
             Err(error) => {
                 self.fail(&error.cause);
-                self.with_model(error.model)
+                self.model = error.model;
             }
         }
+        self
     }
 
     fn optimize_multi(
