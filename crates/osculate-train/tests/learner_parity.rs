@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::optim::{AdamWConfig, SgdConfig};
 use burn::tensor::Device;
 use burn::train::TrainingStrategy;
-use common::{Net, assert_identical, learner, quiet, supervised, train_loader, weights};
+use common::{Net, alone, assert_identical, learner, quiet, supervised, train_loader, weights};
 use osculate_curvature::Objective;
 use osculate_optim::{ClosureOptimizer, FirstOrder, SamConfig, ShampooConfig, SophiaConfig};
 use osculate_problems::digits::DigitsBatch;
@@ -55,10 +55,8 @@ fn device() -> Device {
 }
 
 fn moved(model: &Net) {
-    assert_ne!(
-        weights(&Net::plain(&device()))[0].1.as_bytes(),
-        weights(model)[0].1.as_bytes()
-    );
+    let (before, after) = (weights(&Net::plain(&device())), weights(model));
+    assert!(before[0].1.as_bytes() != after[0].1.as_bytes());
 }
 
 fn adamw() -> FirstOrder {
@@ -67,6 +65,7 @@ fn adamw() -> FirstOrder {
 
 #[test]
 fn adamw_equals_the_hand_written_loop_and_burns_own() {
+    let _alone = alone();
     let under_strategy = in_learner(Net::plain(&device()), Osculate::new(adamw()));
     moved(&under_strategy);
     assert_identical(
@@ -82,6 +81,7 @@ fn adamw_equals_the_hand_written_loop_and_burns_own() {
 
 #[test]
 fn sam_equals_the_hand_written_loop() {
+    let _alone = alone();
     let sam = || {
         SamConfig::new()
             .with_rho(0.1)
@@ -98,6 +98,7 @@ fn sam_equals_the_hand_written_loop() {
 
 #[test]
 fn dropout_and_batch_norm_see_one_mask_and_move_once() {
+    let _alone = alone();
     let sam = || SamConfig::new().init(AdamWConfig::new().init()).unwrap();
     let under_strategy = in_learner(Net::noisy(&device()), Osculate::new(sam()));
     moved(&under_strategy);
@@ -109,6 +110,7 @@ fn dropout_and_batch_norm_see_one_mask_and_move_once() {
 
 #[test]
 fn sophia_h_equals_the_hand_written_loop() {
+    let _alone = alone();
     let sophia = || SophiaConfig::h().init().unwrap();
     let under_strategy = in_learner(Net::plain(&device()), Osculate::new(sophia()));
     moved(&under_strategy);
@@ -120,6 +122,7 @@ fn sophia_h_equals_the_hand_written_loop() {
 
 #[test]
 fn sophia_h_with_exact_products_equals_the_hand_written_loop() {
+    let _alone = alone();
     let sophia = || SophiaConfig::h().init().unwrap();
     let under_strategy = in_learner(Net::plain(&device()), Osculate::supervised(sophia()));
     moved(&under_strategy);
@@ -131,6 +134,7 @@ fn sophia_h_with_exact_products_equals_the_hand_written_loop() {
 
 #[test]
 fn sophia_g_equals_the_hand_written_loop() {
+    let _alone = alone();
     let sophia = || SophiaConfig::g().init().unwrap();
     let under_strategy = in_learner(Net::plain(&device()), Osculate::supervised(sophia()));
     moved(&under_strategy);
@@ -142,6 +146,7 @@ fn sophia_g_equals_the_hand_written_loop() {
 
 #[test]
 fn shampoo_equals_the_hand_written_loop() {
+    let _alone = alone();
     let shampoo = || ShampooConfig::new().stacked().unwrap();
     let under_strategy = in_learner(Net::plain(&device()), Osculate::new(shampoo()));
     moved(&under_strategy);
