@@ -40,6 +40,9 @@ pub struct Net {
     norm: Option<BatchNorm>,
     dropout: Dropout,
     head: Linear,
+    /// Whether the loss is the sum over the rows instead of the mean.
+    #[module(skip)]
+    summed: bool,
 }
 
 impl Net {
@@ -51,6 +54,16 @@ impl Net {
             norm: None,
             dropout: DropoutConfig::new(0.0).init(),
             head: LinearConfig::new(12, CLASSES).init(device),
+            summed: false,
+        }
+    }
+
+    /// Without anything that behaves differently in training, and with a loss that adds up over
+    /// batches.
+    pub fn summed(device: &Device) -> Self {
+        Self {
+            summed: true,
+            ..Self::plain(device)
         }
     }
 
@@ -77,6 +90,10 @@ impl Net {
         let loss = CrossEntropyLossConfig::new()
             .init(&output.device())
             .forward(output.clone(), batch.labels.clone());
+        let loss = match self.summed {
+            true => loss.mul_scalar(output.dims()[0] as f64),
+            false => loss,
+        };
         ClassificationOutput::new(loss, output, batch.labels)
     }
 }

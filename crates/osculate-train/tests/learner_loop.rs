@@ -1,0 +1,362 @@
+//! The strategy's loop beside burn's own: accumulation, schedules, stopping, errors and metrics.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
+use burn::lr_scheduler::module_lr_scheduler::ModuleLrSchedulerConfig;
+use burn::module::{Module, ParamGroup};
+use burn::optim::{AdamWConfig, LearningRate};
+use burn::tensor::{Device, TensorReadError};
+use burn::train::logger::FileMetricLogger;
+use burn::train::metric::store::{Aggregate, Direction, Split};
+use burn::train::metric::{LossMetric, Metric, MetricMetadata, MetricName, SerializedEntry};
+use burn::train::{
+    ExecutionStrategy, Interrupter, Learner, MetricEarlyStoppingStrategy, StoppingCondition,
+    SupervisedTraining, TrainingError, TrainingStrategy,
+};
+use common::{
+    IMAGES, Net, ROWS, alone, assert_identical, learner, quiet, train_loader, valid_loader,
+};
+use osculate_curvature::Objective;
+use osculate_optim::{
+    ClosureOptimizer, FirstOrder, RecordError, SamConfig, SophiaConfig, StateRecord,
+    StatefulOptimizer, Step, StepError, StepErrorCause,
+};
+use osculate_train::learner::{CurvatureProbe, LearnerError, Osculate, Quantity};
+
+fn device() -> Device {
+    Device::flex().autodiff()
+}
+
+fn adamw() -> FirstOrder {
+    FirstOrder::new(AdamWConfig::new().init())
+}
+
+/// Counts the items of the training split, and stops the training at one of them.
+#[derive(Clone, Default)]
+struct Count {
+    items: Arc<AtomicUsize>,
+    stop: Option<(usize, Interrupter)>,
+}
+
+impl Metric for Count {
+    type Input = ();
+
+    fn name(&self) -> MetricName {
+        Arc::new("Count".to_string())
+    }
+
+    fn update(
+        &mut self,
+        _item: &(),
+        _metadata: &MetricMetadata,
+    ) -> Result<SerializedEntry, TensorReadError> {
+        let items = self.items.fetch_add(1, Ordering::SeqCst) + 1;
+        if let Some((at, interrupter)) = &self.stop
+            && items == *at
+        {
+            interrupter.stop(Some("enough"));
+        }
+        Ok(SerializedEntry::new(String::new(), String::new()))
+    }
+
+    fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
+        Ok(SerializedEntry::new(String::new(), String::new()))
+    }
+
+    fn clear(&mut self) {}
+}
+
+#[test]
+fn accumulation_under_a_schedule_equals_burns_own_loop() {
+    let _alone = alone();
+    let batches = IMAGES.div_ceil(ROWS);
+    // The last window of an epoch is a partial one.
+    for accumulation in [1, 2, 3] {
+        let train = |strategy: TrainingStrategy<Net>| {
+            let directory = tempfile::tempdir().unwrap();
+            let count = Count::default();
+            let schedule = CosineAnnealingLrSchedulerConfig::new(0.01, 9)
+                .init()
+                .unwrap();
+            let model = Net::plain(&device());
+            let result = quiet(directory.path(), 3)
+                .grads_accumulation(accumulation)
+                .metric_train(count.clone())
+                .with_training_strategy(strategy)
+                .launch(Learner::new(model, AdamWConfig::new().init(), schedule));
+            assert!(result.error.is_none());
+            assert_eq!(count.items.load(Ordering::SeqCst), 3 * batches);
+            result.model
+        };
+        let ours = train(Osculate::new(adamw()).into());
+        let burns = train(ExecutionStrategy::single(device()).into());
+        assert_identical(&ours, &burns);
+    }
+}
+
+#[test]
+fn early_stopping_ends_the_training() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let count = Count::default();
+    let patience = MetricEarlyStoppingStrategy::new(
+        &LossMetric::new(),
+        Aggregate::Mean,
+        Direction::Lowest,
+        Split::Valid,
+        StoppingCondition::NoImprovementSince { n_epochs: 2 },
+    );
+    // Without a learning rate nothing improves after the first epoch.
+    let result = quiet(directory.path(), 10)
+        .metric_train(count.clone())
+        .early_stopping(patience)
+        .with_training_strategy(Osculate::new(adamw()).into())
+        .launch(learner(Net::plain(&device()), 0.0));
+    assert!(result.error.is_none() && result.interrupted.is_none());
+    assert_eq!(
+        count.items.load(Ordering::SeqCst),
+        3 * IMAGES.div_ceil(ROWS)
+    );
+}
+
+#[test]
+fn a_stop_from_outside_ends_the_training() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let training = quiet(directory.path(), 10);
+    let count = Count {
+        items: Arc::default(),
+        stop: Some((7, training.interrupter())),
+    };
+    let result = training
+        .metric_train(count.clone())
+        .with_training_strategy(Osculate::new(adamw()).into())
+        .launch(learner(Net::plain(&device()), 0.01));
+    let interruption = result.interrupted.unwrap();
+    assert_eq!(interruption.reason.as_deref(), Some("enough"));
+    assert!(result.error.is_none());
+    // burn processes items on another thread, which lags behind.
+    let items = count.items.load(Ordering::SeqCst);
+    assert!((7..12).contains(&items), "{items}");
+}
+
+/// An optimizer that fails at one step.
+struct FailsAt {
+    inner: FirstOrder,
+    steps: usize,
+    at: usize,
+}
+
+impl StatefulOptimizer for FailsAt {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn to_record(&self) -> StateRecord {
+        self.inner.to_record()
+    }
+
+    fn load_record(&mut self, record: StateRecord) -> Result<(), RecordError> {
+        self.inner.load_record(record)
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.inner.state_bytes()
+    }
+}
+
+impl<M: Module> ClosureOptimizer<M> for FailsAt {
+    fn step(
+        &mut self,
+        lr: LearningRate,
+        model: M,
+        objective: &dyn Objective<M>,
+    ) -> Result<Step<M>, StepError<M>> {
+        self.steps += 1;
+        if self.steps == self.at {
+            let paths = vec!["head.weight".to_string()];
+            let cause = StepErrorCause::NonFiniteGradient { paths };
+            return Err(StepError { model, cause });
+        }
+        self.inner.step(lr, model, objective)
+    }
+}
+
+#[test]
+fn a_failed_step_stops_with_its_reason_and_keeps_the_model() {
+    let _alone = alone();
+    let batches = IMAGES / ROWS;
+    let directory = tempfile::tempdir().unwrap();
+    let strategy = Osculate::new(FailsAt {
+        inner: adamw(),
+        steps: 0,
+        at: batches + 1,
+    });
+    let monitor = strategy.monitor();
+    let result = quiet(directory.path(), 3)
+        .with_training_strategy(strategy.into())
+        .launch(learner(Net::plain(&device()), 0.01));
+    assert!(result.interrupted.is_none());
+    match result.error.as_deref() {
+        Some(TrainingError::Workers(failures)) => {
+            assert!(failures[0].message.contains("head.weight"), "{failures:?}");
+        }
+        other => panic!("expected the step's error, got {other:?}"),
+    }
+    let error = monitor.error().unwrap();
+    assert!(matches!(
+        error.as_ref(),
+        LearnerError::Step {
+            epoch: 2,
+            iteration: 1,
+            cause: StepErrorCause::NonFiniteGradient { .. },
+        }
+    ));
+
+    let one_epoch = quiet(directory.path(), 1)
+        .with_training_strategy(Osculate::new(adamw()).into())
+        .launch(learner(Net::plain(&device()), 0.01));
+    assert_identical(&result.model, &one_epoch.model);
+}
+
+/// The error of a training that cannot make its first step.
+fn refused(
+    strategy: Osculate<Net>,
+    training: SupervisedTraining<Net>,
+    learner: Learner<Net>,
+) -> Arc<LearnerError> {
+    let monitor = strategy.monitor();
+    let result = training
+        .with_training_strategy(strategy.into())
+        .launch(learner);
+    assert!(result.error.is_some());
+    assert_identical(&result.model, &Net::plain(&device()));
+    monitor.error().unwrap()
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_its_reason() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let training = || quiet(directory.path(), 1);
+    let plain = |lr| learner(Net::plain(&device()), lr);
+    let sophia = || SophiaConfig::g().init().unwrap();
+
+    let error = refused(Osculate::new(sophia()), training(), plain(0.01));
+    assert!(matches!(
+        error.as_ref(),
+        LearnerError::NotSupervised {
+            epoch: 1,
+            iteration: 1,
+            ..
+        }
+    ));
+    assert!(error.to_string().contains("SupervisedModel"), "{error}");
+
+    let accumulated = training().grads_accumulation(2);
+    let error = refused(Osculate::supervised(sophia()), accumulated, plain(0.01));
+    assert!(matches!(
+        error.as_ref(),
+        LearnerError::Accumulated { batches: 2, .. }
+    ));
+
+    let error = refused(Osculate::new(adamw()), training(), plain(-1.0));
+    assert!(matches!(
+        error.as_ref(),
+        LearnerError::Step {
+            cause: StepErrorCause::LearningRate { .. },
+            ..
+        }
+    ));
+
+    let schedule = ModuleLrSchedulerConfig::new(0.01.into())
+        .with_group(ParamGroup::from_path("head.bias"), 0.1)
+        .init()
+        .unwrap();
+    let grouped = Learner::new(Net::plain(&device()), AdamWConfig::new().init(), schedule);
+    let error = refused(Osculate::new(adamw()), training(), grouped);
+    assert!(
+        matches!(error.as_ref(), LearnerError::GroupedLearningRate { path, .. } if path == "head.bias")
+    );
+}
+
+#[test]
+fn metrics_reach_the_logs() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let strategy = Osculate::supervised(SophiaConfig::g().init().unwrap())
+        .with_curvature(CurvatureProbe::every(4));
+    let monitor = strategy.monitor();
+    let mut training = SupervisedTraining::new(directory.path(), train_loader(), valid_loader())
+        .num_epochs(2)
+        .with_application_logger(None)
+        .with_metric_logger(FileMetricLogger::new(directory.path()));
+    for quantity in Quantity::ALL {
+        training = training.metric_train_numeric(monitor.metric(quantity));
+    }
+    let result = training
+        .with_training_strategy(strategy.into())
+        .launch(learner(Net::plain(&device()), 0.01));
+    assert!(result.error.is_none());
+
+    let batches = IMAGES / ROWS;
+    let values = |quantity: Quantity, epoch: usize| -> Vec<f64> {
+        let name = format!("{}.log", quantity.name().replace(' ', "_"));
+        let path = directory
+            .path()
+            .join(format!("train/epoch-{epoch}"))
+            .join(name);
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let lines = text.lines().filter(|line| !line.contains("final"));
+        lines
+            .map(|line| line.split(',').next().unwrap().parse().unwrap())
+            .collect()
+    };
+    for epoch in [1, 2] {
+        let norms = values(Quantity::GradientNorm, epoch);
+        assert_eq!(norms.len(), batches);
+        assert!(norms.iter().all(|norm| *norm > 0.0 && norm.is_finite()));
+        let rates = values(Quantity::WinRate, epoch);
+        assert!(rates.len() == batches && rates.iter().all(|rate| (0.0..=1.0).contains(rate)));
+        assert_eq!(
+            values(Quantity::SkippedParameters, epoch),
+            vec![0.0; batches]
+        );
+        assert_eq!(values(Quantity::SolverFailures, epoch), vec![0.0; batches]);
+    }
+    // Sophia estimates the curvature at the first of ten steps.
+    assert_eq!(values(Quantity::CurvatureAge, 1), [0.0, 1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(values(Quantity::CurvatureAge, 2), [5.0, 6.0, 7.0, 8.0, 9.0]);
+    let costs = values(Quantity::GradientEvaluations, 1);
+    assert_eq!(costs.len(), batches);
+    assert!(costs[0] > 1.5 && costs[1..] == [1.0; 4], "{costs:?}");
+    // Measured at the steps 0, 4 and 8.
+    for (epoch, measured) in [(1, 2), (2, 1)] {
+        let sharpness = values(Quantity::Sharpness, epoch);
+        let trace = values(Quantity::Trace, epoch);
+        assert_eq!((sharpness.len(), trace.len()), (measured, measured));
+        assert!(sharpness.iter().zip(&trace).all(|(s, t)| *s > 0.0 && t > s));
+    }
+    let last = monitor.last().unwrap();
+    assert_eq!(last.report.cost().gradient_evaluations(), 1.0);
+}
+
+#[test]
+fn the_probe_leaves_the_training_alone() {
+    let _alone = alone();
+    let train = |strategy: Osculate<Net>| {
+        let directory = tempfile::tempdir().unwrap();
+        let result = quiet(directory.path(), 2)
+            .with_training_strategy(strategy.into())
+            .launch(learner(Net::noisy(&device()), 0.01));
+        assert!(result.error.is_none());
+        result.model
+    };
+    let sam = || SamConfig::new().init(AdamWConfig::new().init()).unwrap();
+    let probed = train(Osculate::new(sam()).with_curvature(CurvatureProbe::every(3)));
+    assert_identical(&probed, &train(Osculate::new(sam())));
+}
