@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataloader::{DataLoader, DataLoaderBuilder};
 use burn::data::dataset::InMemDataset;
-use burn::module::Module;
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::optim::AdamWConfig;
 use burn::tensor::activation::gelu;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use burn::train::logger::InMemoryMetricLogger;
 use burn::train::metric::LossMetric;
 use burn::train::{
@@ -67,6 +67,20 @@ impl Net {
         }
     }
 
+    /// The same in `f64`, for methods that divide by what is nearly singular: the order in which two
+    /// devices' gradients are added changes their last digits, which inverse roots enlarge.
+    pub fn wide(device: &Device) -> Self {
+        struct Widen;
+        impl ModuleMapper for Widen {
+            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+                param.map(|tensor| {
+                    Tensor::from_inner(tensor.inner().cast(DType::F64)).require_grad()
+                })
+            }
+        }
+        Self::summed(device).map(&mut Widen)
+    }
+
     /// With batch normalisation and dropout.
     pub fn noisy(device: &Device) -> Self {
         Self {
@@ -77,6 +91,7 @@ impl Net {
     }
 
     pub fn forward(&self, images: Tensor<2>) -> Tensor<2> {
+        let images = images.cast(self.hidden.weight.dtype());
         let hidden = self.hidden.forward(images);
         let hidden = match &self.norm {
             Some(norm) => norm.forward(hidden.unsqueeze_dim::<3>(2)).squeeze_dim(2),
@@ -182,14 +197,14 @@ pub fn learner(model: Net, lr: f64) -> Learner<Net> {
 /// All parameters and running statistics, by path.
 pub fn weights<M: Module>(model: &M) -> Vec<(String, TensorData)> {
     struct Weights(Vec<String>, Vec<(String, TensorData)>);
-    impl burn::module::ModuleVisitor for Weights {
+    impl ModuleVisitor for Weights {
         fn enter_module(&mut self, name: &str, _: &str) {
             self.0.push(name.to_string());
         }
         fn exit_module(&mut self, _: &str, _: &str) {
             self.0.pop();
         }
-        fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<Tensor<D>>) {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             self.1.push((self.0.join("."), param.val().into_data()));
         }
     }
