@@ -114,6 +114,18 @@ impl<'a, M: Module> GradientOracle<'a, M> {
             .ok_or(CurvatureError::NotSupervised { what })
     }
 
+    /// The terms of an objective that is a sum of outputs' criteria, at least one.
+    pub(crate) fn supervised_terms(
+        &self,
+        what: &'static str,
+    ) -> Result<Vec<&'a dyn SupervisedObjective<M>>, CurvatureError> {
+        let terms = self.objective.supervised_terms();
+        if terms.is_empty() {
+            return Err(CurvatureError::NotSupervised { what });
+        }
+        Ok(terms)
+    }
+
     /// What has been spent so far.
     pub fn cost(&self) -> Cost {
         self.cost.get()
@@ -210,6 +222,16 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         scalar: impl FnOnce(Tensor<2>) -> Result<Tensor<1>, CurvatureError>,
     ) -> Result<ParamVec, CurvatureError> {
         let supervised = self.supervised("a vector-Jacobian product")?;
+        self.pull_back_of(supervised, layout, scalar)
+    }
+
+    /// The same for one of the terms of the objective.
+    pub(crate) fn pull_back_of(
+        &self,
+        supervised: &dyn SupervisedObjective<M>,
+        layout: &Arc<ParamLayout>,
+        scalar: impl FnOnce(Tensor<2>) -> Result<Tensor<1>, CurvatureError>,
+    ) -> Result<ParamVec, CurvatureError> {
         let model = self.snapshot.probe(None, true)?;
         self.spend(Cost::GRADIENT);
         let gradient = self.guarded(|| {

@@ -20,7 +20,7 @@ use burn::train::{
 use common::{
     IMAGES, Net, ROWS, alone, assert_identical, learner, quiet, train_loader, valid_loader,
 };
-use osculate_curvature::Objective;
+use osculate_curvature::{CurvatureError, Objective};
 use osculate_optim::{
     ClosureOptimizer, FirstOrder, RecordError, SamConfig, SophiaConfig, StateRecord,
     StatefulOptimizer, Step, StepError, StepErrorCause,
@@ -99,6 +99,28 @@ fn accumulation_under_a_schedule_equals_burns_own_loop() {
 }
 
 #[test]
+fn gauss_newton_methods_accumulate_too() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let strategy = Osculate::supervised(
+        SophiaConfig::g()
+            .with_gamma(10.0)
+            .with_period(1)
+            .init()
+            .unwrap(),
+    );
+    let monitor = strategy.monitor();
+    let result = quiet(directory.path(), 2)
+        .grads_accumulation(2)
+        .with_training_strategy(strategy.into())
+        .launch(learner(Net::plain(&device()), 0.01));
+    assert!(result.error.is_none(), "{:?}", result.error);
+    let last = monitor.last().unwrap();
+    assert_eq!(last.report.curvature_age(), Some(0));
+    assert!(last.report.win_rate().unwrap() > 0.0);
+}
+
+#[test]
 fn early_stopping_ends_the_training() {
     let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
@@ -149,6 +171,18 @@ struct FailsAt {
     inner: FirstOrder,
     steps: usize,
     at: usize,
+    cause: Option<StepErrorCause>,
+}
+
+impl FailsAt {
+    fn new(at: usize, cause: impl Into<StepErrorCause>) -> Self {
+        Self {
+            inner: adamw(),
+            steps: 0,
+            at,
+            cause: Some(cause.into()),
+        }
+    }
 }
 
 impl StatefulOptimizer for FailsAt {
@@ -178,8 +212,7 @@ impl<M: Module> ClosureOptimizer<M> for FailsAt {
     ) -> Result<Step<M>, StepError<M>> {
         self.steps += 1;
         if self.steps == self.at {
-            let paths = vec!["head.weight".to_string()];
-            let cause = StepErrorCause::NonFiniteGradient { paths };
+            let cause = self.cause.take().unwrap();
             return Err(StepError { model, cause });
         }
         self.inner.step(lr, model, objective)
@@ -191,11 +224,9 @@ fn a_failed_step_stops_with_its_reason_and_keeps_the_model() {
     let _alone = alone();
     let batches = IMAGES / ROWS;
     let directory = tempfile::tempdir().unwrap();
-    let strategy = Osculate::new(FailsAt {
-        inner: adamw(),
-        steps: 0,
-        at: batches + 1,
-    });
+    let paths = vec!["head.weight".to_string()];
+    let cause = StepErrorCause::NonFiniteGradient { paths };
+    let strategy = Osculate::new(FailsAt::new(batches + 1, cause));
     let monitor = strategy.monitor();
     let result = quiet(directory.path(), 3)
         .with_training_strategy(strategy.into())
@@ -258,7 +289,10 @@ fn what_cannot_work_is_refused_with_its_reason() {
     assert!(error.to_string().contains("SupervisedModel"), "{error}");
 
     let accumulated = training().grads_accumulation(2);
-    let error = refused(Osculate::supervised(sophia()), accumulated, plain(0.01));
+    let what = "a Gauss-Newton product";
+    let cause = CurvatureError::NotSupervised { what };
+    let gauss_newton = FailsAt::new(1, cause);
+    let error = refused(Osculate::supervised(gauss_newton), accumulated, plain(0.01));
     assert!(matches!(
         error.as_ref(),
         LearnerError::Accumulated { batches: 2, .. }

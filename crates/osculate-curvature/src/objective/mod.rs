@@ -47,6 +47,14 @@ pub trait Objective<M> {
         None
     }
 
+    /// The supervised objectives whose sum the loss is: itself, where it is one. A loss summed over
+    /// several batches has one for each.
+    ///
+    /// The Gauss-Newton-Bartlett diagonal is the sum of theirs.
+    fn supervised_terms(&self) -> Vec<&dyn SupervisedObjective<M>> {
+        self.supervised().into_iter().collect()
+    }
+
     /// The same loss as a function whose batch is handed over, where it has that form: see
     /// [`Batched`] and [`SupervisedBatch`].
     ///

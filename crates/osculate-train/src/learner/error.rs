@@ -43,7 +43,7 @@ pub enum LearnerError {
     /// The method needs the outputs of one batch, and there are several to a step.
     #[error(
         "{what} needs the outputs of one batch, which a step on {batches} accumulated batches does \
-         not have: train without `grads_accumulation`, or with a method that needs gradients only"
+         not have: train without `grads_accumulation`, or with another method"
     )]
     Accumulated {
         /// What needs them.

@@ -71,31 +71,42 @@ pub trait SupervisedModel: TrainStep + Module {
     fn supervised(input: &<Self as TrainStep>::Input) -> Box<dyn Objective<Self>>;
 }
 
+/// What an objective made of training steps answers when it is asked for its loss.
+pub(super) fn no_loss() -> ObjectiveError {
+    ObjectiveError::new("a training step hands out gradients and no loss")
+}
+
 /// Makes the supervised form of a model's batches.
 pub(super) type SupervisedFn<M> = fn(&<M as TrainStep>::Input) -> Box<dyn Objective<M>>;
 
 /// The sum of a model's training steps on one or several batches.
 pub(super) struct StepObjective<M: LearnerModel> {
     inputs: Vec<<M as TrainStep>::Input>,
-    supervised: Option<Box<dyn Objective<M>>>,
+    /// The supervised form of each batch, or nothing.
+    supervised: Vec<Box<dyn Objective<M>>>,
     /// What the first pass put out, for the metrics.
     outputs: RefCell<Option<Vec<<M as TrainStep>::Output>>>,
 }
 
 impl<M: LearnerModel> StepObjective<M> {
-    /// The batches of one step. Curvature of the outputs is defined for one batch only.
+    /// The batches of one step.
     pub(super) fn new(
         inputs: Vec<<M as TrainStep>::Input>,
         supervised: Option<SupervisedFn<M>>,
     ) -> Self {
-        let supervised = match (inputs.as_slice(), supervised) {
-            ([input], Some(supervised)) => Some(supervised(input)),
-            _ => None,
-        };
+        let supervised = supervised.map(|supervised| inputs.iter().map(supervised).collect());
         Self {
             inputs,
-            supervised,
+            supervised: supervised.unwrap_or_default(),
             outputs: RefCell::new(None),
+        }
+    }
+
+    /// The supervised form of the whole step, where it is made on one batch.
+    fn only(&self) -> Option<&dyn Objective<M>> {
+        match self.supervised.as_slice() {
+            [batch] => Some(batch.as_ref()),
+            _ => None,
         }
     }
 
@@ -111,17 +122,20 @@ where
     <M as TrainStep>::Input: Clone,
 {
     fn loss(&self, _model: &M) -> Result<Tensor<1>, ObjectiveError> {
-        Err(ObjectiveError::new(
-            "a training step hands out gradients and no loss",
-        ))
+        Err(no_loss())
     }
 
     fn supervised(&self) -> Option<&dyn SupervisedObjective<M>> {
-        self.supervised.as_ref()?.supervised()
+        self.only()?.supervised()
+    }
+
+    fn supervised_terms(&self) -> Vec<&dyn SupervisedObjective<M>> {
+        let terms = self.supervised.iter();
+        terms.filter_map(|batch| batch.supervised()).collect()
     }
 
     fn recordable(&self) -> Option<&dyn Recordable<M>> {
-        self.supervised.as_ref()?.recordable()
+        self.only()?.recordable()
     }
 
     fn gradient(&self) -> Option<&dyn GradientObjective<M>> {

@@ -10,6 +10,8 @@ use burn::tensor::{Device, Tensor};
 use burn::train::{TrainOutput, TrainStep};
 use osculate_curvature::{GradientObjective, Objective, ObjectiveError};
 
+use crate::learner::objective::no_loss;
+
 /// A batch, the device that it is on, and the seed of its dropout masks.
 #[derive(Clone)]
 pub(super) struct Batch<I> {
@@ -56,9 +58,7 @@ where
     M::Input: Clone,
 {
     fn loss(&self, _model: &M) -> Result<Tensor<1>, ObjectiveError> {
-        Err(ObjectiveError::new(
-            "a training step hands out gradients and no loss",
-        ))
+        Err(no_loss())
     }
 
     fn gradient(&self) -> Option<&dyn GradientObjective<M>> {
