@@ -1,16 +1,18 @@
 //! The strategy's loop beside burn's own: accumulation, schedules, stopping, errors and metrics.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use burn::data::dataset::{Dataset, DatasetError};
 use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLrSchedulerConfig;
 use burn::module::{Module, ParamGroup};
 use burn::optim::{AdamWConfig, LearningRate};
 use burn::tensor::{Device, TensorReadError};
-use burn::train::logger::FileMetricLogger;
+use burn::train::logger::{FileMetricLogger, InMemoryMetricLogger};
 use burn::train::metric::store::{Aggregate, Direction, Split};
 use burn::train::metric::{LossMetric, Metric, MetricMetadata, MetricName, SerializedEntry};
 use burn::train::{
@@ -252,6 +254,47 @@ fn a_failed_step_stops_with_its_reason_and_keeps_the_model() {
         .with_training_strategy(Osculate::new(adamw()).into())
         .launch(learner(Net::plain(&device()), 0.01));
     assert_identical(&result.model, &one_epoch.model);
+}
+
+/// Positions of images, one of which cannot be read.
+struct Broken;
+
+impl Dataset<usize> for Broken {
+    fn get(&self, index: usize) -> Result<usize, DatasetError> {
+        if index == 2 * ROWS + 1 {
+            return Err(DatasetError::new(std::io::Error::other("image 49 is gone")));
+        }
+        Ok(index)
+    }
+
+    fn len(&self) -> usize {
+        IMAGES
+    }
+}
+
+#[test]
+fn data_that_cannot_be_read_stop_the_training() {
+    let _alone = alone();
+    let train = |strategy: TrainingStrategy<Net>| {
+        let directory = tempfile::tempdir().unwrap();
+        let loader = common::loader(Broken, ROWS);
+        let result = SupervisedTraining::new(directory.path(), loader, valid_loader())
+            .num_epochs(2)
+            .with_metric_logger(InMemoryMetricLogger::new())
+            .with_application_logger(None)
+            .with_training_strategy(strategy)
+            .launch(learner(Net::plain(&device()), 0.01));
+        match result.error.as_deref() {
+            Some(TrainingError::Dataset(error)) => {
+                assert!(error.to_string().contains("image 49"), "{error}");
+            }
+            other => panic!("expected the data set's error, got {other:?}"),
+        }
+        result.model
+    };
+    // Two batches were trained on before.
+    let ours = train(Osculate::new(adamw()).into());
+    assert_identical(&ours, &train(ExecutionStrategy::single(device()).into()));
 }
 
 /// The error of a training that cannot make its first step.

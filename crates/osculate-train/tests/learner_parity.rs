@@ -1,4 +1,5 @@
 //! A training under the strategy ends with the weights of a hand-written loop, bit for bit.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
 

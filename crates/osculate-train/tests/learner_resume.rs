@@ -1,5 +1,6 @@
 //! Trainings that go on from a checkpoint end as if they had never stopped, whatever happened to the
 //! files.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
 

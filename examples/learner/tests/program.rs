@@ -1,4 +1,5 @@
 //! The program as its user runs it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
 use std::path::Path;

@@ -156,10 +156,6 @@ where
     M: LearnerModel,
     <M as TrainStep>::Input: Clone,
 {
-    #[expect(
-        clippy::arc_with_non_send_sync,
-        reason = "burn asks for an Arc and trains on the thread that it is given on"
-    )]
     fn from(strategy: Osculate<M>) -> Self {
         TrainingStrategy::Custom(Arc::new(strategy))
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataloader::{DataLoader, DataLoaderBuilder};
-use burn::data::dataset::InMemDataset;
+use burn::data::dataset::{Dataset, InMemDataset};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
@@ -168,11 +168,16 @@ pub fn train_loader() -> Loader {
         .build(InMemDataset::new((0..IMAGES).collect()))
 }
 
-/// Images in the given order.
-pub fn ordered_loader(positions: Vec<usize>, rows: usize) -> Loader {
+/// Images in the order of a data set of positions.
+pub fn loader(positions: impl Dataset<usize> + 'static, rows: usize) -> Loader {
     DataLoaderBuilder::new(Positions)
         .batch_size(rows)
-        .build(InMemDataset::new(positions))
+        .build(positions)
+}
+
+/// Images in the given order.
+pub fn ordered_loader(positions: Vec<usize>, rows: usize) -> Loader {
+    loader(InMemDataset::new(positions), rows)
 }
 
 pub fn valid_loader() -> Loader {

@@ -37,6 +37,8 @@ use objective::{Batch, Batches};
 /// - The burn optimizer given to `Learner::new` makes no steps. burn's checkpoints hold the model; the
 ///   optimizer's state begins anew after a restart. [`Osculate`](super::Osculate) resumes exactly.
 /// - The learning rate is the schedule's base rate.
+/// - The CPU backends have one random generator for all devices: with dropout, the masks of two CPU
+///   devices that compute at the same time are not the same in all passes.
 ///
 /// ```
 /// use burn::module::Module;
