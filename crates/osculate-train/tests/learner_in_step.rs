@@ -4,10 +4,12 @@
 mod common;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
 use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::distributed::{DistributedConfig, ReduceOperation};
 use burn::tensor::{Device, Tensor};
@@ -17,7 +19,7 @@ use burn::train::{
     MultiDeviceOptim, SupervisedTraining, TrainOutput, TrainStep,
 };
 use common::{
-    Loader, Net, alone, assert_identical, largest_difference, ordered_loader, train_loader,
+    Loader, Net, alone, assert_identical, device, largest_difference, ordered_loader, train_loader,
     valid_loader,
 };
 use osculate_optim::{
@@ -31,10 +33,6 @@ const LR: f64 = 1e-3;
 /// Rows of a batch on one of two devices.
 const HALF: usize = 10;
 const STEPS: usize = 4;
-
-fn device() -> Device {
-    Device::flex().autodiff()
-}
 
 fn sam() -> osculate_optim::Sam {
     SamConfig::new()
@@ -290,7 +288,7 @@ impl TrainStep for Reduced {
 }
 
 /// A worker of burn's distributed loop: its own copy of everything, and every gradient reduced.
-fn worker<O: ClosureOptimizer<Reduced> + Clone + Send>(
+fn worker<O: ClosureOptimizer<Reduced> + Clone + Send + 'static>(
     mut model: InStep<Reduced, O>,
     batches: Vec<DigitsBatch>,
 ) -> Net {
@@ -349,6 +347,41 @@ fn distributed_workers_make_the_steps_of_one_device() {
     }
     check(sam());
     check(sophia());
+}
+
+#[test]
+fn burns_checkpoints_carry_the_state() {
+    let _alone = alone();
+    fn check<O: ClosureOptimizer<Net> + Clone + Send + 'static>(optimizer: O) {
+        let train = |directory: &Path, epochs: usize, from: Option<usize>, carried: bool| {
+            let mut training = SupervisedTraining::new(directory, halves(), valid_loader())
+                .num_epochs(epochs)
+                .with_metric_logger(InMemoryMetricLogger::new())
+                .with_application_logger(None)
+                .with_default_checkpointers()
+                .with_training_strategy(two_devices(MultiDeviceOptim::OptimMainDevice).into());
+            if let Some(epoch) = from {
+                training = training.checkpoint(epoch);
+            }
+            let model = InStep::new(Net::summed(&device()), optimizer.clone());
+            let carrier = if carried { model.carrier() } else { sgd() };
+            let result = training.launch(Learner::new(model, carrier, LR));
+            assert!(result.error.is_none(), "{:?}", result.error);
+            result.model
+        };
+        let (straight, split) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let straight = train(straight.path(), 4, None, true);
+        train(split.path(), 2, None, true);
+        let resumed = train(split.path(), 4, Some(2), true);
+        assert_identical(&straight, &resumed);
+
+        // Another burn optimizer makes no steps either, and carries nothing.
+        let other = tempfile::tempdir().unwrap();
+        assert_identical(&straight, &train(other.path(), 4, None, false));
+    }
+    check(sophia());
+    let momentum = SgdConfig::new().with_momentum(Some(MomentumConfig::new()));
+    check(SamConfig::new().init(momentum.init()).unwrap());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLrSchedulerConfig;
 use burn::module::{Module, ParamGroup};
 use burn::optim::{AdamWConfig, LearningRate};
-use burn::tensor::{Device, TensorReadError};
+use burn::tensor::TensorReadError;
 use burn::train::logger::{FileMetricLogger, InMemoryMetricLogger};
 use burn::train::metric::store::{Aggregate, Direction, Split};
 use burn::train::metric::{LossMetric, Metric, MetricMetadata, MetricName, SerializedEntry};
@@ -20,7 +20,7 @@ use burn::train::{
     SupervisedTraining, TrainingError, TrainingStrategy,
 };
 use common::{
-    IMAGES, Net, ROWS, alone, assert_identical, learner, quiet, train_loader, valid_loader,
+    IMAGES, Net, ROWS, alone, assert_identical, device, learner, quiet, train_loader, valid_loader,
 };
 use osculate_curvature::{CurvatureError, Objective};
 use osculate_optim::{
@@ -28,10 +28,6 @@ use osculate_optim::{
     StatefulOptimizer, Step, StepError, StepErrorCause,
 };
 use osculate_train::learner::{CurvatureProbe, LearnerError, Osculate, Quantity};
-
-fn device() -> Device {
-    Device::flex().autodiff()
-}
 
 fn adamw() -> FirstOrder {
     FirstOrder::new(AdamWConfig::new().init())

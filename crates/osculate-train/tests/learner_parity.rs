@@ -7,11 +7,11 @@ use burn::module::Module;
 use burn::optim::{AdamWConfig, SgdConfig};
 use burn::tensor::Device;
 use burn::train::TrainingStrategy;
-use common::{Net, alone, assert_identical, learner, quiet, supervised, train_loader, weights};
+use common::{Net, alone, assert_identical, device, learner, quiet, train_loader, weights};
 use osculate_curvature::Objective;
 use osculate_optim::{ClosureOptimizer, FirstOrder, SamConfig, ShampooConfig, SophiaConfig};
 use osculate_problems::digits::DigitsBatch;
-use osculate_train::learner::Osculate;
+use osculate_train::learner::{Osculate, SupervisedModel};
 
 const EPOCHS: usize = 3;
 const LR: f64 = 0.01;
@@ -22,8 +22,7 @@ fn by_hand(
     mut optimizer: impl ClosureOptimizer<Net>,
     objective: impl Fn(&DigitsBatch) -> Box<dyn Objective<Net>>,
 ) -> Net {
-    let device = Device::flex().autodiff();
-    let loader = train_loader().to_device(&device);
+    let loader = train_loader().to_device(&device());
     for _ in 0..EPOCHS {
         for batch in loader.iter() {
             let batch = batch.unwrap();
@@ -51,10 +50,6 @@ fn in_learner(model: Net, strategy: impl Into<TrainingStrategy<Net>>) -> Net {
     result.model
 }
 
-fn device() -> Device {
-    Device::flex().autodiff()
-}
-
 fn moved(model: &Net) {
     let (before, after) = (weights(&Net::plain(&device())), weights(model));
     assert!(before[0].1.as_bytes() != after[0].1.as_bytes());
@@ -80,79 +75,58 @@ fn adamw_equals_the_hand_written_loop_and_burns_own() {
     assert_identical(&under_strategy, &burns);
 }
 
+/// Trains both ways.
+fn check<O: ClosureOptimizer<Net> + 'static>(
+    net: fn(&Device) -> Net,
+    optimizer: impl Fn() -> O,
+    strategy: fn(O) -> Osculate<Net>,
+    objective: fn(&DigitsBatch) -> Box<dyn Objective<Net>>,
+) {
+    let under_strategy = in_learner(net(&device()), strategy(optimizer()));
+    moved(&under_strategy);
+    let by_hand = by_hand(net(&device()), optimizer(), objective);
+    assert_identical(&under_strategy, &by_hand);
+}
+
 #[test]
 fn sam_equals_the_hand_written_loop() {
     let _alone = alone();
-    let sam = || {
-        SamConfig::new()
-            .with_rho(0.1)
-            .init(SgdConfig::new().init())
-            .unwrap()
-    };
-    let under_strategy = in_learner(Net::plain(&device()), Osculate::new(sam()));
-    moved(&under_strategy);
-    assert_identical(
-        &under_strategy,
-        &by_hand(Net::plain(&device()), sam(), closure),
-    );
+    let base = || SgdConfig::new().init();
+    let sam = || SamConfig::new().with_rho(0.1).init(base()).unwrap();
+    check(Net::plain, sam, Osculate::new, closure);
 }
 
 #[test]
 fn dropout_and_batch_norm_see_one_mask_and_move_once() {
     let _alone = alone();
     let sam = || SamConfig::new().init(AdamWConfig::new().init()).unwrap();
-    let under_strategy = in_learner(Net::noisy(&device()), Osculate::new(sam()));
-    moved(&under_strategy);
-    assert_identical(
-        &under_strategy,
-        &by_hand(Net::noisy(&device()), sam(), closure),
-    );
+    check(Net::noisy, sam, Osculate::new, closure);
 }
 
 #[test]
 fn sophia_h_equals_the_hand_written_loop() {
     let _alone = alone();
     let sophia = || SophiaConfig::h().init().unwrap();
-    let under_strategy = in_learner(Net::plain(&device()), Osculate::new(sophia()));
-    moved(&under_strategy);
-    assert_identical(
-        &under_strategy,
-        &by_hand(Net::plain(&device()), sophia(), closure),
-    );
+    check(Net::plain, sophia, Osculate::new, closure);
 }
 
 #[test]
 fn sophia_h_with_exact_products_equals_the_hand_written_loop() {
     let _alone = alone();
     let sophia = || SophiaConfig::h().init().unwrap();
-    let under_strategy = in_learner(Net::plain(&device()), Osculate::supervised(sophia()));
-    moved(&under_strategy);
-    let by_hand = by_hand(Net::plain(&device()), sophia(), |batch| {
-        Box::new(supervised(batch))
-    });
-    assert_identical(&under_strategy, &by_hand);
+    check(Net::plain, sophia, Osculate::supervised, Net::supervised);
 }
 
 #[test]
 fn sophia_g_equals_the_hand_written_loop() {
     let _alone = alone();
     let sophia = || SophiaConfig::g().init().unwrap();
-    let under_strategy = in_learner(Net::plain(&device()), Osculate::supervised(sophia()));
-    moved(&under_strategy);
-    let by_hand = by_hand(Net::plain(&device()), sophia(), |batch| {
-        Box::new(supervised(batch))
-    });
-    assert_identical(&under_strategy, &by_hand);
+    check(Net::plain, sophia, Osculate::supervised, Net::supervised);
 }
 
 #[test]
 fn shampoo_equals_the_hand_written_loop() {
     let _alone = alone();
     let shampoo = || ShampooConfig::new().stacked().unwrap();
-    let under_strategy = in_learner(Net::plain(&device()), Osculate::new(shampoo()));
-    moved(&under_strategy);
-    assert_identical(
-        &under_strategy,
-        &by_hand(Net::plain(&device()), shampoo(), closure),
-    );
+    check(Net::plain, shampoo, Osculate::new, closure);
 }

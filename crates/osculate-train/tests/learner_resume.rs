@@ -11,10 +11,9 @@ use std::time::{Duration, Instant};
 
 use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
 use burn::optim::AdamWConfig;
-use burn::tensor::Device;
 use burn::train::checkpoint::KeepLastNCheckpoints;
 use burn::train::{Learner, LearningResult, TrainingError};
-use common::{Net, alone, assert_identical, learner, quiet};
+use common::{Net, alone, assert_identical, device, learner, quiet};
 use osculate_optim::catalogue::{Method, Recipe};
 use osculate_train::learner::{CheckpointError, Checkpoints, LearnerError, Monitor, Osculate};
 
@@ -52,7 +51,7 @@ fn train(directory: &Path, method: Method, epochs: usize, from: Option<usize>) -
     let schedule = CosineAnnealingLrSchedulerConfig::new(0.01, 40)
         .init()
         .unwrap();
-    let model = Net::noisy(&Device::flex().autodiff());
+    let model = Net::noisy(&device());
     let result = training.launch(Learner::new(model, AdamWConfig::new().init(), schedule));
     Outcome {
         result,
@@ -177,7 +176,7 @@ fn burns_own_checkpointers_are_refused() {
     let result = quiet(directory.path(), 1)
         .with_default_checkpointers()
         .with_training_strategy(strategy.into())
-        .launch(learner(Net::plain(&Device::flex().autodiff()), 0.01));
+        .launch(learner(Net::plain(&device()), 0.01));
     assert!(result.error.is_some());
     let error = monitor.error().unwrap();
     assert!(matches!(

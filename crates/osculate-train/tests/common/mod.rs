@@ -28,6 +28,11 @@ pub fn alone() -> MutexGuard<'static, ()> {
     GENERATOR.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Where everything is trained.
+pub fn device() -> Device {
+    Device::flex().autodiff()
+}
+
 /// Images of the training split that are used.
 pub const IMAGES: usize = 120;
 /// Rows of a batch.
@@ -134,19 +139,12 @@ impl InferenceStep for Net {
 
 impl SupervisedModel for Net {
     fn supervised(batch: &DigitsBatch) -> Box<dyn Objective<Self>> {
-        Box::new(supervised(batch))
+        Box::new(SupervisedBatch::new(
+            batch.images.clone(),
+            |net: &Net, images: &Tensor<2>| net.forward(images.clone()),
+            Criterion::cross_entropy(batch.labels.clone()),
+        ))
     }
-}
-
-/// The batch as a hand-written loop would hand it to a Gauss-Newton method.
-pub fn supervised(
-    batch: &DigitsBatch,
-) -> SupervisedBatch<Tensor<2>, impl Fn(&Net, &Tensor<2>) -> Tensor<2> + use<>> {
-    SupervisedBatch::new(
-        batch.images.clone(),
-        |net: &Net, images: &Tensor<2>| net.forward(images.clone()),
-        Criterion::cross_entropy(batch.labels.clone()),
-    )
 }
 
 #[derive(Clone, Debug)]

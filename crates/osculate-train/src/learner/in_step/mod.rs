@@ -1,5 +1,6 @@
 //! An optimizer inside a model's training step.
 
+mod carrier;
 mod objective;
 
 use std::fmt::{Debug, Display, Formatter};
@@ -14,6 +15,7 @@ use burn::train::train::WorkerFailure;
 use burn::train::{InferenceStep, Interrupter, TrainOutput, TrainStep, TrainingError};
 use osculate_optim::{ClosureOptimizer, StepErrorCause};
 
+use carrier::{Carried, Carrier, exchange};
 use objective::{Batch, Batches};
 
 /// A model with an optimizer behind the closure door inside it, for burn's own training loops: on
@@ -34,8 +36,9 @@ use objective::{Batch, Batches};
 /// Paths of parameters, records and the printed form are the model's own. Methods that need gradients
 /// only do better as burn optimizers: `ShampooConfig::new().init()`.
 ///
-/// - The burn optimizer given to `Learner::new` makes no steps. burn's checkpoints hold the model; the
-///   optimizer's state begins anew after a restart. [`Osculate`](super::Osculate) resumes exactly.
+/// - The burn optimizer given to `Learner::new` makes no steps. With [`carrier`](Self::carrier), burn's
+///   checkpoints hold the state of the optimizer within, and a resumed training goes on bit for bit,
+///   but for the dropout masks of its first step. With any other, the state begins anew.
 /// - The learning rate is the schedule's base rate.
 /// - The CPU backends have one random generator for all devices: with dropout, the masks of two CPU
 ///   devices that compute at the same time are not the same in all passes.
@@ -52,7 +55,9 @@ use objective::{Batch, Batches};
 /// #     <M as TrainStep>::Input: Clone,
 /// # {
 /// let sam = SamConfig::new().init(AdamWConfig::new().init())?;
-/// let learner = Learner::new(InStep::new(model, sam), AdamWConfig::new().init(), 1e-3);
+/// let model = InStep::new(model, sam);
+/// let carrier = model.carrier();
+/// let learner = Learner::new(model, carrier, 1e-3);
 /// # drop(learner);
 /// # Ok(())
 /// # }
@@ -67,6 +72,10 @@ pub struct InStep<M: TrainStep, O> {
     interrupter: Option<Interrupter>,
     seed: u64,
     steps: u64,
+    /// Whether a state that burn restored has been looked for.
+    synced: bool,
+    /// Whether the learner's optimizer is our carrier.
+    carried: bool,
     /// Batches whose gradients wait for the step. Shared by the copies of the model that burn hands
     /// to its workers.
     seen: Arc<Mutex<Vec<Seen<M::Input>>>>,
@@ -87,6 +96,8 @@ impl<M: TrainStep, O> InStep<M, O> {
             interrupter: None,
             seed: 0,
             steps: 0,
+            synced: false,
+            carried: false,
             seen: Arc::default(),
         }
     }
@@ -103,6 +114,12 @@ impl<M: TrainStep, O> InStep<M, O> {
     pub fn with_interrupter(mut self, interrupter: Interrupter) -> Self {
         self.interrupter = Some(interrupter);
         self
+    }
+
+    /// The burn optimizer for `Learner::new` that takes this optimizer's state through burn's
+    /// checkpoints. It makes no steps.
+    pub fn carrier(&self) -> ModuleOptimizer {
+        Carrier.into()
     }
 
     /// The model.
@@ -165,6 +182,8 @@ impl<M: TrainStep + Clone, O: Clone> Clone for InStep<M, O> {
             interrupter: self.interrupter.clone(),
             seed: self.seed,
             steps: self.steps,
+            synced: self.synced,
+            carried: self.carried,
             seen: self.seen.clone(),
         }
     }
@@ -245,7 +264,7 @@ impl<M, O> TrainStep for InStep<M, O>
 where
     M: TrainStep + Module,
     M::Input: Clone,
-    O: ClosureOptimizer<M> + Clone + Send,
+    O: ClosureOptimizer<M> + Clone + Send + 'static,
 {
     type Input = M::Input;
     type Output = M::Output;
@@ -266,11 +285,16 @@ where
 
     fn optimize(
         mut self,
-        _optim: &mut ModuleOptimizer,
+        optim: &mut ModuleOptimizer,
         lr_module: ModuleLearningRate,
         grads: GradientsParams,
     ) -> Self {
-        let objective = Batches::new(self.take_batches(), grads);
+        let batches = self.take_batches();
+        if let Err(cause) = self.sync(optim, &lr_module) {
+            self.fail(&cause);
+            return self;
+        }
+        let objective = Batches::new(batches, grads);
         let made = self
             .optimizer
             .step(lr_module.base(), self.model.clone(), &objective);
@@ -283,6 +307,10 @@ where
                 self.fail(&error.cause);
                 self.model = error.model;
             }
+        }
+        if self.carried {
+            let state = Carried::of(self.optimizer.clone(), self.steps);
+            exchange(optim, &self.model, lr_module, Some(state));
         }
         self
     }
@@ -300,6 +328,32 @@ where
             sum.accumulate(&self.model, part.to_device(&main, &self.model));
         }
         self.optimize(optim, lr_module, sum.grads())
+    }
+}
+
+impl<M, O> InStep<M, O>
+where
+    M: TrainStep + Module,
+    O: ClosureOptimizer<M>,
+{
+    /// Takes over the state that burn has restored, before the first step.
+    fn sync(
+        &mut self,
+        optim: &mut ModuleOptimizer,
+        lr: &ModuleLearningRate,
+    ) -> Result<(), StepErrorCause> {
+        if self.synced {
+            return Ok(());
+        }
+        let exchanged = exchange(optim, &self.model, lr.clone(), None);
+        if let Some(loaded) = exchanged.found.and_then(|found| found.loaded()) {
+            let (steps, state) = loaded?;
+            self.optimizer.load_record(state)?;
+            self.steps = steps;
+        }
+        self.synced = true;
+        self.carried = exchanged.is_carrier;
+        Ok(())
     }
 }
 
