@@ -1,6 +1,8 @@
 //! A small classifier of the digits, its data loaders, and quiet trainings.
 #![allow(dead_code, reason = "each suite uses a part")]
 
+pub mod two_devices;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
