@@ -170,19 +170,21 @@ fn the_state_of_another_optimizer_stops_the_training() {
 fn burns_own_checkpointers_are_refused() {
     let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
-    let optimizer = Recipe::new(Method::AdamW).make::<Net>(0).unwrap();
-    let strategy = Osculate::new(optimizer);
-    let monitor = strategy.monitor();
-    let result = quiet(directory.path(), 1)
-        .with_default_checkpointers()
-        .with_training_strategy(strategy.into())
-        .launch(learner(Net::plain(&device()), 0.01));
-    assert!(result.error.is_some());
-    let error = monitor.error().unwrap();
-    assert!(matches!(
-        error.as_ref(),
-        LearnerError::Checkpoint(CheckpointError::Detached)
-    ));
+    let strategy = || Osculate::new(Recipe::new(Method::AdamW).make::<Net>(0).unwrap());
+    let checkpoints = Checkpoints::new(folder(directory.path()));
+    for strategy in [strategy(), strategy().with_checkpoints(&checkpoints)] {
+        let monitor = strategy.monitor();
+        let result = quiet(directory.path(), 1)
+            .with_default_checkpointers()
+            .with_training_strategy(strategy.into())
+            .launch(learner(Net::plain(&device()), 0.01));
+        assert!(result.error.is_some());
+        let error = monitor.error().unwrap();
+        assert!(matches!(
+            error.as_ref(),
+            LearnerError::Checkpoint(CheckpointError::Detached)
+        ));
+    }
 }
 
 /// Names the folder for [`in_a_child`].

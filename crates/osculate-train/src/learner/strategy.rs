@@ -139,6 +139,9 @@ impl<M: LearnerModel> Osculate<M> {
             }
             return Ok(());
         };
+        if saves && !checkpoints.shared.is_registered() {
+            return Err(CheckpointError::Detached.into());
+        }
         if components.checkpoint.is_none() {
             return Ok(());
         }

@@ -10,6 +10,7 @@ pub use stores::{OptimizerStore, RecordStore};
 use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::train::checkpoint::CheckpointerError;
@@ -104,6 +105,7 @@ impl Checkpoints {
     pub fn new(directory: impl AsRef<Path>) -> Self {
         let shared = Shared {
             files: Files::new(directory.as_ref()),
+            registered: AtomicBool::new(false),
             offered: Mutex::default(),
             found: Mutex::default(),
             restored: Mutex::default(),
@@ -120,6 +122,7 @@ impl Checkpoints {
 
     /// The second checkpointer for `SupervisedTraining::with_custom_checkpointers`.
     pub fn optimizer(&self) -> OptimizerStore {
+        self.shared.registered.store(true, Ordering::Relaxed);
         OptimizerStore {
             part: OPTIMIZER,
             shared: self.shared.clone(),
@@ -168,6 +171,8 @@ impl Checkpoints {
 #[derive(Debug)]
 pub(super) struct Shared {
     files: Files,
+    /// Whether the checkpointer of the optimizer was asked for.
+    registered: AtomicBool,
     /// States of epochs that burn may ask to save.
     offered: Mutex<BTreeMap<usize, StateRecord>>,
     /// The checkpoint that is being restored.
@@ -177,6 +182,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Whether the optimizer's state can reach a file.
+    pub(super) fn is_registered(&self) -> bool {
+        self.registered.load(Ordering::Relaxed)
+    }
+
     /// Hands over the state at the end of an epoch, before burn decides whether to save it.
     ///
     /// burn saves on another thread, one checkpoint at a time: of two epochs before, nothing is
