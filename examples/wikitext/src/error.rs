@@ -32,7 +32,9 @@ pub enum WikitextError {
     },
 
     /// One of the numbered files of a part is not there.
-    #[error("{folder} has {present} of the {expected} parquet files of the {part} part; {missing} is missing")]
+    #[error(
+        "{folder} has {present} of the {expected} parquet files of the {part} part; {missing} is missing"
+    )]
     MissingShard {
         /// The folder.
         folder: String,
@@ -63,7 +65,9 @@ pub enum WikitextError {
     },
 
     /// A text is not UTF-8.
-    #[error("{path} is not UTF-8 text: byte {at} of {bytes} begins no character; the file is damaged or of another format")]
+    #[error(
+        "{path} is not UTF-8 text: byte {at} of {bytes} begins no character; the file is damaged or of another format"
+    )]
     NotUtf8 {
         /// The file.
         path: String,
@@ -74,7 +78,9 @@ pub enum WikitextError {
     },
 
     /// A text ends within a line.
-    #[error("{path} ends within a line after {bytes} bytes: the published files end with a line break, so this one is cut off")]
+    #[error(
+        "{path} ends within a line after {bytes} bytes: the published files end with a line break, so this one is cut off"
+    )]
     Truncated {
         /// The file.
         path: String,
@@ -101,7 +107,9 @@ pub enum WikitextError {
     },
 
     /// A part is too short for a sequence.
-    #[error("the {part} part has {tokens} tokens, expected at least {needed} for sequences of {length}")]
+    #[error(
+        "the {part} part has {tokens} tokens, expected at least {needed} for sequences of {length}"
+    )]
     TooShort {
         /// The part.
         part: Part,

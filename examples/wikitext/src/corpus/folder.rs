@@ -77,7 +77,11 @@ fn found(names: &[String]) -> String {
     const SHOWN: usize = 12;
     match names.len() {
         0 => "The folder is empty.".to_string(),
-        n if n > SHOWN => format!("It holds {} and {} more.", names[..SHOWN].join(", "), n - SHOWN),
+        n if n > SHOWN => format!(
+            "It holds {} and {} more.",
+            names[..SHOWN].join(", "),
+            n - SHOWN
+        ),
         _ => format!("It holds {}.", names.join(", ")),
     }
 }

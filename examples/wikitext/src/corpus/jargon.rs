@@ -34,7 +34,10 @@ mod tests {
     fn the_embedded_text_is_whole() {
         let corpus = corpus().unwrap();
         let test = corpus.test.as_ref().unwrap();
-        assert_eq!(corpus.train.len() + corpus.valid.len() + test.len(), 1_681_817);
+        assert_eq!(
+            corpus.train.len() + corpus.valid.len() + test.len(),
+            1_681_817
+        );
         assert!(corpus.train.contains("The Jargon File"));
         assert!(corpus.train.len() > 17 * corpus.valid.len());
         assert_eq!(corpus.fingerprint(), super::corpus().unwrap().fingerprint());

@@ -81,7 +81,9 @@ impl Corpus {
                 train: folder::read(folder, Part::Valid)?,
                 valid: folder::read(folder, Part::Test)?,
                 test: None,
-                origin: format!("{origin}, trained on its validation part, evaluated on its test part"),
+                origin: format!(
+                    "{origin}, trained on its validation part, evaluated on its test part"
+                ),
             }),
             Part::Test => Err(WikitextError::Setting {
                 name: "train_part",

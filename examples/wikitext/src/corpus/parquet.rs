@@ -61,7 +61,10 @@ fn decode(path: &Path, file: File) -> Result<String, WikitextError> {
     }
     if count != metadata.num_rows() {
         let rows = metadata.num_rows();
-        return Err(unreadable(path, format!("it has {count} of its {rows} rows")));
+        return Err(unreadable(
+            path,
+            format!("it has {count} of its {rows} rows"),
+        ));
     }
     Ok(text)
 }
