@@ -51,4 +51,4 @@ pub use run::{Finished, Trainer};
 pub use schedule::{Schedule, ScheduleKind};
 pub use state::Best;
 pub use summary::{Ending, Summary};
-pub use task::{Batch, BatchAt, Judged, Metrics, Task, TaskError};
+pub use task::{Batch, BatchAt, Judged, Metrics, Task, TaskError, listed};
