@@ -112,9 +112,9 @@ fn the_embedding_is_the_output_too() {
             let loss = oracle.evaluate_at(&basis, h).unwrap().loss;
             loss.to_data().iter::<f64>().next().unwrap()
         };
-        let difference = (loss(1e-2) - loss(-1e-2)) / 2e-2;
+        let difference = (loss(2e-3) - loss(-2e-3)) / 4e-3;
         assert!(
-            (difference - gradient[element]).abs() < 2e-3,
+            (difference - gradient[element]).abs() < 1e-3,
             "{difference} and {}",
             gradient[element]
         );

@@ -29,6 +29,7 @@ mod config;
 mod console;
 mod drive;
 mod error;
+mod exact_json;
 mod folder;
 mod interrupt;
 mod log;

@@ -95,9 +95,8 @@ fn budgets_end_a_run_after_the_step_that_spends_them() {
     assert_eq!(finished.summary.step, 0);
 }
 
-/// A step over all batches of a pass is a step on the one batch that they make together.
 #[test]
-fn accumulated_steps_are_those_of_one_large_batch() {
+fn a_step_over_all_batches_of_a_pass_counts_as_one() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(Method::Sgd);
     config.accumulate = BATCHES;

@@ -1,5 +1,6 @@
 //! The trainer on a small net: what it writes, where it ends, and how it goes on.
 
+mod args;
 mod endings;
 mod faults;
 mod resume;
