@@ -1,5 +1,6 @@
 //! A run that is killed at a random moment and resumed is the run that was not, for every family of
 //! optimizers.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -137,7 +138,7 @@ fn write_data(folder: &Path) {
 /// A moment to kill at, from the clock.
 fn random(below: u32) -> usize {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    (now.subsec_nanos() / 1000 % below) as usize
+    (now.subsec_micros() % below) as usize
 }
 
 #[rstest]
