@@ -61,7 +61,7 @@ pub use estimate::{
     gnb_diagonal, gnb_sample, hutchinson_abs, hutchinson_diagonal, hutchinson_trace,
 };
 pub use objective::{
-    Batched, Criterion, Fallible, GradientObjective, Objective, Recordable, Supervised,
+    Accumulated, Batched, Criterion, Fallible, GradientObjective, Objective, Part, Recordable, Supervised,
     SupervisedBatch, SupervisedObjective,
 };
 pub use operator::{

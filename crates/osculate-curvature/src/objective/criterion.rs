@@ -75,6 +75,41 @@ impl Criterion {
         }
     }
 
+    /// Rows of the targets.
+    pub(crate) fn rows(&self) -> usize {
+        match self {
+            Criterion::CrossEntropy { targets } => targets.dims()[0],
+            Criterion::Mse { targets } | Criterion::BceWithLogits { targets } => targets.dims()[0],
+        }
+    }
+
+    /// One criterion with the targets of several of one kind, or `None`.
+    pub(crate) fn joined(criteria: &[&Criterion]) -> Option<Criterion> {
+        let labels = criteria.iter().map(|criterion| match criterion {
+            Criterion::CrossEntropy { targets } => Some(targets.clone()),
+            _ => None,
+        });
+        let values = criteria.iter().map(|criterion| match criterion {
+            Criterion::Mse { targets } => Some(targets.clone()),
+            _ => None,
+        });
+        let chances = criteria.iter().map(|criterion| match criterion {
+            Criterion::BceWithLogits { targets } => Some(targets.clone()),
+            _ => None,
+        });
+        match criteria.first()? {
+            Criterion::CrossEntropy { .. } => Some(Criterion::CrossEntropy {
+                targets: Tensor::cat(labels.collect::<Option<_>>()?, 0),
+            }),
+            Criterion::Mse { .. } => Some(Criterion::Mse {
+                targets: Tensor::cat(values.collect::<Option<_>>()?, 0),
+            }),
+            Criterion::BceWithLogits { .. } => Some(Criterion::BceWithLogits {
+                targets: Tensor::cat(chances.collect::<Option<_>>()?, 0),
+            }),
+        }
+    }
+
     /// The loss of each row, shape `[B]`; their mean is [`loss`](Criterion::loss).
     ///
     /// # Errors

@@ -1,10 +1,12 @@
 //! How a loss is evaluated on a module and a fixed batch.
 
+mod accumulated;
 mod criterion;
 mod gradient;
 mod recordable;
 mod supervised;
 
+pub use accumulated::{Accumulated, Part};
 pub use criterion::Criterion;
 pub use gradient::GradientObjective;
 pub use recordable::{Batched, Recordable, SupervisedBatch};
@@ -53,6 +55,12 @@ pub trait Objective<M> {
     /// The Gauss-Newton-Bartlett diagonal is the sum of theirs.
     fn supervised_terms(&self) -> Vec<&dyn SupervisedObjective<M>> {
         self.supervised().into_iter().collect()
+    }
+
+    /// The same loss as a weighted sum of losses, whose gradients are then taken one by one: see
+    /// [`Accumulated`]. Empty where it is one loss.
+    fn parts(&self) -> &[Part<M>] {
+        &[]
     }
 
     /// The same loss as a function whose batch is handed over, where it has that form: see
