@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::objective::{Objective, SupervisedObjective};
+use crate::objective::{Objective, Part, SupervisedObjective};
 use crate::params::{ParamLayout, ParamVec, Snapshot, collect_gradients};
 
 /// A loss and its gradient at one point.
@@ -20,7 +20,7 @@ pub struct Evaluation {
     pub loss: Tensor<1>,
     /// The gradient with respect to every parameter that received one.
     pub gradient: ParamVec,
-    /// The outputs of shape `[samples, outputs]`, where the objective is supervised.
+    /// The outputs of shape `[samples, outputs]`, where the objective is supervised and one batch.
     pub outputs: Option<Tensor<2>>,
 }
 
@@ -232,22 +232,11 @@ impl<'a, M: Module> GradientOracle<'a, M> {
     fn evaluate(&self, model: &M) -> Result<Evaluation, CurvatureError> {
         let _span = tracing::trace_span!("gradient").entered();
         self.spend(Cost::GRADIENT);
-        self.guarded(|| {
-            let (loss, outputs) = match self.objective.supervised() {
-                Some(supervised) => {
-                    let outputs = supervised.outputs(model);
-                    let kept = outputs.clone().without_autodiff();
-                    (supervised.criterion().loss(outputs)?, Some(kept))
-                }
-                None => (self.objective.loss(model)?, None),
-            };
-            let value = loss.clone().without_autodiff();
-            Ok(Evaluation {
-                gradient: backward(model, loss)?,
-                loss: value,
-                outputs,
-            })
-        })
+        let parts = self.objective.parts();
+        if let Some(evaluation) = self.guarded(|| accumulate(model, parts))? {
+            return Ok(evaluation);
+        }
+        self.guarded(|| pass(model, self.objective))
     }
 
     /// Seeds the devices and turns a panic of the user's code into an error.
@@ -268,6 +257,53 @@ impl<'a, M: Module> GradientOracle<'a, M> {
     pub(crate) fn spend(&self, cost: Cost) {
         self.cost.set(self.cost.get() + cost);
     }
+}
+
+/// One forward and one backward pass.
+fn pass<M: Module>(model: &M, objective: &dyn Objective<M>) -> Result<Evaluation, CurvatureError> {
+    let (loss, outputs) = match objective.supervised() {
+        Some(supervised) => {
+            let outputs = supervised.outputs(model);
+            let kept = outputs.clone().without_autodiff();
+            (supervised.criterion().loss(outputs)?, Some(kept))
+        }
+        None => (objective.loss(model)?, None),
+    };
+    let value = loss.clone().without_autodiff();
+    Ok(Evaluation {
+        gradient: backward(model, loss)?,
+        loss: value,
+        outputs,
+    })
+}
+
+/// One forward and one backward pass for each part; `None` where there are no parts, or where they do
+/// not use the same parameters and must be one tape.
+fn accumulate<M: Module>(
+    model: &M,
+    parts: &[Part<M>],
+) -> Result<Option<Evaluation>, CurvatureError> {
+    let mut sum: Option<Evaluation> = None;
+    for part in parts {
+        let own = pass(model, part.objective())?;
+        let (loss, weight) = (own.loss.mul_scalar(part.weight()), part.weight());
+        sum = Some(match sum {
+            None => Evaluation {
+                loss,
+                gradient: own.gradient.scale(weight),
+                outputs: None,
+            },
+            Some(sum) if !own.gradient.layout().is_compatible(sum.gradient.layout()) => {
+                return Ok(None);
+            }
+            Some(sum) => Evaluation {
+                loss: sum.loss + loss,
+                gradient: sum.gradient.axpy(weight, &own.gradient),
+                outputs: None,
+            },
+        });
+    }
+    Ok(sum)
 }
 
 fn backward<M: Module>(model: &M, loss: Tensor<1>) -> Result<ParamVec, CurvatureError> {

@@ -1,1 +1,3 @@
 //! Training with osculate.
+
+pub mod trainer;

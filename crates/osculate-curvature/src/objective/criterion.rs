@@ -1,3 +1,5 @@
+use std::mem::discriminant;
+
 use burn::tensor::activation::{log_sigmoid, log_softmax, sigmoid, softmax};
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
@@ -80,26 +82,79 @@ impl Criterion {
 
     fn check(&self, outputs: &Tensor<2>) -> Result<(), CurvatureError> {
         let [rows, columns] = outputs.dims();
-        let targets = match self {
-            Criterion::CrossEntropy { targets }
-            | Criterion::SmoothedCrossEntropy { targets, .. } => targets.dims().to_vec(),
-            Criterion::Mse { targets } | Criterion::BceWithLogits { targets } => {
-                targets.dims().to_vec()
-            }
+        let (targets, expected) = match (self.labels(), self.values()) {
+            (Some(labels), _) => (labels.dims().to_vec(), vec![rows]),
+            (None, Some(values)) => (values.dims().to_vec(), vec![rows, columns]),
+            (None, None) => return Ok(()),
         };
-        let fits = match self {
-            Criterion::CrossEntropy { .. } | Criterion::SmoothedCrossEntropy { .. } => {
-                targets == [rows]
-            }
-            _ => targets == [rows, columns],
-        };
-        if fits {
+        if targets == expected {
             Ok(())
         } else {
             Err(CurvatureError::TargetShape {
                 outputs: vec![rows, columns],
                 targets,
             })
+        }
+    }
+
+    /// Rows of the targets.
+    pub(crate) fn rows(&self) -> usize {
+        match self {
+            Criterion::CrossEntropy { targets }
+            | Criterion::SmoothedCrossEntropy { targets, .. } => targets.dims()[0],
+            Criterion::Mse { targets } | Criterion::BceWithLogits { targets } => targets.dims()[0],
+        }
+    }
+
+    /// One criterion with the targets of several of one kind, or `None`.
+    pub(crate) fn joined(criteria: &[&Criterion]) -> Option<Criterion> {
+        let first = *criteria.first()?;
+        let kind = |criterion: &Criterion| (discriminant(criterion), criterion.smoothing());
+        if criteria.iter().any(|criterion| kind(criterion) != kind(first)) {
+            return None;
+        }
+        let labels = || criteria.iter().filter_map(|criterion| criterion.labels());
+        let values = || criteria.iter().filter_map(|criterion| criterion.values());
+        Some(match first {
+            Criterion::CrossEntropy { .. } => Criterion::CrossEntropy {
+                targets: Tensor::cat(labels().collect(), 0),
+            },
+            Criterion::SmoothedCrossEntropy { smoothing, .. } => Criterion::SmoothedCrossEntropy {
+                targets: Tensor::cat(labels().collect(), 0),
+                smoothing: *smoothing,
+            },
+            Criterion::Mse { .. } => Criterion::Mse {
+                targets: Tensor::cat(values().collect(), 0),
+            },
+            Criterion::BceWithLogits { .. } => Criterion::BceWithLogits {
+                targets: Tensor::cat(values().collect(), 0),
+            },
+        })
+    }
+
+    /// The classes, where targets are classes.
+    fn labels(&self) -> Option<Tensor<1, Int>> {
+        match self {
+            Criterion::CrossEntropy { targets }
+            | Criterion::SmoothedCrossEntropy { targets, .. } => Some(targets.clone()),
+            Criterion::Mse { .. } | Criterion::BceWithLogits { .. } => None,
+        }
+    }
+
+    /// The values, where targets are values.
+    fn values(&self) -> Option<Tensor<2>> {
+        match self {
+            Criterion::Mse { targets } | Criterion::BceWithLogits { targets } => {
+                Some(targets.clone())
+            }
+            Criterion::CrossEntropy { .. } | Criterion::SmoothedCrossEntropy { .. } => None,
+        }
+    }
+
+    fn smoothing(&self) -> Option<f64> {
+        match self {
+            Criterion::SmoothedCrossEntropy { smoothing, .. } => Some(*smoothing),
+            _ => None,
         }
     }
 

@@ -1,9 +1,11 @@
 //! How a loss is evaluated on a module and a fixed batch.
 
+mod accumulated;
 mod criterion;
 mod recordable;
 mod supervised;
 
+pub use accumulated::{Accumulated, Part};
 pub use criterion::Criterion;
 pub use recordable::{Batched, Recordable, SupervisedBatch};
 pub use supervised::{Supervised, SupervisedObjective};
@@ -43,6 +45,12 @@ pub trait Objective<M> {
     /// finite differences choose a better step with it.
     fn supervised(&self) -> Option<&dyn SupervisedObjective<M>> {
         None
+    }
+
+    /// The same loss as a weighted sum of losses, whose gradients are then taken one by one: see
+    /// [`Accumulated`]. Empty where it is one loss.
+    fn parts(&self) -> &[Part<M>] {
+        &[]
     }
 
     /// The same loss as a function whose batch is handed over, where it has that form: see
