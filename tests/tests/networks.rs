@@ -238,13 +238,22 @@ fn smoothing_mixes_the_target_with_all_classes() {
     let labels = || Tensor::<1, Int>::from_data([2, 0], &device());
     let loss = |smoothing| {
         let criterion = Criterion::smoothed_cross_entropy(labels(), smoothing).unwrap();
-        criterion.loss(outputs.clone()).unwrap().into_scalar::<f64>()
+        criterion
+            .loss(outputs.clone())
+            .unwrap()
+            .into_scalar::<f64>()
     };
     let targets = Tensor::<2>::from_data([[0.1, 0.1, 0.8], [0.8, 0.1, 0.1]], at);
     let log_p = burn::tensor::activation::log_softmax(outputs.clone(), 1);
     let expected = (targets * log_p).sum().into_scalar::<f64>() / -2.0;
-    assert!((loss(0.3) - expected).abs() < 1e-12, "{} {expected}", loss(0.3));
-    let plain = Criterion::cross_entropy(labels()).loss(outputs.clone()).unwrap();
+    assert!(
+        (loss(0.3) - expected).abs() < 1e-12,
+        "{} {expected}",
+        loss(0.3)
+    );
+    let plain = Criterion::cross_entropy(labels())
+        .loss(outputs.clone())
+        .unwrap();
     assert!((loss(0.0) - plain.into_scalar::<f64>()).abs() < 1e-12);
     for invalid in [-0.1, 1.0, f64::NAN] {
         let error = Criterion::smoothed_cross_entropy(labels(), invalid).unwrap_err();

@@ -110,7 +110,10 @@ impl Criterion {
     pub(crate) fn joined(criteria: &[&Criterion]) -> Option<Criterion> {
         let first = *criteria.first()?;
         let kind = |criterion: &Criterion| (discriminant(criterion), criterion.smoothing());
-        if criteria.iter().any(|criterion| kind(criterion) != kind(first)) {
+        if criteria
+            .iter()
+            .any(|criterion| kind(criterion) != kind(first))
+        {
             return None;
         }
         let labels = || criteria.iter().filter_map(|criterion| criterion.labels());
