@@ -250,6 +250,8 @@ impl TrainerArgs {
         set(&mut config.sharpness.kind, self.sharpness);
         set(&mut config.sharpness.rho, self.sharpness_rho);
         set(&mut config.non_finite, self.non_finite);
+        // The file is to say what was run, also where the defaults change later.
+        config.lr = Some(config.peak_lr());
         Ok(())
     }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::Tensor;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -48,6 +50,15 @@ pub struct Finished<M> {
     pub model: M,
     /// What came of the run.
     pub summary: Summary,
+}
+
+/// Makes a model's weights where they are not made yet.
+struct Drawn;
+
+impl ModuleVisitor for Drawn {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        param.val();
+    }
 }
 
 impl<'a, T: Task> Trainer<'a, T> {
@@ -125,12 +136,19 @@ impl<'a, T: Task> Trainer<'a, T> {
             .task
             .model(self.config.seed)
             .map_err(TrainerError::task("making the model"))?;
+        // burn draws weights when they are first used, from the generator as it is then.
+        model.visit(&mut Drawn);
         let Newest { loaded, damaged } = newest;
         if loaded.is_none() && !damaged.is_empty() {
             return Err(TrainerError::NoUsableCheckpoint {
                 path: self.out.join(CHECKPOINTS).display().to_string(),
                 reasons: damaged,
             });
+        }
+        if loaded.is_none() {
+            self.task
+                .started(&self.out)
+                .map_err(TrainerError::task("starting the run"))?;
         }
         let from = loaded.as_ref().map(|loaded| loaded.path.clone());
         let (model, state) = match loaded {

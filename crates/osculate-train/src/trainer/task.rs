@@ -1,5 +1,7 @@
 //! What a program hands to the trainer.
 
+use std::path::Path;
+
 use burn::module::Module;
 use osculate_curvature::Objective;
 
@@ -151,7 +153,7 @@ impl Judged {
 /// ```
 pub trait Task {
     /// What is trained.
-    type Model: Module;
+    type Model: Module + 'static;
 
     /// The model with its initial weights, on a device with autodiff. Must depend on nothing but the
     /// seed.
@@ -159,6 +161,15 @@ pub trait Task {
     /// # Errors
     /// Whatever keeps it from being made.
     fn model(&self, seed: u64) -> Result<Self::Model, TaskError>;
+
+    /// Called once when a run starts anew, after the output folder was made: the place to write what
+    /// a resumed run needs besides its configuration, such as a trained tokenizer. Default: nothing.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being written.
+    fn started(&self, _out: &Path) -> Result<(), TaskError> {
+        Ok(())
+    }
 
     /// Batches in one pass over the data, at least 1.
     fn batches_per_epoch(&self) -> usize;
