@@ -17,10 +17,6 @@ use crate::models::{Architecture, Precision};
 #[derive(Debug, Parser)]
 #[command(name = "cifar", version, after_help = HOW_TO_GET)]
 pub struct Cli {
-    /// The flags of every training program.
-    #[command(flatten)]
-    pub run: TrainerArgs,
-
     /// Folder of the images; the format is found by its files.
     #[arg(long, value_name = "FOLDER", conflicts_with = "download")]
     pub data: Option<PathBuf>,
@@ -81,6 +77,10 @@ pub struct Cli {
     /// Device by name, such as flex, wgpu or cuda:0. Default: that of BURN_DEVICE, or burn's.
     #[arg(long)]
     pub device: Option<String>,
+
+    /// The flags of every training program, last because they come with a heading.
+    #[command(flatten)]
+    pub run: TrainerArgs,
 }
 
 /// Where the images come from: without a folder and a download, they are the embedded digits.
@@ -182,36 +182,25 @@ impl Config {
     /// # Errors
     /// [`CifarError::Setting`].
     pub fn validate(&self) -> Result<(), CifarError> {
-        let check = |valid: bool, name, value: String, expected| {
-            if valid {
-                Ok(())
-            } else {
-                Err(CifarError::Setting {
-                    name,
-                    value,
-                    expected,
-                })
-            }
-        };
         let counts = [
             ("batch", Some(self.batch)),
             ("train_images", self.data.train_images),
             ("test_images", self.data.test_images),
         ];
         for (name, count) in counts {
-            check(count != Some(0), name, "0".to_string(), "at least 1")?;
+            CifarError::check(count != Some(0), name, 0, "at least 1")?;
         }
         let (smoothing, noise) = (self.label_smoothing, self.label_noise);
-        check(
+        CifarError::check(
             (0.0..1.0).contains(&smoothing),
             "label_smoothing",
-            smoothing.to_string(),
+            smoothing,
             "at least 0 and less than 1",
         )?;
-        check(
+        CifarError::check(
             (0.0..=1.0).contains(&noise),
             "label_noise",
-            noise.to_string(),
+            noise,
             "from 0 to 1",
         )
     }

@@ -1,3 +1,4 @@
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use osculate::device::DeviceError;
@@ -46,4 +47,24 @@ pub enum CifarError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+impl CifarError {
+    /// Checks a setting, and names it with its value where it is out of range.
+    pub(crate) fn check(
+        valid: bool,
+        name: &'static str,
+        value: impl Display,
+        expected: &'static str,
+    ) -> Result<(), Self> {
+        if valid {
+            Ok(())
+        } else {
+            Err(Self::Setting {
+                name,
+                value: value.to_string(),
+                expected,
+            })
+        }
+    }
 }

@@ -67,7 +67,7 @@ impl Classification {
     ///
     /// # Errors
     /// [`ModelError`](crate::models::ModelError) where the network cannot take the images, or the
-    /// device lacks the precision.
+    /// device lacks the precision, and [`CifarError::Setting`] for a crop as large as an image.
     pub fn new(config: &Config, set: ImageSet, device: Device) -> Result<Self, CifarError> {
         let task = Self {
             normalisation: Normalisation::of(&set.train),
@@ -79,6 +79,10 @@ impl Classification {
             set,
             device,
         };
+        let (shape, crop) = (task.set.shape(), task.augmentation.crop);
+        let side = shape.height.min(shape.width);
+        let expected = "less than the shorter side of the images";
+        CifarError::check(crop < side, "augmentation.crop", crop, expected)?;
         // What is wrong with the network is found out before a folder is made for the run.
         task.network(0)?;
         Ok(task)
@@ -97,7 +101,7 @@ impl Classification {
     /// The network with its first weights, on a device with autodiff.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// [`ModelError`](crate::models::ModelError), as [`new`](Self::new).
     pub fn network(&self, seed: u64) -> Result<Classifier, CifarError> {
         Ok(self.architecture.init(
             self.set.shape(),

@@ -276,7 +276,8 @@ fn mistakes_are_explained() {
     let folder = tempdir().unwrap();
     let out = folder.path().join("run").display().to_string();
     let empty = folder.path().display().to_string();
-    let cases: [(&[&str], &[&str]); 5] = [
+    let cases: [(&[&str], &[&str]); 6] = [
+        (&["--crop", "8"], &["augmentation.crop = 8", "shorter side"]),
         (
             &["--data", &empty],
             &["data_batch_1.bin", "https://", &empty],
