@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use burn::module::Module;
 use clap::{Args, Parser};
-use osculate_train::trainer::{Finished, TrainerArgs, TrainerError};
+use osculate_train::trainer::{Finished, TrainerArgs, TrainerError, listed};
 
 use crate::config::{Config, Size};
 use crate::corpus::{Corpus, Part};
@@ -50,6 +50,18 @@ struct ModelArgs {
     /// Size of the model. Default tiny.
     #[arg(long, value_enum)]
     size: Option<Size>,
+
+    /// Features of a token. Default: by size.
+    #[arg(long, value_name = "FEATURES")]
+    width: Option<usize>,
+
+    /// Blocks of the transformer. Default: by size.
+    #[arg(long)]
+    layers: Option<usize>,
+
+    /// Heads of attention. Default: by size.
+    #[arg(long)]
+    heads: Option<usize>,
 
     /// Tokens in a sequence. Default: by size.
     #[arg(long, value_name = "TOKENS")]
@@ -158,15 +170,16 @@ impl Cli {
                 if let Some(size) = given.size
                     && size != config.size
                 {
-                    config.length = size.length();
-                    config.batch = size.batch();
-                    config.size = size;
+                    config.resize(size);
                 }
                 if let Some(folder) = &given.data {
                     config.data = Some(folder.clone());
                 }
                 config.train_part = given.train_part.unwrap_or(config.train_part);
                 config.tokenizer = given.tokenizer(config.tokenizer.clone())?;
+                config.width = given.width.unwrap_or(config.width);
+                config.layers = given.layers.unwrap_or(config.layers);
+                config.heads = given.heads.unwrap_or(config.heads);
                 config.length = given.length.unwrap_or(config.length);
                 config.batch = given.batch.unwrap_or(config.batch);
                 config.dropout = given.dropout.unwrap_or(config.dropout);
@@ -221,11 +234,7 @@ impl Cli {
             source,
         })?;
         if let Some(metrics) = tested {
-            let shown: Vec<String> = metrics
-                .iter()
-                .map(|(name, value)| format!("{name} {value:.4}"))
-                .collect();
-            text.push_str(&format!("\ntest part, last weights: {}", shown.join("  ")));
+            text.push_str(&format!("\ntest part, last weights: {}", listed(&metrics)));
         }
         let sampling = Sampling {
             tokens: self.sample.sample,

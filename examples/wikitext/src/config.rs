@@ -28,30 +28,40 @@ pub enum Size {
     M125,
 }
 
+/// What a size stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shape {
+    width: usize,
+    layers: usize,
+    heads: usize,
+    length: usize,
+    batch: usize,
+}
+
 impl Size {
-    /// Width, layers and heads.
-    fn shape(self) -> (usize, usize, usize) {
+    fn shape(self) -> Shape {
         match self {
-            Size::Tiny => (128, 2, 4),
-            Size::Small => (256, 6, 8),
-            Size::M125 => (768, 12, 12),
-        }
-    }
-
-    /// Tokens in a sequence.
-    pub fn length(self) -> usize {
-        match self {
-            Size::Tiny => 128,
-            Size::Small => 256,
-            Size::M125 => 1024,
-        }
-    }
-
-    /// Sequences in a batch.
-    pub fn batch(self) -> usize {
-        match self {
-            Size::Tiny | Size::Small => 16,
-            Size::M125 => 8,
+            Size::Tiny => Shape {
+                width: 128,
+                layers: 2,
+                heads: 4,
+                length: 128,
+                batch: 16,
+            },
+            Size::Small => Shape {
+                width: 256,
+                layers: 6,
+                heads: 8,
+                length: 256,
+                batch: 16,
+            },
+            Size::M125 => Shape {
+                width: 768,
+                layers: 12,
+                heads: 12,
+                length: 1024,
+                batch: 8,
+            },
         }
     }
 }
@@ -70,8 +80,14 @@ pub struct Config {
     pub corpus: Option<String>,
     /// The tokenizer.
     pub tokenizer: TokenizerConfig,
-    /// Size of the model.
+    /// Size of the model, from which the next five settings come where they are not given.
     pub size: Size,
+    /// Features of a token.
+    pub width: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Heads of attention.
+    pub heads: usize,
     /// Tokens in a sequence.
     pub length: usize,
     /// Sequences in a batch.
@@ -85,6 +101,7 @@ pub struct Config {
 impl Config {
     /// Byte-level tokens of the embedded text, ten passes with SOAP.
     pub fn new(size: Size) -> Self {
+        let shape = size.shape();
         let mut trainer = TrainerConfig::new(Method::Soap);
         trainer.length = Length::Epochs(10);
         Self {
@@ -94,11 +111,25 @@ impl Config {
             corpus: None,
             tokenizer: TokenizerConfig::default(),
             size,
-            length: size.length(),
-            batch: size.batch(),
+            width: shape.width,
+            layers: shape.layers,
+            heads: shape.heads,
+            length: shape.length,
+            batch: shape.batch,
             dropout: 0.0,
             evaluate_sequences: None,
         }
+    }
+
+    /// Takes over all that another size stands for.
+    pub fn resize(&mut self, size: Size) {
+        let shape = size.shape();
+        self.size = size;
+        self.width = shape.width;
+        self.layers = shape.layers;
+        self.heads = shape.heads;
+        self.length = shape.length;
+        self.batch = shape.batch;
     }
 
     /// Checks the settings that are not the trainer's.
@@ -107,6 +138,8 @@ impl Config {
     /// [`WikitextError::Setting`].
     pub fn validate(&self) -> Result<(), WikitextError> {
         let counts = [
+            ("layers", self.layers),
+            ("heads", self.heads),
             ("length", self.length),
             ("batch", self.batch),
             ("evaluate_sequences", self.evaluate_sequences.unwrap_or(1)),
@@ -120,6 +153,13 @@ impl Config {
                 });
             }
         }
+        if self.width == 0 || !self.width.is_multiple_of(2 * self.heads) {
+            return Err(WikitextError::Setting {
+                name: "width",
+                value: self.width.to_string(),
+                expected: "a multiple of twice the number of heads",
+            });
+        }
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(WikitextError::Setting {
                 name: "dropout",
@@ -132,12 +172,11 @@ impl Config {
 
     /// The shape of the model for a vocabulary.
     pub fn model(&self, vocab: usize) -> TransformerConfig {
-        let (width, layers, heads) = self.size.shape();
         TransformerConfig {
             vocab,
-            width,
-            layers,
-            heads,
+            width: self.width,
+            layers: self.layers,
+            heads: self.heads,
             dropout: self.dropout,
         }
     }

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::path::Path;
 
-use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use osculate::curvature::{Criterion, SupervisedBatch};
 use osculate_train::trainer::{Batch, BatchAt, Judged, Metrics, Task, TaskError};
@@ -244,6 +243,8 @@ impl Task for LanguageModel {
 
 #[cfg(test)]
 mod tests {
+    use burn::module::Module;
+
     use super::*;
     use crate::config::Size;
 

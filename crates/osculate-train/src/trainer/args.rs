@@ -190,7 +190,7 @@ impl TrainerArgs {
         flags: impl FnOnce(&mut C) -> Result<(), E>,
     ) -> Result<C, E>
     where
-        C: Serialize + DeserializeOwned,
+        C: DeserializeOwned,
         E: From<TrainerError>,
     {
         let mut config = match (&self.config, self.resume) {
@@ -208,14 +208,7 @@ impl TrainerArgs {
             (None, false) => default(),
         };
         flags(&mut config)?;
-        if self.resume {
-            return Ok(config);
-        }
-        // A number may change in its last digit on its way through the file. The run starts from
-        // what a resumed run will read.
-        let path = self.out.join(CONFIG_FILE);
-        let text = serde_json::to_string(&config).map_err(|error| unreadable(&path, &error))?;
-        Ok(serde_json::from_str(&text).map_err(|error| unreadable(&path, &error))?)
+        Ok(config)
     }
 
     /// Writes the given flags over a configuration.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::task::Metrics;
+use super::task::{Metrics, listed};
 
 const TEMPLATE: &str = "{bar:30} {pos}/{len} steps, {eta} left  {msg}";
 
@@ -62,13 +62,4 @@ impl Console {
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }
-}
-
-/// Metrics on one line.
-pub(crate) fn listed(metrics: &Metrics) -> String {
-    let shown: Vec<String> = metrics
-        .iter()
-        .map(|(name, value)| format!("{name} {value:.4}"))
-        .collect();
-    shown.join("  ")
 }

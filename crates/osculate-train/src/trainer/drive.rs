@@ -10,7 +10,7 @@ use osculate_optim::{ClosureOptimizer, StepReport};
 
 use super::checkpoint::{Checkpoints, save_model};
 use super::config::{NonFiniteLoss, TrainerConfig};
-use super::console::{Console, listed};
+use super::console::Console;
 use super::error::TrainerError;
 use super::folder::{BEST_FILE, LOG_FILE};
 use super::interrupt::Interrupt;
@@ -21,7 +21,7 @@ use super::run::Finished;
 use super::sharpness::measure;
 use super::state::{Best, Evaluated, State};
 use super::summary::{Ending, Summary};
-use super::task::{Batch, BatchAt, Metrics, Task};
+use super::task::{Batch, BatchAt, Metrics, Task, listed};
 
 /// What a run works with.
 pub(crate) struct Equipment<M: Module> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::config::FREE;
 use super::error::TrainerError;
-use super::picture;
+use super::{exact_json, picture};
 
 /// The program's configuration.
 pub(crate) const CONFIG_FILE: &str = "config.json";
@@ -54,7 +54,7 @@ pub(crate) fn prepare(
 fn write(path: &Path, out: &Path, document: &Value) -> Result<(), TrainerError> {
     let write = || {
         let mut file = tempfile::NamedTempFile::new_in(out)?;
-        serde_json::to_writer_pretty(&mut file, document)?;
+        exact_json::write(&mut file, document)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         Ok(())

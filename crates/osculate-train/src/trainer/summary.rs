@@ -3,10 +3,9 @@
 use std::fmt::{Display, Formatter};
 use std::path::PathBuf;
 
-use super::console::listed;
 use super::interrupt::INTERRUPTED;
 use super::state::Best;
-use super::task::Metrics;
+use super::task::{Metrics, listed};
 
 /// Why a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -64,6 +64,22 @@ impl<M> Batch<M> {
 /// Named results of an evaluation, in the order in which they are shown.
 pub type Metrics = Vec<(String, f64)>;
 
+/// Metrics on one line: `accuracy 0.9712  loss 0.0931`.
+pub fn listed(metrics: &Metrics) -> String {
+    let shown: Vec<String> = metrics
+        .iter()
+        .map(|(name, value)| {
+            // A perplexity of an untrained model may have any number of digits.
+            if value.abs() < 1e6 {
+                format!("{name} {value:.4}")
+            } else {
+                format!("{name} {value:.3e}")
+            }
+        })
+        .collect();
+    shown.join("  ")
+}
+
 /// The metric by which weights are called best.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Judged {

@@ -159,8 +159,10 @@ impl Loaded {
 
 /// Writes a model's weights to a file, under a temporary name first.
 pub(crate) fn save_model<M: Module>(model: &M, path: &Path) -> Result<(), TrainerError> {
+    // burn's running statistics hold their last update back until someone asks for it, and a record
+    // does not; going to evaluation mode does.
     model
-        .clone()
+        .valid()
         .into_record()
         .save(path)
         .map_err(|error| TrainerError::Output {
