@@ -21,7 +21,9 @@ const SMALL_SIDE: usize = 16;
 #[derive(Module, Debug)]
 pub struct VisionTransformer {
     patches: Conv2d,
-    positions: Param<Tensor<3>>,
+    /// One row for each patch. A matrix, whose weights are drawn large enough to be seen beside the
+    /// patches.
+    positions: Param<Tensor<2>>,
     blocks: Vec<Layer>,
     norm: LayerNorm,
     head: Linear,
@@ -67,7 +69,7 @@ impl VisionTransformer {
             .init(device);
         Ok(Self {
             patches,
-            positions: Param::from_tensor(Tensor::zeros([1, tokens, WIDTH], device)),
+            positions: Param::from_tensor(Tensor::zeros([tokens, WIDTH], device)),
             blocks: (0..DEPTH).map(|_| Layer::new(precision, device)).collect(),
             norm: LayerNormConfig::new(WIDTH).init(device),
             head: LinearConfig::new(WIDTH, classes).init(device),
@@ -80,7 +82,7 @@ impl VisionTransformer {
         // The pixels come in as they are: a patch has few of them, so their rounding would cost
         // precision for no time.
         let patches = self.patches.forward(images);
-        let x = patches.flatten::<3>(2, 3).swap_dims(1, 2) + self.positions.val();
+        let x = patches.flatten::<3>(2, 3).swap_dims(1, 2) + self.positions.val().unsqueeze();
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
         let pooled = self.norm.forward(x).mean_dim(1).squeeze_dim::<2>(1);
         self.precision.linear(&self.head, pooled)
