@@ -4,6 +4,7 @@
 //! the host, so that one seed gives one network on every backend.
 
 mod attention;
+mod colour_net;
 mod conv_net;
 mod embedding;
 mod language_model;
@@ -12,6 +13,7 @@ mod recurrent;
 mod transformer;
 mod weights;
 
+pub use colour_net::{ColourNet, ColourNetConfig};
 pub use conv_net::{ConvNet, ConvNetConfig};
 pub use embedding::{EmbeddingClassifier, EmbeddingClassifierConfig};
 pub use language_model::{LanguageModel, LanguageModelConfig};
