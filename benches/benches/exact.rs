@@ -182,9 +182,7 @@ fn exact<M, I, F>(
         })
         .at_most(limit),
         Case::new("hvp, four probes", || {
-            for probe in &probes {
-                black_box(hessian.apply(probe).expect("a product"));
-            }
+            black_box(hessian.apply_many(&probes).expect("products"));
         })
         .at_most(8.0),
         Case::new("v'Hv, forward only", || {

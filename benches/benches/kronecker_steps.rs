@@ -1,22 +1,23 @@
-//! Steps of AdamW, SOAP, Shampoo and the KL family on one matrix of size 512 and on 8 of size 256,
-//! behind the closure door. A benchmark's iteration is a whole number of refresh periods, so that
-//! amortised costs are what is measured.
+//! Steps of the matrix methods in steps of AdamW on one matrix of size 512 and on 8 of size 256,
+//! behind the closure door; 8 matrices at once against one by one; and how even the steps are.
+//!
+//! A unit of work is a whole refresh period, so that amortised costs are what is compared.
+#![allow(missing_docs, reason = "a benchmark has no public items")]
+#![allow(clippy::print_stdout, reason = "a benchmark shows its results")]
 #![allow(
-    clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a benchmark that cannot go on stops"
+    reason = "a benchmark stops where it cannot go on"
 )]
 
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use burn::module::{Module, Param, ParamId};
-use burn::optim::AdamWConfig;
 use burn::tensor::{Device, Tensor, TensorData};
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use osculate_optim::{
-    ClosureOptimizer, FirstOrder, KlShampooConfig, KlSoapConfig, ShampooConfig, SoapConfig,
-};
+use criterion::Criterion;
+use osculate_benches::ratios::{Case, Ratios, median};
+use osculate_optim::ClosureOptimizer;
+use osculate_optim::catalogue::{Method, Recipe};
 
 #[derive(Module, Debug)]
 struct Matrices {
@@ -47,83 +48,91 @@ fn loss(model: &Matrices) -> Tensor<1> {
     terms.reduce(|a, b| a + b).expect("a matrix")
 }
 
-type Optimizer = Box<dyn ClosureOptimizer<Matrices>>;
-
-fn optimizers() -> Vec<(&'static str, Optimizer)> {
-    vec![
-        (
-            "adamw",
-            Box::new(FirstOrder::new(AdamWConfig::new().init())),
-        ),
-        (
-            "soap",
-            Box::new(SoapConfig::new().stacked().expect("valid")),
-        ),
-        (
-            "shampoo",
-            Box::new(ShampooConfig::new().stacked().expect("valid")),
-        ),
-        (
-            "kl_shampoo",
-            Box::new(KlShampooConfig::new().stacked().expect("valid")),
-        ),
-        (
-            "kl_soap",
-            Box::new(KlSoapConfig::new().stacked().expect("valid")),
-        ),
-    ]
+/// A model with the optimizer that trains it.
+struct Run {
+    optimizer: Box<dyn ClosureOptimizer<Matrices>>,
+    model: Option<Matrices>,
 }
 
-/// Steps of one iteration: the default refresh period.
-const PERIOD: usize = 10;
-
-fn steps(criterion: &mut Criterion) {
-    for (size, k, n) in [("1x512", 1, 512), ("8x256", 8, 256)] {
-        let mut group = criterion.benchmark_group(size);
-        group
-            .sample_size(10)
-            .warm_up_time(Duration::from_millis(300))
-            .measurement_time(Duration::from_secs(2));
-        for (name, mut optimizer) in optimizers() {
-            let mut model = Some(matrices(k, n));
-            group.bench_function(BenchmarkId::new(name, "10 steps"), |bencher| {
-                bencher.iter(|| {
-                    for _ in 0..PERIOD {
-                        let before = model.take().expect("a model");
-                        let step = optimizer.step(1e-4, before, &loss).expect("a step");
-                        model = Some(black_box(step.model));
-                    }
-                });
-            });
+impl Run {
+    fn new(method: Method, k: usize, n: usize) -> Self {
+        Self {
+            optimizer: Recipe::new(method).make(0).expect("valid settings"),
+            model: Some(matrices(k, n)),
         }
-        group.finish();
     }
-    let mut group = criterion.benchmark_group("8x256 one by one");
-    group
-        .sample_size(10)
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(2));
-    for (name, _) in optimizers() {
-        let mut runs: Vec<_> = (0..8)
-            .map(|_| {
-                let found = optimizers().into_iter().find(|(other, _)| *other == name);
-                (found.expect("listed").1, Some(matrices(1, 256)))
-            })
-            .collect();
-        group.bench_function(BenchmarkId::new(name, "10 steps"), |bencher| {
-            bencher.iter(|| {
-                for _ in 0..PERIOD {
-                    for (optimizer, model) in &mut runs {
-                        let before = model.take().expect("a model");
-                        let step = optimizer.step(1e-4, before, &loss).expect("a step");
-                        *model = Some(black_box(step.model));
-                    }
-                }
-            });
-        });
+
+    fn step(&mut self) {
+        let before = self.model.take().expect("a model");
+        let step = self.optimizer.step(1e-4, before, &loss).expect("a step");
+        self.model = Some(black_box(step.model));
     }
-    group.finish();
+
+    fn period(&mut self) {
+        for _ in 0..PERIOD {
+            self.step();
+        }
+    }
 }
 
-criterion_group!(benches, steps);
-criterion_main!(benches);
+/// Steps of a unit of work: the default refresh period.
+const PERIOD: usize = 10;
+/// Steps before the evenness of steps is measured, and steps in which it is.
+const STEPS: (usize, usize) = (20, 60);
+/// Methods, with the largest accepted cost in steps of AdamW.
+const METHODS: [(Method, Option<f64>); 6] = [
+    (Method::Soap, Some(60.0)),
+    (Method::Shampoo, Some(100.0)),
+    (Method::KlSoap, None),
+    (Method::KlShampoo, None),
+    (Method::PsgdKron, Some(120.0)),
+    (Method::Muon, None),
+];
+
+fn main() {
+    let mut bench = Criterion::default().configure_from_args();
+    let mut over_adamw = Ratios::default();
+    for (group, k, n) in [("1 of 512x512", 1, 512), ("8 of 256x256", 8, 256)] {
+        let mut adamw = Run::new(Method::AdamW, k, n);
+        let cases = METHODS.map(|(method, limit)| {
+            let mut run = Run::new(method, k, n);
+            let case = Case::new(method.name(), move || run.period());
+            match limit {
+                Some(limit) => case.at_most(limit),
+                None => case,
+            }
+        });
+        let reference = ("adamw", || adamw.period());
+        over_adamw.compare(&mut bench, group, reference, cases.into());
+    }
+    let mut over_single = Ratios::default();
+    for (method, _) in METHODS {
+        let mut singles: Vec<Run> = (0..8).map(|_| Run::new(method, 1, 256)).collect();
+        let mut stack = Run::new(method, 8, 256);
+        let case = Case::new(method.name(), || stack.period()).at_most(0.8);
+        let reference = ("one by one", || singles.iter_mut().for_each(Run::period));
+        over_single.compare(&mut bench, "8 of 256x256", reference, vec![case]);
+    }
+    bench.final_summary();
+    println!("\n{}", over_adamw.table("AdamW"));
+    println!("\nstacked:\n{}", over_single.table("one by one"));
+    for (k, n) in [(1, 512), (8, 256)] {
+        for (method, _) in METHODS {
+            let mut run = Run::new(method, k, n);
+            (0..STEPS.0).for_each(|_| run.step());
+            let mut times: Vec<Duration> = (0..STEPS.1)
+                .map(|_| {
+                    let start = Instant::now();
+                    run.step();
+                    start.elapsed()
+                })
+                .collect();
+            let longest = times.iter().max().copied().unwrap_or_default();
+            println!(
+                "{k} of {n}x{n}, {method}: longest of {} steps {:.2}x the median",
+                times.len(),
+                longest.as_secs_f64() / median(&mut times).as_secs_f64()
+            );
+        }
+    }
+}

@@ -45,7 +45,8 @@ fn timed(run: &mut dyn FnMut()) -> Duration {
     start.elapsed()
 }
 
-fn median(times: &mut [Duration]) -> Duration {
+/// The median; zero of nothing.
+pub fn median(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
     times.get(times.len() / 2).copied().unwrap_or_default()
 }

@@ -31,6 +31,7 @@
 //! - Batch normalisation's running statistics move as in one clean pass, and all passes of a step
 //!   see one dropout mask.
 
+pub mod catalogue;
 mod config;
 mod diagonal;
 mod error;

@@ -1,3 +1,5 @@
+use std::collections::VecDeque;
+
 use super::HutchinsonConfig;
 use crate::cost::Cost;
 use crate::error::CurvatureError;
@@ -69,10 +71,15 @@ fn estimate(
     let mut cost = Cost::ZERO;
     let mut product_error = None;
     let mut converged = config.relative_tolerance.is_none();
-    for index in 0..config.probes {
-        let z = config.draw(&layout, index);
-        let product = operator.apply_probe(&z)?;
-        cost += product.cost;
+    let mut ready = VecDeque::new();
+    while moments.count < config.probes {
+        if ready.is_empty() {
+            ready.extend(config.products(operator, &layout, moments.count)?);
+            cost += ready.iter().map(|(_, product)| product.cost).sum::<Cost>();
+        }
+        let Some((z, product)) = ready.pop_front() else {
+            break;
+        };
         product_error = larger(product_error, product.error());
         moments.add(sample(&z.to_compute_dtype(), &product.value));
         if config.relative_tolerance.is_some()

@@ -11,6 +11,7 @@ pub use trace::{BlockTrace, TraceEstimate, hutchinson_trace};
 use std::sync::Arc;
 
 use crate::error::CurvatureError;
+use crate::operator::{CurvatureOperator, Product};
 use crate::params::{ParamLayout, ParamVec, random};
 
 /// Distribution of a random probe. Both have zero mean, unit variance and independent elements.
@@ -79,6 +80,22 @@ impl HutchinsonConfig {
 
     fn draw(&self, layout: &Arc<ParamLayout>, index: usize) -> ParamVec {
         self.distribution.draw(layout, self.seed, index as u64)
+    }
+
+    /// Draws the probes from number `from` on that are best multiplied at once, with their products.
+    fn products(
+        &self,
+        operator: &dyn CurvatureOperator,
+        layout: &Arc<ParamLayout>,
+        from: usize,
+    ) -> Result<Vec<(ParamVec, Product)>, CurvatureError> {
+        let count = operator.width().clamp(1, self.probes - from);
+        let probes: Vec<ParamVec> = (from..from + count).map(|i| self.draw(layout, i)).collect();
+        let products = match probes.as_slice() {
+            [probe] => vec![operator.apply_probe(probe)?],
+            several => operator.apply_many(several)?,
+        };
+        Ok(probes.into_iter().zip(products).collect())
     }
 
     /// Whether an estimate with this standard error is good enough to stop.

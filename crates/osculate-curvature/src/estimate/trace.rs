@@ -1,3 +1,5 @@
+use std::collections::VecDeque;
+
 use super::HutchinsonConfig;
 use crate::cost::Cost;
 use crate::error::CurvatureError;
@@ -57,10 +59,15 @@ pub fn hutchinson_trace(
     let mut cost = Cost::ZERO;
     let mut product_error = None;
     let mut converged = config.relative_tolerance.is_none();
-    for index in 0..config.probes {
-        let z = config.draw(&layout, index);
-        let product = operator.apply_probe(&z)?;
-        cost += product.cost;
+    let mut ready = VecDeque::new();
+    while total.count < config.probes {
+        if ready.is_empty() {
+            ready.extend(config.products(operator, &layout, total.count)?);
+            cost += ready.iter().map(|(_, product)| product.cost).sum::<Cost>();
+        }
+        let Some((z, product)) = ready.pop_front() else {
+            break;
+        };
         product_error = larger(product_error, product.error());
         let dots = z.to_compute_dtype().block_dots(&product.value);
         let sum: f64 = dots.iter().sum();

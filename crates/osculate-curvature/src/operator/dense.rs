@@ -86,12 +86,11 @@ pub fn dense_matrix(operator: &dyn CurvatureOperator) -> Result<Vec<f64>, Curvat
     let layout = operator.layout();
     let n = layout.num_elements();
     let mut matrix = vec![0.0; n * n];
-    for column in 0..n {
-        let product = operator.apply(&ParamVec::basis(&layout, column))?;
-        for (row, value) in product.value.to_values().into_iter().enumerate() {
+    by_units(operator, |column, _, product| {
+        for (row, value) in product.to_values().into_iter().enumerate() {
             matrix[row * n + column] = value;
         }
-    }
+    })?;
     Ok(matrix)
 }
 
@@ -106,10 +105,28 @@ pub fn dense_matrix(operator: &dyn CurvatureOperator) -> Result<Vec<f64>, Curvat
 pub fn dense_diagonal(operator: &dyn CurvatureOperator) -> Result<ParamVec, CurvatureError> {
     let layout = operator.layout();
     let mut diagonal = ParamVec::zeros(&layout).to_compute_dtype();
-    for index in 0..layout.num_elements() {
-        let unit = ParamVec::basis(&layout, index);
-        let product = operator.apply(&unit)?.value;
+    by_units(operator, |_, unit, product| {
         diagonal = diagonal.add(&unit.to_compute_dtype().hadamard(&product));
-    }
+    })?;
     Ok(diagonal)
+}
+
+/// Hands every unit vector, by its index, and its product to `each`.
+fn by_units(
+    operator: &dyn CurvatureOperator,
+    mut each: impl FnMut(usize, &ParamVec, ParamVec),
+) -> Result<(), CurvatureError> {
+    let layout = operator.layout();
+    let n = layout.num_elements();
+    let mut index = 0;
+    while index < n {
+        let end = n.min(index + operator.width());
+        let units: Vec<ParamVec> = (index..end).map(|i| ParamVec::basis(&layout, i)).collect();
+        let products = operator.apply_many(&units)?;
+        for ((index, unit), product) in (index..).zip(&units).zip(products) {
+            each(index, unit, product.value);
+        }
+        index = end;
+    }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod algebra;
 mod dense;
+mod difference;
 mod fisher;
 mod ggn;
 mod hessian;
@@ -161,6 +162,21 @@ pub trait CurvatureOperator {
     fn apply_probe(&self, z: &ParamVec) -> Result<Product, CurvatureError> {
         self.apply(z)
     }
+
+    /// How many products are best asked for at once. More than one where
+    /// [`apply_many`](Self::apply_many) makes them side by side.
+    fn width(&self) -> usize {
+        1
+    }
+
+    /// `A v` for each vector. An exact [`Hessian`] makes them side by side on a CPU of several
+    /// cores; every other operator one by one.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    fn apply_many(&self, vectors: &[ParamVec]) -> Result<Vec<Product>, CurvatureError> {
+        vectors.iter().map(|v| self.apply(v)).collect()
+    }
 }
 
 impl<T: CurvatureOperator + ?Sized> CurvatureOperator for &T {
@@ -178,5 +194,13 @@ impl<T: CurvatureOperator + ?Sized> CurvatureOperator for &T {
 
     fn apply_probe(&self, z: &ParamVec) -> Result<Product, CurvatureError> {
         (**self).apply_probe(z)
+    }
+
+    fn width(&self) -> usize {
+        (**self).width()
+    }
+
+    fn apply_many(&self, vectors: &[ParamVec]) -> Result<Vec<Product>, CurvatureError> {
+        (**self).apply_many(vectors)
     }
 }

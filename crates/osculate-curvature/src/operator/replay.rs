@@ -38,7 +38,7 @@ const SECOND: Cost = Cost {
     backwards: 0,
 };
 /// A replay with tangents and the backward pass of both.
-const PRODUCT: Cost = Cost {
+pub(super) const PRODUCT: Cost = Cost {
     forwards: 3,
     backwards: 2,
 };
@@ -203,6 +203,21 @@ impl Replay {
             self.compare(oracle, v, recorded)?;
         }
         Ok(self.vector(product))
+    }
+
+    /// The Hessian times each vector, side by side where the device can. The recording has been
+    /// checked.
+    pub(super) fn hvps<M: Module>(
+        &self,
+        oracle: &GradientOracle<'_, M>,
+        vectors: &[ParamVec],
+    ) -> Result<Vec<ParamVec>, CurvatureError> {
+        oracle.reseed();
+        let directions: Vec<Tangents> = vectors.iter().map(|v| self.direction(v)).collect();
+        let products = self.bound.hvps(&directions, Wrt::Parameters)?;
+        products.iter().for_each(|_| oracle.spend(PRODUCT));
+        let vector = |made: HessianProduct| self.vector(made.product);
+        Ok(products.into_iter().map(vector).collect())
     }
 
     /// `v^T H v` by forward passes alone.

@@ -1,0 +1,60 @@
+//! Settings laid over default settings.
+
+use serde_json::{Map, Value};
+
+use super::base;
+use super::recipe::RecipeError;
+
+/// Lays `overrides` over `defaults`, object by object. A key that the defaults do not have is an
+/// error. An object of one key that begins with a capital is an enum's variant, and one under `base`
+/// or `rest` an optimizer by name: another key there takes the other's place.
+pub(super) fn merge(
+    defaults: &mut Value,
+    overrides: &Value,
+    path: &str,
+) -> Result<(), RecipeError> {
+    let (Value::Object(into), Value::Object(from)) = (&mut *defaults, overrides) else {
+        *defaults = overrides.clone();
+        return Ok(());
+    };
+    if is_variant(into) && is_variant(from) && into.keys().ne(from.keys()) {
+        *defaults = overrides.clone();
+        return Ok(());
+    }
+    for (key, value) in from {
+        let inner = if path.is_empty() {
+            key.clone()
+        } else {
+            format!("{path}.{key}")
+        };
+        if (key == "base" || key == "rest") && into.contains_key(key) {
+            into.insert(key.clone(), base_of(value, &inner)?);
+            continue;
+        }
+        match into.get_mut(key) {
+            Some(old) => merge(old, value, &inner)?,
+            None => {
+                return Err(RecipeError::UnknownSetting {
+                    path: inner,
+                    known: into.keys().cloned().collect(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_variant(object: &Map<String, Value>) -> bool {
+    let mut keys = object.keys();
+    let first = keys.next().and_then(|key| key.chars().next());
+    first.is_some_and(char::is_uppercase) && keys.next().is_none()
+}
+
+/// `{ name: settings }` of a burn optimizer, its default settings filled in.
+fn base_of(value: &Value, path: &str) -> Result<Value, RecipeError> {
+    let (name, overrides) = base::only_entry(value, path)?;
+    let name = name.to_string();
+    let mut settings = base::defaults(&name, path)?;
+    merge(&mut settings, overrides, &format!("{path}.{name}"))?;
+    Ok(Value::Object(Map::from_iter([(name, settings)])))
+}
