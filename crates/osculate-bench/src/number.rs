@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[derive(Serialize, Deserialize)]
-    struct Holder(#[serde(with = "super")] f64);
+    struct Holder(#[serde(with = "crate::number")] f64);
 
     #[test]
     fn every_number_comes_back() {

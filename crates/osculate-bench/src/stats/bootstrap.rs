@@ -10,13 +10,13 @@ use super::quantile;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// The statistic of the sample.
-    #[serde(with = "super::super::number")]
+    #[serde(with = "crate::number")]
     pub estimate: f64,
     /// Lower bound.
-    #[serde(with = "super::super::number")]
+    #[serde(with = "crate::number")]
     pub low: f64,
     /// Upper bound.
-    #[serde(with = "super::super::number")]
+    #[serde(with = "crate::number")]
     pub high: f64,
 }
 

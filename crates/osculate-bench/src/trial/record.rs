@@ -137,19 +137,34 @@ pub struct Trial {
 }
 
 impl Trial {
+    /// A run of which nothing is known yet.
+    pub fn new(spec: TrialSpec) -> Self {
+        Self {
+            spec,
+            outcome: Outcome::Finished,
+            points: Vec::new(),
+            step_seconds: 0.0,
+            parameters: 0,
+            parameter_bytes: 0,
+            state_bytes: 0,
+            peak_memory: None,
+            skipped: 0,
+            curvature: None,
+            curvature_error: None,
+        }
+    }
+
     /// Why the record cannot be what a run has left, if it cannot.
     pub fn defect(&self) -> Option<String> {
-        let Some(last) = self.points.last() else {
-            return Some("it has no points".to_string());
-        };
+        let made = self.points.last().map_or(0, |point| point.step);
         let forward = |pair: &[Point]| pair[0].step < pair[1].step;
         if !self.points.windows(2).all(forward) {
             return Some("its points are not in order".to_string());
         }
         match self.outcome {
-            Outcome::Finished if last.step != self.spec.steps => Some(format!(
-                "it is called finished after {} of {} steps",
-                last.step, self.spec.steps
+            Outcome::Finished if made != self.spec.steps => Some(format!(
+                "it is called finished after {made} of {} steps",
+                self.spec.steps
             )),
             Outcome::Interrupted => Some("it was interrupted".to_string()),
             _ => None,

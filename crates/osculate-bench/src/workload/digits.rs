@@ -28,7 +28,7 @@ pub(super) fn positions(len: usize, size: usize, seed: u64, step: usize) -> Vec<
 }
 
 /// The cross-entropy of a network on the batch of a step.
-pub(super) fn batch<M: Module>(
+pub(super) fn batch<M: Module + 'static>(
     split: &Split,
     forward: fn(&M, &Tensor<2>) -> Tensor<2>,
     seed: u64,
@@ -39,7 +39,7 @@ pub(super) fn batch<M: Module>(
 }
 
 /// The cross-entropy of a network on the first training images.
-pub(super) fn curvature_batch<M: Module>(
+pub(super) fn curvature_batch<M: Module + 'static>(
     split: &Split,
     forward: fn(&M, &Tensor<2>) -> Tensor<2>,
     device: &Device,
@@ -48,7 +48,7 @@ pub(super) fn curvature_batch<M: Module>(
     of(split, &first, forward, device)
 }
 
-fn of<M: Module>(
+fn of<M: Module + 'static>(
     split: &Split,
     positions: &[usize],
     forward: fn(&M, &Tensor<2>) -> Tensor<2>,
@@ -60,7 +60,7 @@ fn of<M: Module>(
 }
 
 /// The part of the test images that a network classifies correctly.
-pub(super) fn test_accuracy<M: Module>(
+pub(super) fn test_accuracy<M: Module + 'static>(
     model: &M,
     forward: fn(&M, &Tensor<2>) -> Tensor<2>,
     device: &Device,
