@@ -88,7 +88,8 @@ fn same(a: &Value, b: &Value) -> bool {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
         }
         (Value::Object(a), Value::Object(b)) => {
-            let matches = |(key, value): (&String, &Value)| b.get(key).is_some_and(|b| same(value, b));
+            let matches =
+                |(key, value): (&String, &Value)| b.get(key).is_some_and(|b| same(value, b));
             a.len() == b.len() && a.iter().all(matches)
         }
         _ => a == b,
@@ -135,7 +136,10 @@ impl FromStr for Entrant {
 /// [`BenchError::Usage`].
 pub fn check_labels(entrants: &[Entrant]) -> Result<(), BenchError> {
     for (index, entrant) in entrants.iter().enumerate() {
-        if entrants[..index].iter().any(|other| other.label == entrant.label) {
+        if entrants[..index]
+            .iter()
+            .any(|other| other.label == entrant.label)
+        {
             return Err(BenchError::Usage(format!(
                 "two optimizers are called {}; give one another name, as in NAME={}",
                 entrant.label,
@@ -176,7 +180,10 @@ mod tests {
             let message = text.parse::<Entrant>().unwrap_err().to_string();
             assert!(message.contains(part), "{text}: {message}");
         }
-        let twice = [Entrant::new(Method::Sam).unwrap(), "sam:{\"rho\":0.2}".parse().unwrap()];
+        let twice = [
+            Entrant::new(Method::Sam).unwrap(),
+            "sam:{\"rho\":0.2}".parse().unwrap(),
+        ];
         let message = check_labels(&twice).unwrap_err().to_string();
         assert!(message.contains("NAME=sam"), "{message}");
     }

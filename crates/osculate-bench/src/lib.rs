@@ -10,11 +10,16 @@
 
 pub mod accuracy;
 pub mod analysis;
+pub mod bench_step;
 pub mod cli;
 pub mod command;
+pub mod compare;
 pub mod entrant;
 pub mod error;
+mod layer;
+pub mod memory;
 mod number;
+pub mod race;
 pub mod report;
 pub mod stats;
 pub mod study;

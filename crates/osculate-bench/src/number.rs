@@ -29,7 +29,9 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D:
     match Written::deserialize(deserializer)? {
         Written::Number(value) => Ok(value),
         Written::Text(text) => text.parse().map_err(|_| {
-            D::Error::custom(format_args!("expected a number, \"inf\", \"-inf\" or \"NaN\", got {text:?}"))
+            D::Error::custom(format_args!(
+                "expected a number, \"inf\", \"-inf\" or \"NaN\", got {text:?}"
+            ))
         }),
     }
 }

@@ -150,7 +150,10 @@ mod tests {
         };
         let (characters, next) = draw(5);
         for row in 0..3 {
-            assert_eq!(characters[row * 8 + 1..row * 8 + 8], next[row * 8..row * 8 + 7]);
+            assert_eq!(
+                characters[row * 8 + 1..row * 8 + 8],
+                next[row * 8..row * 8 + 7]
+            );
         }
         assert_eq!(draw(5), (characters, next));
         assert_ne!(draw(5), draw(6));
@@ -164,6 +167,11 @@ mod tests {
         );
         let short = Characters::new("abcdef", 0.5).unwrap();
         let refused = short.windows(Part::Validation, [1, 3], 0, 0, &Device::flex());
-        assert!(refused.unwrap_err().to_string().contains("has 3 characters"));
+        assert!(
+            refused
+                .unwrap_err()
+                .to_string()
+                .contains("has 3 characters")
+        );
     }
 }

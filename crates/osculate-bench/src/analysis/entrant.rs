@@ -1,7 +1,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::stats::{Bootstrap, Interval, PairedTest, Time, mean, median, paired_test, survival_median};
+use crate::stats::{
+    Bootstrap, Interval, PairedTest, Time, mean, median, paired_test, survival_median,
+};
 use crate::trial::{Curvature, Outcome, Point, Trial};
 use crate::workload::About;
 
@@ -175,11 +177,7 @@ pub struct EntrantInput<'a> {
 }
 
 /// What follows from one optimizer's trials.
-pub fn entrant_results(
-    input: &EntrantInput,
-    about: &About,
-    target: Option<f64>,
-) -> EntrantResults {
+pub fn entrant_results(input: &EntrantInput, about: &About, target: Option<f64>) -> EntrantResults {
     let any = input.runs.first().or(input.tuning.first());
     let runs: Vec<RunResult> = input
         .runs
@@ -205,7 +203,11 @@ pub fn entrant_results(
             trial.spec.entrant.recipe.settings().clone()
         }),
         lr: input.runs.first().map(|trial| trial.spec.lr),
-        tuning: input.tuning.iter().map(|trial| tune_result(trial)).collect(),
+        tuning: input
+            .tuning
+            .iter()
+            .map(|trial| tune_result(trial))
+            .collect(),
         last: finished.then(|| mean_of(last)).flatten(),
         best: mean_of(best),
         reached: target.and_then(|target| reached(&runs, about, target)),
@@ -217,7 +219,11 @@ pub fn entrant_results(
             .filter(|trial| trial.parameter_bytes > 0)
             .map(|trial| trial.state_bytes as f64 / trial.parameter_bytes as f64)
             .reduce(f64::max),
-        peak_memory: input.runs.iter().filter_map(|trial| trial.peak_memory).max(),
+        peak_memory: input
+            .runs
+            .iter()
+            .filter_map(|trial| trial.peak_memory)
+            .max(),
         sharpness: median(&sharpness),
         failure: failure(input),
         runs,
@@ -243,7 +249,10 @@ fn run_result(trial: &Trial, about: &About, cpu_time: bool) -> RunResult {
         .points
         .iter()
         .map(|point| Point {
-            seconds: point.cpu_seconds.filter(|_| cpu_time).unwrap_or(point.seconds),
+            seconds: point
+                .cpu_seconds
+                .filter(|_| cpu_time)
+                .unwrap_or(point.seconds),
             ..*point
         })
         .collect();
@@ -287,7 +296,10 @@ fn reached(runs: &[RunResult], about: &About, target: f64) -> Option<Reached> {
         Bootstrap::default().interval(&times(cost), statistic)
     };
     Some(Reached {
-        runs: times(Cost::Steps).iter().filter(|time| time.happened).count(),
+        runs: times(Cost::Steps)
+            .iter()
+            .filter(|time| time.happened)
+            .count(),
         steps: arrival(Cost::Steps)?,
         evaluations: arrival(Cost::Evaluations)?,
         seconds: arrival(Cost::Seconds)?,
@@ -298,12 +310,20 @@ fn reached(runs: &[RunResult], about: &About, target: f64) -> Option<Reached> {
 /// decide alone.
 fn paired(runs: &[&Trial], baseline: &[&Trial], about: &About) -> Option<Paired> {
     let metric = &about.metric;
-    let scale = |value: f64| if metric.logarithmic { value.ln() } else { value };
+    let scale = |value: f64| {
+        if metric.logarithmic {
+            value.ln()
+        } else {
+            value
+        }
+    };
     let sign = if metric.higher_is_better { 1.0 } else { -1.0 };
     let differences = runs
         .iter()
         .map(|run| {
-            let other = baseline.iter().find(|other| other.spec.seed == run.spec.seed)?;
+            let other = baseline
+                .iter()
+                .find(|other| other.spec.seed == run.spec.seed)?;
             Some(sign * (scale(last(run)?) - scale(last(other)?)))
         })
         .collect::<Option<Vec<f64>>>()?;
@@ -386,7 +406,13 @@ pub(super) mod tests {
         assert_eq!(found.state_ratio, Some(2.0));
         let paired = found.paired.unwrap();
         assert_eq!((paired.wins, paired.losses, paired.test.pairs), (2, 1, 3));
-        assert_eq!(entrant_results(&input, &about(), Some(0.99)).reached.unwrap().median(Cost::Steps), None);
+        assert_eq!(
+            entrant_results(&input, &about(), Some(0.99))
+                .reached
+                .unwrap()
+                .median(Cost::Steps),
+            None
+        );
     }
 
     #[test]

@@ -7,8 +7,7 @@ mod study;
 mod target;
 
 pub use entrant::{
-    Cost, EntrantInput, EntrantResults, Paired, Reached, RunResult, TuneResult,
-    entrant_results,
+    Cost, EntrantInput, EntrantResults, Paired, Reached, RunResult, TuneResult, entrant_results,
 };
 pub use profiles::{LARGEST_FACTOR, Standing, standings};
 pub use results::{Results, WorkloadResults};

@@ -40,7 +40,11 @@ impl Standing {
 
 /// The optimizers in the order of their scores over seconds, with profiles over all workloads that have a
 /// target.
-pub fn standings(labels: &[String], baseline: &str, workloads: &[WorkloadResults]) -> Vec<Standing> {
+pub fn standings(
+    labels: &[String],
+    baseline: &str,
+    workloads: &[WorkloadResults],
+) -> Vec<Standing> {
     let counted: Vec<&WorkloadResults> = workloads.iter().filter(|w| w.target.is_some()).collect();
     let of = |cost: Cost| {
         let times: Vec<Vec<Option<f64>>> = labels

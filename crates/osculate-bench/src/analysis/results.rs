@@ -59,10 +59,19 @@ impl WorkloadResults {
 
     /// Puts the optimizers in order.
     pub fn sort(&mut self) {
-        let sign = if self.about.metric.higher_is_better { -1.0 } else { 1.0 };
+        let sign = if self.about.metric.higher_is_better {
+            -1.0
+        } else {
+            1.0
+        };
         let key = |entrant: &EntrantResults| {
-            let time = entrant.reached.and_then(|reached| reached.median(Cost::Seconds));
-            let last = entrant.last.or(entrant.best).map(|last| sign * last.estimate);
+            let time = entrant
+                .reached
+                .and_then(|reached| reached.median(Cost::Seconds));
+            let last = entrant
+                .last
+                .or(entrant.best)
+                .map(|last| sign * last.estimate);
             (time.unwrap_or(f64::INFINITY), last.unwrap_or(f64::INFINITY))
         };
         self.entrants.sort_by(|a, b| {

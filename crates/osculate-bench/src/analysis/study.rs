@@ -31,7 +31,10 @@ pub fn analyse(
                 entrant: label.to_string(),
                 seed,
             };
-            config.seeds().filter_map(|seed| board.trial(&job(seed))).collect()
+            config
+                .seeds()
+                .filter_map(|seed| board.trial(&job(seed)))
+                .collect()
         };
         let tuning = |label: &str| -> Vec<&Trial> {
             let job = |trial| Job::Tune {
@@ -39,7 +42,9 @@ pub fn analyse(
                 entrant: label.to_string(),
                 trial,
             };
-            (0..config.budget.trials).filter_map(|trial| board.trial(&job(trial))).collect()
+            (0..config.budget.trials)
+                .filter_map(|trial| board.trial(&job(trial)))
+                .collect()
         };
         let baseline = runs(&config.baseline);
         let target = target(about, &baseline);
@@ -93,7 +98,12 @@ pub fn analyse(
 fn elapsed(store: &Store, config: &StudyConfig) -> Option<f64> {
     let date = |path| -> Option<SystemTime> { fs::metadata(path).ok()?.modified().ok() };
     let begun = date(store.root().join("study.json"))?;
-    let results = config.jobs().into_iter().map(|job| store.root().join(job.path()));
+    let results = config
+        .jobs()
+        .into_iter()
+        .map(|job| store.root().join(job.path()));
     let last = results.filter_map(date).max()?;
-    last.duration_since(begun).ok().map(|time| time.as_secs_f64())
+    last.duration_since(begun)
+        .ok()
+        .map(|time| time.as_secs_f64())
 }

@@ -15,7 +15,10 @@ pub fn target(about: &About, baseline: &[&Trial]) -> Option<f64> {
         .iter()
         .filter_map(|trial| {
             let share = BASELINE_SHARE * trial.spec.steps as f64;
-            let points = trial.points.iter().filter(|point| point.step as f64 <= share);
+            let points = trial
+                .points
+                .iter()
+                .filter(|point| point.step as f64 <= share);
             let values = points.filter_map(|point| point.metric);
             values.reduce(|a, b| about.metric.better(a, b))
         })

@@ -132,7 +132,9 @@ impl RaceArgs {
         }
         let seeds = parse_seeds(&self.seeds)?;
         let (seeds, steps) = if self.quick {
-            let steps = self.steps.map_or(QUICK_STEPS, |steps| steps.min(QUICK_STEPS));
+            let steps = self
+                .steps
+                .map_or(QUICK_STEPS, |steps| steps.min(QUICK_STEPS));
             (seeds[..1].to_vec(), Some(steps))
         } else {
             (seeds, self.steps)
@@ -156,7 +158,9 @@ fn parse_rate(text: &str) -> Result<(&str, f64), BenchError> {
     };
     match rate.parse::<f64>() {
         Ok(value) if value > 0.0 && value.is_finite() => Ok((name, value)),
-        _ => usage(format!("--lr {text}: expected a rate above 0, got {rate:?}")),
+        _ => usage(format!(
+            "--lr {text}: expected a rate above 0, got {rate:?}"
+        )),
     }
 }
 
@@ -204,7 +208,10 @@ mod tests {
     fn mistakes_are_named() {
         let cases: [(&[&str], &str); 9] = [
             (&["--optimizers", "adamv"], "adamw"),
-            (&["--optimizers", "sam,sam"], "two optimizers are called sam"),
+            (
+                &["--optimizers", "sam,sam"],
+                "two optimizers are called sam",
+            ),
             (&["--workloads", "digits-mlp,digits-mlp"], "twice"),
             (&["--steps", "0"], "from 1"),
             (&["--target", "nan"], "NaN"),

@@ -17,13 +17,23 @@ pub struct StudyArgs {
     #[arg(long, help_heading = "What to run")]
     pub full: bool,
     /// Optimizers in the place of those, separated by commas.
-    #[arg(long, value_delimiter = ',', value_name = "NAME", help_heading = "What to run")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "NAME",
+        help_heading = "What to run"
+    )]
     pub optimizers: Vec<String>,
     /// Another optimizer, with settings as JSON: `NAME=METHOD:{SETTINGS}`; may be given several times.
     #[arg(long, value_name = "ENTRANT", help_heading = "What to run")]
     pub entrant: Vec<String>,
     /// Workloads in the place of those, separated by commas.
-    #[arg(long, value_delimiter = ',', value_name = "NAME", help_heading = "What to run")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "NAME",
+        help_heading = "What to run"
+    )]
     pub workloads: Vec<String>,
     /// Optimizer that sets the targets and that others are tested against. adamw where nothing is said.
     #[arg(long, value_name = "NAME", help_heading = "What to run")]
@@ -47,7 +57,12 @@ pub struct StudyArgs {
     pub search_seed: Option<u64>,
 
     /// Folder of the study.
-    #[arg(long, default_value = "osculate-results/study", value_name = "DIR", help_heading = "Where")]
+    #[arg(
+        long,
+        default_value = "osculate-results/study",
+        value_name = "DIR",
+        help_heading = "Where"
+    )]
     pub out: PathBuf,
     /// Processes that work side by side, with one thread for arithmetic each; 0 works in this process
     /// with all threads. One for each core where nothing is said.
@@ -155,7 +170,9 @@ impl StudyArgs {
         if !self.optimizers.is_empty() {
             config.entrants.clear();
         }
-        config.entrants.extend(entrants(&self.optimizers, &self.entrant)?);
+        config
+            .entrants
+            .extend(entrants(&self.optimizers, &self.entrant)?);
         if !self.workloads.is_empty() {
             config.workloads.clone_from(&self.workloads);
         }

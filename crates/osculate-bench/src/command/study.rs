@@ -8,7 +8,7 @@ use burn::tensor::Device;
 use super::progress::bar;
 use super::stop_flag;
 use crate::analysis::{Results, analyse};
-use crate::cli::{Folders, StudyArgs, StudyPlan, TuneArgs};
+use crate::cli::{Folders, ReportArgs, StudyArgs, StudyPlan, TuneArgs};
 use crate::error::BenchError;
 use crate::report::{self, Notation};
 use crate::study::{Board, Event, Progress, Store, StudyConfig, run_workers, work};
@@ -55,7 +55,14 @@ pub(super) fn study(args: &StudyArgs, workloads: Workloads) -> Result<ExitCode, 
     if args.worker {
         stop_with_input(place.stop.clone());
         let (store, config) = Store::open(&plan.out, None)?;
-        work(&store, &config, &place.workloads, &place.device, &place.watch(), &say)?;
+        work(
+            &store,
+            &config,
+            &place.workloads,
+            &place.device,
+            &place.watch(),
+            &say,
+        )?;
         return Ok(ExitCode::SUCCESS);
     }
     let (store, config) = open(&plan, &place)?;
@@ -68,13 +75,26 @@ pub(super) fn study(args: &StudyArgs, workloads: Workloads) -> Result<ExitCode, 
         plan.out.display()
     );
     let ended = run(&store, &config, &plan, &place);
-    let results = results(&store, &config, &place)?;
-    for workload in &results.workloads {
-        let table = report::workload(workload, &results.baseline);
-        println!("\n{}\n{}", workload.about.title, table.write(Notation::Terminal));
+    let mut results = results(&store, &config, &place)?;
+    results.command = super::typed();
+    super::print_results(&results);
+    for path in report::write_all(&results, &plan.out)? {
+        println!("wrote {}", path.display());
     }
-    println!("\n{}", report::standings(&results).write(Notation::Terminal));
     ended.map(|()| ExitCode::SUCCESS)
+}
+
+/// `osculate report`.
+pub(super) fn report(args: &ReportArgs, workloads: Workloads) -> Result<ExitCode, BenchError> {
+    let place = Place::new(workloads, &args.folders, None)?;
+    let (store, config) = Store::open(&args.study, None)?;
+    let mut results = results(&store, &config, &place)?;
+    results.command = super::typed();
+    let out = args.out.as_ref().unwrap_or(&args.study);
+    for path in report::write_all(&results, out)? {
+        println!("wrote {}", path.display());
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `osculate tune`.
@@ -86,7 +106,11 @@ pub(super) fn tune(args: &TuneArgs, workloads: Workloads) -> Result<ExitCode, Be
     let results = results(&store, &config, &place)?;
     for workload in &results.workloads {
         let table = report::tuning(workload);
-        println!("{}\n{}", workload.about.title, table.write(Notation::Terminal));
+        println!(
+            "{}\n{}",
+            workload.about.title,
+            table.write(Notation::Terminal)
+        );
     }
     ended.map(|()| ExitCode::SUCCESS)
 }
@@ -123,15 +147,24 @@ fn run(
     show(before);
     bar.reset_eta();
     let ended = if plan.workers == 0 {
-        work(store, config, &place.workloads, &place.device, &place.watch(), &|event| {
-            match event {
+        work(
+            store,
+            config,
+            &place.workloads,
+            &place.device,
+            &place.watch(),
+            &|event| match event {
                 Event::Begun(job) => bar.set_message(job.to_string()),
                 Event::Done(_) => bar.inc(1),
                 Event::SetAside(..) => bar.suspend(|| say(event)),
-            }
-        })
+            },
+        )
     } else {
-        let mut words = vec!["study".to_string(), "--worker".to_string(), "--out".to_string()];
+        let mut words = vec![
+            "study".to_string(),
+            "--worker".to_string(),
+            "--out".to_string(),
+        ];
         words.push(plan.out.display().to_string());
         words.extend(place.folders.words());
         if let Some(name) = place.device_name {

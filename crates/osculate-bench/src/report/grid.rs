@@ -101,7 +101,8 @@ mod tests {
     #[test]
     fn one_table_in_three_notations() {
         let mut grid = Grid::new(["name", "a<b", "nothing"]);
-        grid.rows.push(vec!["x & y".into(), "1".into(), NOTHING.into()]);
+        grid.rows
+            .push(vec!["x & y".into(), "1".into(), NOTHING.into()]);
         let grid = grid.without_empty_columns();
         assert_eq!(grid.header, ["name", "a<b"]);
         assert!(grid.write(Notation::Markdown).contains("| x & y | "));

@@ -6,7 +6,9 @@ use crate::trial::Outcome;
 /// The table of one workload: what was reached, when, at what price.
 pub fn workload(results: &WorkloadResults, baseline: &str) -> Grid {
     let metric = &results.about.metric;
-    let target = results.target.map_or(String::new(), |target| metric.show(target));
+    let target = results
+        .target
+        .map_or(String::new(), |target| metric.show(target));
     let to = |what: &str| format!("{what} to {target}");
     let mut grid = Grid::new([
         "optimizer".to_string(),
@@ -39,7 +41,12 @@ fn row(entrant: &EntrantResults, results: &WorkloadResults) -> Vec<String> {
                 high,
             } = interval;
             if entrant.runs.len() > 1 {
-                format!("{} [{}, {}]", metric.show(estimate), metric.show(low), metric.show(high))
+                format!(
+                    "{} [{}, {}]",
+                    metric.show(estimate),
+                    metric.show(low),
+                    metric.show(high)
+                )
             } else {
                 metric.show(estimate)
             }
@@ -86,7 +93,11 @@ fn row(entrant: &EntrantResults, results: &WorkloadResults) -> Vec<String> {
         arrival(Cost::Seconds),
         or_nothing(entrant.step_ratio.map(|ratio| format!("{ratio:.2}x"))),
         or_nothing(entrant.state_ratio.map(|ratio| format!("{ratio:.2}"))),
-        or_nothing(entrant.peak_memory.map(|bytes| format!("{:.0}", bytes as f64 / 1e6))),
+        or_nothing(
+            entrant
+                .peak_memory
+                .map(|bytes| format!("{:.0}", bytes as f64 / 1e6)),
+        ),
         or_nothing(entrant.sharpness.map(number)),
     ]
 }
@@ -121,7 +132,11 @@ pub fn standings(results: &Results) -> Grid {
         format!("seeds won : lost against {}", results.baseline),
         "p".to_string(),
     ]);
-    let counted = results.workloads.iter().filter(|w| w.target.is_some()).count();
+    let counted = results
+        .workloads
+        .iter()
+        .filter(|w| w.target.is_some())
+        .count();
     for standing in &results.standings {
         let score = |cost: Cost| format!("{:.2}", standing.profile(cost).score);
         let is_baseline = standing.p.is_none();
@@ -161,7 +176,9 @@ pub fn tuning(results: &WorkloadResults) -> Grid {
         let all: Vec<String> = trials
             .iter()
             .map(|trial| {
-                let value = trial.last.map_or(NOTHING.to_string(), |last| metric.show(last));
+                let value = trial
+                    .last
+                    .map_or(NOTHING.to_string(), |last| metric.show(last));
                 format!("{}: {value}", rate(trial.lr))
             })
             .collect();

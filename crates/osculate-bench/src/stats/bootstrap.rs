@@ -81,7 +81,11 @@ mod tests {
     use crate::stats::{mean, median};
 
     /// How often the interval covers the truth, over many samples.
-    fn coverage(draw: impl Fn(&mut ChaCha8Rng) -> f64, truth: f64, statistic: fn(&[f64]) -> f64) -> f64 {
+    fn coverage(
+        draw: impl Fn(&mut ChaCha8Rng) -> f64,
+        truth: f64,
+        statistic: fn(&[f64]) -> f64,
+    ) -> f64 {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
         let samples = 400;
         let covered = (0..samples).filter(|number| {

@@ -99,7 +99,9 @@ mod tests {
     fn many_pairs_are_drawn() {
         let clear: Vec<f64> = (0..30).map(|i| 1.0 + f64::from(i % 3)).collect();
         assert!(paired_test(&clear).unwrap().p <= 1e-4);
-        let even: Vec<f64> = (0..30).map(|i| if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
+        let even: Vec<f64> = (0..30)
+            .map(|i| if i % 2 == 0 { 1.0 } else { -1.0 })
+            .collect();
         assert_eq!(paired_test(&even).unwrap().p, 1.0);
     }
 

@@ -34,7 +34,10 @@ pub fn profiles(times: &[Vec<Option<f64>>], largest: f64) -> Vec<Profile> {
     let fastest: Vec<Option<f64>> = (0..workloads)
         .map(|w| times.iter().filter_map(|row| row[w]).reduce(f64::min))
         .collect();
-    times.iter().map(|row| profile(row, &fastest, largest)).collect()
+    times
+        .iter()
+        .map(|row| profile(row, &fastest, largest))
+        .collect()
 }
 
 fn profile(row: &[Option<f64>], fastest: &[Option<f64>], largest: f64) -> Profile {

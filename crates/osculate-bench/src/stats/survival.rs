@@ -72,7 +72,10 @@ mod tests {
     #[test]
     fn without_censoring_it_is_the_median() {
         assert_eq!(survival_median(&times(&[5.0, 1.0, 3.0], &[])), Some(3.0));
-        assert_eq!(survival_median(&times(&[4.0, 1.0, 3.0, 2.0], &[])), Some(2.5));
+        assert_eq!(
+            survival_median(&times(&[4.0, 1.0, 3.0, 2.0], &[])),
+            Some(2.5)
+        );
         assert_eq!(survival_median(&times(&[7.0], &[])), Some(7.0));
         assert_eq!(survival_median(&[]), None);
     }
@@ -80,7 +83,10 @@ mod tests {
     #[test]
     fn runs_that_never_arrive_push_the_median_up() {
         assert_eq!(survival_median(&times(&[1.0, 2.0], &[9.0])), Some(2.0));
-        assert_eq!(survival_median(&times(&[1.0, 2.0, 3.0], &[9.0, 9.0])), Some(3.0));
+        assert_eq!(
+            survival_median(&times(&[1.0, 2.0, 3.0], &[9.0, 9.0])),
+            Some(3.0)
+        );
         assert_eq!(survival_median(&times(&[1.0], &[9.0, 9.0])), None);
         assert_eq!(survival_median(&times(&[1.0], &[9.0])), None);
         assert_eq!(survival_median(&times(&[], &[9.0, 9.0])), None);

@@ -215,7 +215,8 @@ impl<'a> Board<'a> {
                     entrants.push((entrant.clone(), lr));
                 }
                 // Ratios refer to the first.
-                let baseline = |entry: &(crate::entrant::Entrant, f64)| entry.0.label != self.config.baseline;
+                let baseline =
+                    |entry: &(crate::entrant::Entrant, f64)| entry.0.label != self.config.baseline;
                 entrants.sort_by_key(baseline);
                 Some(Some(Task::StepTimes(StepTimesSpec {
                     entrants,

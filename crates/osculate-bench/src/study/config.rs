@@ -94,7 +94,11 @@ impl StudyConfig {
             seeds: 3,
             ..Budget::default()
         };
-        Self::of(&["autoencoder", "digits-mlp", "factorisation"], &methods, budget)
+        Self::of(
+            &["autoencoder", "digits-mlp", "factorisation"],
+            &methods,
+            budget,
+        )
     }
 
     fn of(workloads: &[&str], methods: &[Method], budget: Budget) -> Result<Self, BenchError> {
@@ -125,7 +129,11 @@ impl StudyConfig {
             }
         }
         check_labels(&self.entrants)?;
-        if !self.entrants.iter().any(|entrant| entrant.label == self.baseline) {
+        if !self
+            .entrants
+            .iter()
+            .any(|entrant| entrant.label == self.baseline)
+        {
             return usage(format!(
                 "the baseline {} is not among the optimizers; name another with --baseline",
                 self.baseline
@@ -133,16 +141,25 @@ impl StudyConfig {
         }
         let budget = &self.budget;
         if !(1..=MOST).contains(&budget.trials) {
-            return usage(format!("--trials {}: expected from 1 to {MOST}", budget.trials));
+            return usage(format!(
+                "--trials {}: expected from 1 to {MOST}",
+                budget.trials
+            ));
         }
         if budget.seeds > MOST {
             return usage(format!("--seeds {}: expected at most {MOST}", budget.seeds));
         }
         if !(budget.width.is_finite() && budget.width > 1.0) {
-            return usage(format!("--width {}: expected a factor above 1", budget.width));
+            return usage(format!(
+                "--width {}: expected a factor above 1",
+                budget.width
+            ));
         }
         if !(budget.length.is_finite() && budget.length > 0.0) {
-            return usage(format!("--length {}: expected a factor above 0", budget.length));
+            return usage(format!(
+                "--length {}: expected a factor above 0",
+                budget.length
+            ));
         }
         if budget.measurements == 0 {
             return usage("--measurements 0: expected at least 1".to_string());
@@ -200,10 +217,17 @@ impl StudyConfig {
             labels.collect::<Vec<_>>()
         };
         if self.workloads != other.workloads {
-            return Some(format!("workloads {:?} against {:?}", self.workloads, other.workloads));
+            return Some(format!(
+                "workloads {:?} against {:?}",
+                self.workloads, other.workloads
+            ));
         }
         if names(self) != names(other) {
-            return Some(format!("optimizers {:?} against {:?}", names(self), names(other)));
+            return Some(format!(
+                "optimizers {:?} against {:?}",
+                names(self),
+                names(other)
+            ));
         }
         let pairs = self.entrants.iter().zip(&other.entrants);
         for (own, theirs) in pairs {
@@ -212,7 +236,10 @@ impl StudyConfig {
             }
         }
         if self.baseline != other.baseline {
-            return Some(format!("baseline {} against {}", self.baseline, other.baseline));
+            return Some(format!(
+                "baseline {} against {}",
+                self.baseline, other.baseline
+            ));
         }
         (self.budget != other.budget)
             .then(|| format!("budget {:?} against {:?}", self.budget, other.budget))

@@ -34,9 +34,9 @@ impl Job {
     /// Name of the workload.
     pub fn workload(&self) -> &str {
         match self {
-            Job::Tune { workload, .. } | Job::Run { workload, .. } | Job::StepTimes { workload } => {
-                workload
-            }
+            Job::Tune { workload, .. }
+            | Job::Run { workload, .. }
+            | Job::StepTimes { workload } => workload,
         }
     }
 
@@ -48,12 +48,18 @@ impl Job {
                 workload,
                 entrant,
                 trial,
-            } => trials.join(workload).join(entrant).join(format!("tune-{trial:02}.json")),
+            } => trials
+                .join(workload)
+                .join(entrant)
+                .join(format!("tune-{trial:02}.json")),
             Job::Run {
                 workload,
                 entrant,
                 seed,
-            } => trials.join(workload).join(entrant).join(format!("run-s{seed}.json")),
+            } => trials
+                .join(workload)
+                .join(entrant)
+                .join(format!("run-s{seed}.json")),
             Job::StepTimes { workload } => trials.join(workload).join("step-times.json"),
         }
     }

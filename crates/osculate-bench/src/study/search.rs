@@ -35,7 +35,11 @@ pub fn rates(centre: f64, budget: &Budget) -> Vec<f64> {
 pub fn winner(trials: &[&Trial], metric: &Metric) -> Option<usize> {
     let sign = if metric.higher_is_better { 1.0 } else { -1.0 };
     let score = |trial: &Trial| {
-        let values: Vec<f64> = trial.points.iter().filter_map(|point| point.metric).collect();
+        let values: Vec<f64> = trial
+            .points
+            .iter()
+            .filter_map(|point| point.metric)
+            .collect();
         let last = trial.points.last()?.metric?;
         Some((sign * last, sign * mean(&values)?))
     };
@@ -62,12 +66,18 @@ mod tests {
             ..Budget::default()
         };
         let mut found = rates(0.01, &budget);
-        assert!(found.iter().all(|rate| (1e-3..=0.1).contains(rate)), "{found:?}");
+        assert!(
+            found.iter().all(|rate| (1e-3..=0.1).contains(rate)),
+            "{found:?}"
+        );
         assert_eq!(found, rates(0.01, &budget));
         found.sort_by(f64::total_cmp);
         // Eight places of the sequence are an eighth apart: a factor of 100^(1/8).
         for pair in found.windows(2) {
-            assert!((pair[1] / pair[0] - 100.0_f64.powf(0.125)).abs() < 1e-6, "{found:?}");
+            assert!(
+                (pair[1] / pair[0] - 100.0_f64.powf(0.125)).abs() < 1e-6,
+                "{found:?}"
+            );
         }
         let other = Budget {
             search_seed: 4,

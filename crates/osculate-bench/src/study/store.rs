@@ -245,7 +245,10 @@ mod tests {
         assert!(matches!(refused.unwrap(), Found::Corrupt(why) if why == "no"));
         let path = folder.path().join(job(3).path());
         fs::write(&path, b"[1, 2").unwrap();
-        assert!(matches!(store.read(&job(3), any).unwrap(), Found::Corrupt(_)));
+        assert!(matches!(
+            store.read(&job(3), any).unwrap(),
+            Found::Corrupt(_)
+        ));
         let aside = store.set_aside(&claim).unwrap();
         assert!(aside.exists() && !path.exists());
     }
@@ -260,7 +263,9 @@ mod tests {
         assert!(config.difference(&stored).is_none());
         let mut other = config.clone();
         other.budget.seeds += 1;
-        let message = Store::open(folder.path(), Some(&other)).unwrap_err().to_string();
+        let message = Store::open(folder.path(), Some(&other))
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("another study: budget"), "{message}");
         fs::write(folder.path().join(CONFIG), b"{").unwrap();
         let message = Store::open(folder.path(), None).unwrap_err().to_string();

@@ -28,7 +28,8 @@ pub fn run_workers(
     watch: &Watch,
     mut tick: impl FnMut() -> Result<(), BenchError>,
 ) -> Result<(), BenchError> {
-    let program = std::env::current_exe().map_err(BenchError::file("find", Path::new("osculate")))?;
+    let program =
+        std::env::current_exe().map_err(BenchError::file("find", Path::new("osculate")))?;
     let mut workers = Vec::new();
     for number in 0..count {
         let log = folder.join(format!("worker-{number}.log"));
@@ -43,7 +44,9 @@ pub fn run_workers(
         if std::env::var_os("RAYON_NUM_THREADS").is_none() {
             command.env("RAYON_NUM_THREADS", "1");
         }
-        let child = command.spawn().map_err(BenchError::file("start", &program))?;
+        let child = command
+            .spawn()
+            .map_err(BenchError::file("start", &program))?;
         workers.push(Worker {
             child,
             log,

@@ -54,7 +54,8 @@ pub fn reset_peak_memory() {
 fn field(path: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find(|line| line.starts_with(name))?;
-    line.split_once(':').map(|(_, value)| value.trim().to_string())
+    line.split_once(':')
+        .map(|(_, value)| value.trim().to_string())
 }
 
 #[cfg(test)]

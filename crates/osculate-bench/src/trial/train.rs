@@ -216,9 +216,11 @@ impl<'a, W: Workload> Run<'a, W> {
         let loss = self.losses.iter().sum::<f64>() / self.losses.len() as f64;
         self.losses.clear();
         // A GPU computes while the process waits.
-        let on_cpu = ["flex", "ndarray", "cpu"]
-            .iter()
-            .any(|name| format!("{:?}", self.device).to_ascii_lowercase().contains(name));
+        let on_cpu = ["flex", "ndarray", "cpu"].iter().any(|name| {
+            format!("{:?}", self.device)
+                .to_ascii_lowercase()
+                .contains(name)
+        });
         self.trial.points.push(Point {
             step: self.made,
             evaluations: self.evaluations,

@@ -43,7 +43,9 @@ impl Workload for Autoencoder {
         device: &Device,
     ) -> Result<Box<dyn Objective<Mlp>>, WorkloadError> {
         let train = digits()?.train();
-        let images = train.batch(&positions(train.len(), BATCH, seed, step), device).images;
+        let images = train
+            .batch(&positions(train.len(), BATCH, seed, step), device)
+            .images;
         let criterion = Criterion::mse(images.clone());
         Ok(Box::new(SupervisedBatch::new(images, forward, criterion)))
     }

@@ -57,7 +57,10 @@ fn records(path: &Path) -> Result<Vec<u8>, WorkloadError> {
     })?;
     let sound = !bytes.is_empty()
         && bytes.len().is_multiple_of(RECORD)
-        && bytes.iter().step_by(RECORD).all(|label| usize::from(*label) < CLASSES);
+        && bytes
+            .iter()
+            .step_by(RECORD)
+            .all(|label| usize::from(*label) < CLASSES);
     if sound {
         Ok(bytes)
     } else {
@@ -68,11 +71,7 @@ fn records(path: &Path) -> Result<Vec<u8>, WorkloadError> {
     }
 }
 
-fn images(
-    records: &[u8],
-    positions: &[usize],
-    device: &Device,
-) -> (Tensor<4>, Tensor<1, Int>) {
+fn images(records: &[u8], positions: &[usize], device: &Device) -> (Tensor<4>, Tensor<1, Int>) {
     let rows = positions.len();
     let record = |position: &usize| &records[position * RECORD..(position + 1) * RECORD];
     let pixels: Vec<f32> = positions
@@ -80,7 +79,10 @@ fn images(
         .flat_map(|position| &record(position)[1..])
         .map(|byte| f32::from(*byte) / 127.5 - 1.0)
         .collect();
-    let labels: Vec<i32> = positions.iter().map(|at| i32::from(record(at)[0])).collect();
+    let labels: Vec<i32> = positions
+        .iter()
+        .map(|at| i32::from(record(at)[0]))
+        .collect();
     let shape = [rows, CHANNELS, SIDE, SIDE];
     (
         Tensor::from_data(TensorData::new(pixels, shape), device),

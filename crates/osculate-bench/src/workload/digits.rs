@@ -35,7 +35,12 @@ pub(super) fn batch<M: Module + 'static>(
     step: usize,
     device: &Device,
 ) -> Box<dyn Objective<M>> {
-    of(split, &positions(split.len(), BATCH, seed, step), forward, device)
+    of(
+        split,
+        &positions(split.len(), BATCH, seed, step),
+        forward,
+        device,
+    )
 }
 
 /// The cross-entropy of a network on the first training images.
@@ -83,7 +88,9 @@ mod tests {
 
     #[test]
     fn steps_walk_through_all_images() {
-        let mut seen: Vec<usize> = (0..23).flat_map(|step| positions(1442, 64, 1, step)).collect();
+        let mut seen: Vec<usize> = (0..23)
+            .flat_map(|step| positions(1442, 64, 1, step))
+            .collect();
         seen.sort_unstable();
         assert_eq!(seen, (0..1442).collect::<Vec<_>>());
         assert_ne!(positions(1442, 64, 1, 0), positions(1442, 64, 1, 23));

@@ -25,7 +25,9 @@ impl Workload for DigitsConv {
             Metric::accuracy("test accuracy"),
             276,
         )
-        .because("convolutions and batch normalisation, whose statistics extra passes must not spoil")
+        .because(
+            "convolutions and batch normalisation, whose statistics extra passes must not spoil",
+        )
         .on(SOURCE)
     }
 

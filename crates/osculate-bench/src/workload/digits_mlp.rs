@@ -29,7 +29,10 @@ impl Workload for DigitsMlp {
     }
 
     fn model(&self, seed: u64, device: &Device) -> Result<Mlp, WorkloadError> {
-        Ok(seeded(MlpConfig::new(vec![PIXELS, 64, CLASSES]).init(device), seed))
+        Ok(seeded(
+            MlpConfig::new(vec![PIXELS, 64, CLASSES]).init(device),
+            seed,
+        ))
     }
 
     fn batch(

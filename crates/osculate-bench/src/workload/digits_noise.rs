@@ -49,8 +49,8 @@ impl Workload for DigitsNoise {
     }
 
     fn model(&self, seed: u64, device: &Device) -> Result<Mlp, WorkloadError> {
-        let config = MlpConfig::new(vec![PIXELS, WIDTH, WIDTH, CLASSES])
-            .with_activation(Activation::Relu);
+        let config =
+            MlpConfig::new(vec![PIXELS, WIDTH, WIDTH, CLASSES]).with_activation(Activation::Relu);
         Ok(seeded(config.init(device), seed))
     }
 

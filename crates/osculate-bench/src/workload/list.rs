@@ -108,7 +108,11 @@ mod tests {
             let file_safe = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
             assert!(about.name.chars().all(file_safe), "{}", about.name);
             assert!(about.steps > 0 && !about.title.is_empty());
-            assert!(!about.reason.is_empty() && !about.data.is_empty(), "{}", about.name);
+            assert!(
+                !about.reason.is_empty() && !about.data.is_empty(),
+                "{}",
+                about.name
+            );
         }
         let unknown = workloads.get("digit").err().map(|error| error.to_string());
         assert!(unknown.is_some_and(|text| text.contains("digits-mlp")));
@@ -121,6 +125,9 @@ mod tests {
         let workloads = Workloads::built_in().with(DigitsMlp);
         assert_eq!(workloads.abouts().count(), 11);
         let none = Workloads::empty().with_folders(Some(Path::new("/nowhere")), None);
-        assert!(none.err().is_some_and(|e| e.to_string().contains("/nowhere")));
+        assert!(
+            none.err()
+                .is_some_and(|e| e.to_string().contains("/nowhere"))
+        );
     }
 }

@@ -48,11 +48,13 @@ fn least(problem: &LogisticRegression) -> f64 {
         let gradient = problem.gradient(&x);
         let step = Mat::from_fn(n, 1, |i, _| gradient[i]);
         let step = hessian.partial_piv_lu().solve(&step);
-        let tried = (0..40).map(|halvings| 0.5_f64.powi(halvings)).find_map(|part| {
-            let there: Vec<f64> = (0..n).map(|i| x[i] - part * step[(i, 0)]).collect();
-            let loss_there = problem.loss(&there);
-            (loss_there < loss).then_some((there, loss_there))
-        });
+        let tried = (0..40)
+            .map(|halvings| 0.5_f64.powi(halvings))
+            .find_map(|part| {
+                let there: Vec<f64> = (0..n).map(|i| x[i] - part * step[(i, 0)]).collect();
+                let loss_there = problem.loss(&there);
+                (loss_there < loss).then_some((there, loss_there))
+            });
         match tried {
             Some((there, loss_there)) => (x, loss) = (there, loss_there),
             None => break,
@@ -106,7 +108,11 @@ mod tests {
         // The loss is convex: nothing below the minimum on the way down the gradient from the start.
         let gradient = solved.problem.gradient(&start);
         for rate in [1e-3, 1e-1, 1.0, 10.0] {
-            let there: Vec<f64> = start.iter().zip(&gradient).map(|(x, g)| x - rate * g).collect();
+            let there: Vec<f64> = start
+                .iter()
+                .zip(&gradient)
+                .map(|(x, g)| x - rate * g)
+                .collect();
             assert!(solved.problem.loss(&there) > solved.least);
         }
     }

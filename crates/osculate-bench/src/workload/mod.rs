@@ -280,7 +280,11 @@ impl Metric {
 
     /// The better of two values.
     pub fn better(&self, a: f64, b: f64) -> f64 {
-        if self.higher_is_better == (a > b) { a } else { b }
+        if self.higher_is_better == (a > b) {
+            a
+        } else {
+            b
+        }
     }
 
     /// The value with its unit, for people.

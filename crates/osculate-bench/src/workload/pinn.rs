@@ -2,8 +2,8 @@ use std::f64::consts::PI;
 use std::sync::OnceLock;
 
 use burn::tensor::{Device, Tensor, TensorData, s};
-use osculate::prelude::*;
 use osculate::curvature::ObjectiveError;
+use osculate::prelude::*;
 use osculate_jvp::Field;
 use osculate_problems::modules::{Activation, Mlp, MlpConfig, seeded};
 

@@ -11,7 +11,10 @@ impl Split {
     /// # Panics
     /// If the share is not between 0 and 1.
     pub fn with_wrong_labels(&self, share: f64, seed: u64) -> Self {
-        assert!((0.0..=1.0).contains(&share), "share of wrong labels {share}");
+        assert!(
+            (0.0..=1.0).contains(&share),
+            "share of wrong labels {share}"
+        );
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut order: Vec<usize> = (0..self.len()).collect();
         order.shuffle(&mut rng);

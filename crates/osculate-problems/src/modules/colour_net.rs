@@ -59,6 +59,7 @@ impl ColourNet {
             let x = stage.norm.forward(stage.conv.forward(x));
             self.pool.forward(gelu(x))
         });
-        self.head.forward(x.flatten::<3>(2, 3).mean_dim(2).squeeze_dim(2))
+        self.head
+            .forward(x.flatten::<3>(2, 3).mean_dim(2).squeeze_dim(2))
     }
 }

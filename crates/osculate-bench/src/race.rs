@@ -1,0 +1,164 @@
+//! A race: every optimizer at a given learning rate, on every workload and seed, in one process.
+
+use std::time::Instant;
+
+use burn::tensor::Device;
+
+use crate::analysis::{EntrantInput, Results, WorkloadResults, entrant_results, target};
+use crate::cli::RaceConfig;
+use crate::error::BenchError;
+use crate::stats::median;
+use crate::trial::{Environment, Outcome, Trial, TrialSpec, Watch};
+use crate::workload::{About, TargetRule, Workloads};
+
+/// Measurements in a run.
+const MEASUREMENTS: usize = 24;
+/// Test accuracy that counts as reached on the digits.
+const DIGITS_TARGET: f64 = 0.95;
+/// The optimizer that others are compared with, where it races.
+const BASELINE: &str = "adamw";
+
+/// What a race is told of its progress.
+pub trait Spectator {
+    /// A run of so many steps begins.
+    fn begins(&self, workload: &str, optimizer: &str, seed: u64, steps: usize);
+    /// A step of the run was made; the last measurement, in words.
+    fn step(&self, made: usize, measured: Option<String>);
+    /// The run has ended.
+    fn ends(&self);
+}
+
+/// Runs a race. Where the watch stops it, the runs so far are the result.
+///
+/// # Errors
+/// [`BenchError::Usage`] for an unknown workload, and as [`Trainer::train`](crate::trial::Trainer::train).
+pub fn race(
+    config: &RaceConfig,
+    workloads: &Workloads,
+    device: &Device,
+    watch: &Watch,
+    spectator: &dyn Spectator,
+) -> Result<Results, BenchError> {
+    let start = Instant::now();
+    let mut complete = true;
+    let mut found = Vec::new();
+    let raced: Vec<_> = config
+        .workloads
+        .iter()
+        .map(|name| workloads.get(name))
+        .collect::<Result<_, _>>()?;
+    for trainer in raced {
+        let about = about(trainer.about(), config);
+        let steps = config.steps.unwrap_or(about.steps);
+        let mut trials: Vec<Trial> = Vec::new();
+        // Optimizers take turns within a seed, so that a slow spell of the machine meets them all.
+        let turns = config.seeds.iter();
+        let turns = turns.flat_map(|seed| config.entrants.iter().map(move |entry| (*seed, entry)));
+        for (seed, (entrant, lr)) in turns {
+            let mut spec = TrialSpec::new(about.name.as_str(), entrant.clone(), *lr, steps)
+                .with_seed(seed)
+                .with_curvature(true);
+            spec.measurements = MEASUREMENTS.min(steps);
+            spectator.begins(&about.name, &entrant.label, seed, steps);
+            let metric = &about.metric;
+            let progress = |made: usize, measured: Option<f64>| {
+                spectator.step(made, measured.map(|value| metric.show(value)));
+            };
+            let seen = Watch {
+                progress: &progress,
+                ..*watch
+            };
+            let trial = trainer.train(&spec, device, &seen)?;
+            spectator.ends();
+            complete &= trial.outcome != Outcome::Interrupted;
+            trials.push(trial);
+            if !complete {
+                break;
+            }
+        }
+        found.push(results(config, about, steps, &trials));
+        if !complete {
+            break;
+        }
+    }
+    Ok(Results {
+        title: "Race of optimizers".to_string(),
+        command: String::new(),
+        environment: Environment::current(device),
+        budget: None,
+        baseline: baseline(config),
+        seeds: config.seeds.clone(),
+        complete,
+        cpu_time: false,
+        elapsed: Some(start.elapsed().as_secs_f64()),
+        workloads: found,
+        standings: Vec::new(),
+    })
+}
+
+fn baseline(config: &RaceConfig) -> String {
+    let mut labels = config
+        .entrants
+        .iter()
+        .map(|(entrant, _)| entrant.label.as_str());
+    let first = labels.clone().next().unwrap_or_default();
+    labels
+        .find(|label| *label == BASELINE)
+        .unwrap_or(first)
+        .to_string()
+}
+
+fn about(about: About, config: &RaceConfig) -> About {
+    let digits = about.name.starts_with("digits") && about.metric.percent;
+    match config.target {
+        Some(target) => about.with_target(TargetRule::Value(target)),
+        None if digits => about.with_target(TargetRule::Value(DIGITS_TARGET)),
+        None => about,
+    }
+}
+
+fn results(config: &RaceConfig, about: About, steps: usize, trials: &[Trial]) -> WorkloadResults {
+    let of = |label: &str| -> Vec<&Trial> {
+        trials
+            .iter()
+            .filter(|trial| trial.spec.entrant.label == label)
+            .collect()
+    };
+    let step_seconds = |label: &str| {
+        let seconds: Vec<f64> = of(label).iter().map(|trial| trial.step_seconds).collect();
+        median(&seconds)
+    };
+    let baseline = baseline(config);
+    let reference = of(&baseline);
+    let target = target(&about, &reference);
+    let reference_seconds = step_seconds(&baseline).filter(|seconds| *seconds > 0.0);
+    let entrants = config.entrants.iter().map(|(entrant, _)| {
+        let label = entrant.label.as_str();
+        let input = EntrantInput {
+            label,
+            tuning: Vec::new(),
+            runs: of(label),
+            baseline: if label == baseline {
+                Vec::new()
+            } else {
+                reference.clone()
+            },
+            step_ratio: step_seconds(label)
+                .zip(reference_seconds)
+                .map(|(own, its)| own / its),
+            cpu_time: false,
+        };
+        entrant_results(&input, &about, target)
+    });
+    let mut found = WorkloadResults {
+        entrants: entrants
+            .filter(|entrant| !entrant.runs.is_empty())
+            .collect(),
+        steps,
+        parameters: trials.first().map_or(0, |trial| trial.parameters),
+        target,
+        about,
+    };
+    found.sort();
+    found
+}
