@@ -116,7 +116,7 @@ fn comparison(args: &CompareArgs) -> Result<ExitCode, BenchError> {
 /// Prints the table of every workload, and the standings where there are some.
 fn print_results(results: &Results) {
     for one in &results.workloads {
-        let table = report::workload(one, &results.baseline);
+        let table = report::brief(one);
         println!(
             "\n{} ({} parameters, {} steps)\n{}",
             one.about.title,

@@ -96,11 +96,17 @@ fn html_block(block: &Block) -> String {
     }
 }
 
-/// The figure without a fixed size: its `viewBox` gives the proportions. The drawing library writes the
-/// two sizes first.
+/// The figure at its size, or smaller where the page is: its `viewBox` gives the proportions. The
+/// drawing library writes the width first.
 fn scalable(svg: &str) -> String {
+    let width = svg.split('"').nth(1).unwrap_or_default();
     match svg.find("viewBox=") {
-        Some(rest) => format!("<svg role=\"img\" {}", &svg[rest..]),
+        Some(rest) => {
+            format!(
+                "<svg role=\"img\" style=\"max-width:{width}px\" {}",
+                &svg[rest..]
+            )
+        }
         None => svg.to_string(),
     }
 }
@@ -142,7 +148,9 @@ mod tests {
         assert!(text.contains("![Curves](curves.svg)"));
         let page = html("T", &blocks);
         assert!(page.contains("<h2 id=\"who-is---fast\">Who is &lt; fast</h2>"));
-        assert!(page.contains("<svg role=\"img\" viewBox=\"0 0 9 9\" xmlns"));
+        assert!(
+            page.contains("<svg role=\"img\" style=\"max-width:9px\" viewBox=\"0 0 9 9\" xmlns")
+        );
         for outside in ["src=", "href=", "@import", "url(", "<script"] {
             assert!(!page.contains(outside), "{outside}");
         }

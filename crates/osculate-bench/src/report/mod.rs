@@ -7,7 +7,7 @@ mod page;
 mod tables;
 
 pub use grid::{Grid, Notation};
-pub use tables::{standings, tuning, workload};
+pub use tables::{brief, outcome, price, standings, tuning};
 
 use std::path::{Path, PathBuf};
 

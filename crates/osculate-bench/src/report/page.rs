@@ -1,7 +1,7 @@
 use super::document::{Block, Figure};
 use super::figure::{Palette, curves, profiles, solutions};
 use super::grid::{Grid, NOTHING};
-use super::tables::{place, rate, standings, tuning, workload};
+use super::tables::{outcome, place, price, rate, standings, tuning};
 use crate::analysis::{
     BASELINE_SHARE, Cost, EntrantResults, LARGEST_FACTOR, Results, WorkloadResults,
 };
@@ -215,16 +215,19 @@ fn workload_blocks(
     )));
     let runs = one.entrants.iter().any(|entrant| !entrant.runs.is_empty());
     if runs {
-        blocks.push(Block::Table(workload(one, &results.baseline)));
+        blocks.push(Block::Table(outcome(one, &results.baseline)));
         blocks.push(Block::Figure(Figure {
             name: format!("{}-curves", about.name),
             svg: curves(one, palette, results.cpu_time)?,
             caption: format!(
-                "{}: the median of the seeds, with a band from the least to the greatest; the broken line is \
-                 the target.",
-                about.metric.heading()
+                "{}, measured on the way: the median of the seeds, with a band from the least to the greatest; \
+                 the broken line is the target.",
+                capital(&about.metric.name)
             ),
         }));
+    }
+    if runs {
+        blocks.push(Block::Table(price(one)));
     }
     if let Some(svg) = solutions(one, palette)? {
         blocks.push(Block::Figure(Figure {
@@ -254,18 +257,25 @@ fn workload_blocks(
     Ok(())
 }
 
+/// The text with a capital at its beginning.
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
+}
+
 fn target_text(one: &WorkloadResults, results: &Results) -> String {
     let metric = &one.about.metric;
     match (one.target, one.about.target) {
         (None, _) => String::new(),
         (Some(target), TargetRule::Value(_)) => {
-            format!(" Target: {} {}.", metric.heading(), metric.show(target))
+            format!(" Target: {}.", metric.phrase(target))
         }
         (Some(target), TargetRule::Baseline) => format!(
-            " Target: {} {}, the median over the seeds of the best that {} reached in the first {:.0} % of \
-             its run.",
-            metric.heading(),
-            metric.show(target),
+            " Target: {}, the median over the seeds of the best that {} reached in the first {:.0} % of its \
+             run.",
+            metric.phrase(target),
             results.baseline,
             100.0 * BASELINE_SHARE
         ),

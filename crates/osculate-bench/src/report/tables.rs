@@ -1,105 +1,171 @@
 use super::grid::{Grid, NOTHING};
 use crate::analysis::{Cost, EntrantResults, Results, WorkloadResults};
-use crate::stats::Interval;
+use crate::stats::{Interval, median};
 use crate::trial::Outcome;
+use crate::workload::Metric;
 
-/// The table of one workload: what was reached, when, at what price.
-pub fn workload(results: &WorkloadResults, baseline: &str) -> Grid {
+/// What the optimizers reached on a workload, and when, with intervals.
+pub fn outcome(results: &WorkloadResults, baseline: &str) -> Grid {
     let metric = &results.about.metric;
-    let target = results
-        .target
-        .map_or(String::new(), |target| metric.show(target));
-    let to = |what: &str| format!("{what} to {target}");
-    let mut grid = Grid::new([
-        "optimizer".to_string(),
-        "learning rate".to_string(),
-        format!("last {}", metric.heading()),
-        format!("best {}", metric.heading()),
-        format!("p against {baseline}"),
-        to("steps"),
-        to("gradients"),
-        to("seconds"),
-        "step time".to_string(),
-        "state / params".to_string(),
-        "peak memory, MB".to_string(),
-        "sharpness".to_string(),
-    ]);
+    let mut grid = Grid::new(
+        [
+            "optimizer".to_string(),
+            "learning rate".to_string(),
+            format!("last {}", metric.heading()),
+            format!("best {}", metric.heading()),
+            format!("p against {baseline}"),
+        ]
+        .into_iter()
+        .chain(arrival_headings(results)),
+    );
     for entrant in &results.entrants {
-        grid.rows.push(row(entrant, results));
+        let mut row = vec![
+            name(entrant),
+            or_nothing(entrant.lr.map(rate)),
+            value(entrant.last, entrant, metric),
+            value(entrant.best, entrant, metric),
+            significance(entrant),
+        ];
+        row.extend(Cost::ALL.map(|cost| arrival(entrant, cost, true)));
+        grid.rows.push(row);
     }
     grid.without_empty_columns()
 }
 
-fn row(entrant: &EntrantResults, results: &WorkloadResults) -> Vec<String> {
+/// What the optimizers cost on a workload, and how sharp their solutions are.
+pub fn price(results: &WorkloadResults) -> Grid {
+    let mut grid = Grid::new([
+        "optimizer",
+        "step time",
+        "state / params",
+        "peak memory, MB",
+        "sharpness",
+        "smallest eigenvalue",
+        "skipped updates",
+    ]);
+    for entrant in &results.entrants {
+        let curvatures = entrant.runs.iter().filter_map(|run| run.curvature.as_ref());
+        let smallest: Vec<f64> = curvatures
+            .filter_map(|curvature| curvature.smallest)
+            .collect();
+        let skipped: usize = entrant.runs.iter().map(|run| run.skipped).sum();
+        let mut row = vec![name(entrant)];
+        row.extend(costs(entrant));
+        row.insert(
+            3,
+            or_nothing(
+                entrant
+                    .peak_memory
+                    .map(|b| format!("{:.0}", b as f64 / 1e6)),
+            ),
+        );
+        row.push(or_nothing(median(&smallest).map(number)));
+        row.push(if skipped > 0 {
+            skipped.to_string()
+        } else {
+            NOTHING.to_string()
+        });
+        grid.rows.push(row);
+    }
+    grid.without_empty_columns()
+}
+
+/// Outcome and price in as few columns as a terminal has room for.
+pub fn brief(results: &WorkloadResults) -> Grid {
     let metric = &results.about.metric;
-    let or_nothing = |text: Option<String>| text.unwrap_or_else(|| NOTHING.to_string());
-    let spread = |interval: Option<Interval>| {
-        or_nothing(interval.map(|interval| {
-            let Interval {
-                estimate,
-                low,
-                high,
-            } = interval;
-            if entrant.runs.len() > 1 {
-                format!(
-                    "{} [{}, {}]",
-                    metric.show(estimate),
-                    metric.show(low),
-                    metric.show(high)
-                )
-            } else {
-                metric.show(estimate)
-            }
-        }))
-    };
-    let arrival = |cost: Cost| {
-        or_nothing(entrant.reached.map(|reached| {
-            let interval = reached.arrival(cost);
-            let all = entrant.runs.len();
-            let count = if reached.runs < all {
-                format!(" ({}/{all})", reached.runs)
-            } else {
-                String::new()
-            };
-            if all > 1 {
-                format!(
-                    "{} [{}, {}]{count}",
-                    place(interval.estimate),
-                    place(interval.low),
-                    place(interval.high)
-                )
-            } else {
-                format!("{}{count}", place(interval.estimate))
-            }
-        }))
-    };
-    vec![
-        name(entrant),
-        or_nothing(entrant.lr.map(rate)),
-        spread(entrant.last),
-        spread(entrant.best),
-        or_nothing(entrant.paired.map(|paired| {
-            let way = if paired.test.mean > 0.0 {
-                "better"
-            } else if paired.test.mean < 0.0 {
-                "worse"
-            } else {
-                "equal"
-            };
-            format!("{way}, {:.3}", paired.test.p)
-        })),
-        arrival(Cost::Steps),
-        arrival(Cost::Evaluations),
-        arrival(Cost::Seconds),
+    let mut grid = Grid::new(
+        [
+            "optimizer".to_string(),
+            format!("last {}", metric.heading()),
+            "best".to_string(),
+        ]
+        .into_iter()
+        .chain(arrival_headings(results))
+        .chain(["step time", "state / params", "sharpness"].map(String::from)),
+    );
+    for entrant in &results.entrants {
+        let best = entrant.best.map(|best| metric.show(best.estimate));
+        let mut row = vec![
+            name(entrant),
+            value(entrant.last, entrant, metric),
+            or_nothing(best),
+        ];
+        row.extend(Cost::ALL.map(|cost| arrival(entrant, cost, false)));
+        row.extend(costs(entrant));
+        grid.rows.push(row);
+    }
+    grid.without_empty_columns()
+}
+
+fn arrival_headings(results: &WorkloadResults) -> [String; 3] {
+    let target = results
+        .target
+        .map(|target| results.about.metric.show(target));
+    let target = target.unwrap_or_else(|| "target".to_string());
+    ["steps", "gradients", "seconds"].map(|what| format!("{what} to {target}"))
+}
+
+/// Step time, state and sharpness.
+fn costs(entrant: &EntrantResults) -> [String; 3] {
+    [
         or_nothing(entrant.step_ratio.map(|ratio| format!("{ratio:.2}x"))),
         or_nothing(entrant.state_ratio.map(|ratio| format!("{ratio:.2}"))),
-        or_nothing(
-            entrant
-                .peak_memory
-                .map(|bytes| format!("{:.0}", bytes as f64 / 1e6)),
-        ),
         or_nothing(entrant.sharpness.map(number)),
     ]
+}
+
+fn or_nothing(text: Option<String>) -> String {
+    text.unwrap_or_else(|| NOTHING.to_string())
+}
+
+/// A measurement, with its interval where there are several seeds.
+fn value(interval: Option<Interval>, entrant: &EntrantResults, metric: &Metric) -> String {
+    or_nothing(interval.map(|interval| {
+        let Interval {
+            estimate,
+            low,
+            high,
+        } = interval;
+        if entrant.runs.len() > 1 {
+            format!(
+                "{} [{}, {}]",
+                metric.show(estimate),
+                metric.show(low),
+                metric.show(high)
+            )
+        } else {
+            metric.show(estimate)
+        }
+    }))
+}
+
+/// When the target was reached; how many runs reached it stands in brackets where not all did.
+fn arrival(entrant: &EntrantResults, cost: Cost, intervals: bool) -> String {
+    or_nothing(entrant.reached.map(|reached| {
+        let interval = reached.arrival(cost);
+        let all = entrant.runs.len();
+        let mut text = place(interval.estimate);
+        if intervals && all > 1 && reached.runs > 0 {
+            text += &format!(" [{}, {}]", place(interval.low), place(interval.high));
+        }
+        if reached.runs < all {
+            text += &format!(" ({}/{all})", reached.runs);
+        }
+        text
+    }))
+}
+
+fn significance(entrant: &EntrantResults) -> String {
+    or_nothing(entrant.paired.map(|paired| {
+        let way = if paired.test.mean > 0.0 {
+            "better"
+        } else if paired.test.mean < 0.0 {
+            "worse"
+        } else {
+            "equal"
+        };
+        format!("{way}, {:.3}", paired.test.p)
+    }))
 }
 
 /// The name, with what became of runs that did not finish.

@@ -192,9 +192,10 @@ fn lock(path: &Path, wait: bool) -> Result<Option<File>, BenchError> {
     }
 }
 
-/// Writes a file under another name, has the system put it on the disk, and renames it.
+/// Writes a file under a name that no other process uses, has the system put it on the disk, and renames
+/// it.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), BenchError> {
-    let temporary = path.with_extension("part");
+    let temporary = path.with_extension(format!("{}.part", std::process::id()));
     let written = File::create(&temporary).and_then(|mut file| {
         file.write_all(text.as_bytes())?;
         file.sync_all()

@@ -298,6 +298,12 @@ impl Metric {
         }
     }
 
+    /// The name with a value and its unit.
+    pub fn phrase(&self, value: f64) -> String {
+        let unit = if self.percent { " %" } else { "" };
+        format!("{} {}{unit}", self.name, self.show(value))
+    }
+
     /// The name with its unit.
     pub fn heading(&self) -> String {
         if self.percent {
