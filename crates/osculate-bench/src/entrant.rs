@@ -36,10 +36,12 @@ pub struct Entrant {
 /// Settings that differ from the optimizer's own defaults in everything this program runs.
 ///
 /// Sophia's `gamma`: with the paper's values, which are for long runs of large models, hardly an element
-/// escapes the clip in runs as short as these, and Sophia is a sign method.
+/// escapes the clip in runs as short as these, and Sophia is a sign method. Muon leaves embeddings and heads
+/// to AdamW, as its authors have it.
 fn usual(method: Method) -> Value {
     match method {
         Method::SophiaH | Method::SophiaG => json!({ "gamma": 1.0 }),
+        Method::Muon => json!({ "except": ["embedding", "head"] }),
         _ => json!({}),
     }
 }

@@ -28,7 +28,7 @@ impl Workload for DelayedXor {
             "delayed-xor",
             "Delayed xor, recurrent net of width 32",
             Metric::accuracy("accuracy on new sequences"),
-            1500,
+            1000,
         )
         .because("a long plateau and gradients through time: methods without curvature get stuck")
         .on("new random sequences of 12 bits in every batch of 64, two of them marked; measured on 512 other sequences")
