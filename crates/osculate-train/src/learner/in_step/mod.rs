@@ -15,6 +15,7 @@ use burn::train::train::WorkerFailure;
 use burn::train::{InferenceStep, Interrupter, TrainOutput, TrainStep, TrainingError};
 use osculate_optim::{ClosureOptimizer, StepErrorCause};
 
+use super::monitor::{Monitor, Observed};
 use carrier::{Carried, Carrier, exchange};
 use objective::{Batch, Batches};
 
@@ -70,6 +71,7 @@ pub struct InStep<M: TrainStep, O> {
     model: M,
     optimizer: O,
     interrupter: Option<Interrupter>,
+    monitor: Monitor,
     seed: u64,
     steps: u64,
     /// Whether a state that burn restored has been looked for.
@@ -94,6 +96,7 @@ impl<M: TrainStep, O> InStep<M, O> {
             model,
             optimizer,
             interrupter: None,
+            monitor: Monitor::default(),
             seed: 0,
             steps: 0,
             synced: false,
@@ -114,6 +117,11 @@ impl<M: TrainStep, O> InStep<M, O> {
     pub fn with_interrupter(mut self, interrupter: Interrupter) -> Self {
         self.interrupter = Some(interrupter);
         self
+    }
+
+    /// The view of this training, from which metrics are made. It has no sharpness and no trace.
+    pub fn monitor(&self) -> Monitor {
+        self.monitor.clone()
     }
 
     /// The burn optimizer for `Learner::new` that takes this optimizer's state through burn's
@@ -180,6 +188,7 @@ impl<M: TrainStep + Clone, O: Clone> Clone for InStep<M, O> {
             model: self.model.clone(),
             optimizer: self.optimizer.clone(),
             interrupter: self.interrupter.clone(),
+            monitor: self.monitor.clone(),
             seed: self.seed,
             steps: self.steps,
             synced: self.synced,
@@ -294,6 +303,7 @@ where
             self.fail(&cause);
             return self;
         }
+        let items = batches.len();
         let objective = Batches::new(batches, grads);
         let made = self
             .optimizer
@@ -302,6 +312,15 @@ where
             Ok(step) => {
                 self.steps += 1;
                 self.model = step.model;
+                let observed = Arc::new(Observed {
+                    report: step.report,
+                    sharpness: None,
+                    trace: None,
+                });
+                // Each batch is an item of the metrics.
+                for _ in 0..items {
+                    self.monitor.publish(observed.clone());
+                }
             }
             Err(error) => {
                 self.fail(&error.cause);
