@@ -16,7 +16,9 @@ use burn::train::{
     SupervisedTraining, TrainStep,
 };
 use common::two_devices::{EPOCHS, LR, close, halves, sam, sophia, together};
-use common::{Loader, Net, alone, assert_identical, device, train_loader, valid_loader};
+use common::{
+    Loader, Net, alone, assert_identical, device, ordered_loader, train_loader, valid_loader,
+};
 use osculate_optim::{ClosureOptimizer, FirstOrder, SamConfig, ShampooConfig};
 use osculate_problems::digits::DigitsBatch;
 use osculate_train::learner::{InStep, Osculate};
@@ -158,6 +160,30 @@ fn burns_checkpoints_carry_the_state() {
     check(sophia());
     let momentum = SgdConfig::new().with_momentum(Some(MomentumConfig::new()));
     check(SamConfig::new().init(momentum.init()).unwrap());
+}
+
+#[test]
+fn a_batch_that_was_not_used_leaves_later_steps_alone() {
+    let _alone = alone();
+    let batch = |row: usize| {
+        let loader = ordered_loader((row..row + 8).collect(), 8).to_device(&device());
+        loader.iter().next().unwrap().unwrap()
+    };
+    let train = |unused: bool| {
+        let mut model = InStep::new(Net::plain(&device()), sam());
+        let mut other = sgd();
+        for row in [0, 8, 16] {
+            let before = model.clone();
+            let made = TrainStep::step(&model, batch(row));
+            model = model.optimize(&mut other, LR.into(), made.grads);
+            if unused {
+                // A copy from before the step, whose batch no step follows.
+                TrainStep::step(&before, batch(50));
+            }
+        }
+        model.into_model()
+    };
+    assert_identical(&train(false), &train(true));
 }
 
 #[test]

@@ -3,14 +3,49 @@
 
 mod common;
 
-use burn::optim::AdamWConfig;
-use burn::train::SupervisedTraining;
+use std::fs;
+use std::path::Path;
+
+use burn::optim::{AdamWConfig, SgdConfig};
 use burn::train::logger::FileMetricLogger;
+use burn::train::{ExecutionStrategy, Learner, MultiDeviceOptim, SupervisedTraining};
+use common::two_devices::{LR, STEPS, halves, sam};
 use common::{
     IMAGES, Net, ROWS, alone, assert_identical, device, learner, quiet, train_loader, valid_loader,
 };
 use osculate_optim::{SamConfig, SophiaConfig};
-use osculate_train::learner::{CurvatureProbe, Osculate, Quantity};
+use osculate_train::learner::{CurvatureProbe, InStep, Osculate, Quantity};
+
+/// The values that a metric had in the steps of an epoch.
+fn values(directory: &Path, quantity: Quantity, epoch: usize) -> Vec<f64> {
+    let name = format!("{}.log", quantity.name().replace(' ', "_"));
+    let path = directory.join(format!("train/epoch-{epoch}")).join(name);
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    let lines = text.lines().filter(|line| !line.contains("final"));
+    lines
+        .map(|line| line.split(',').next().unwrap().parse().unwrap())
+        .collect()
+}
+
+#[test]
+fn metrics_of_steps_on_two_devices_reach_the_logs() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let model = InStep::new(Net::summed(&device()), sam());
+    let devices = vec![device(), device()];
+    let result = SupervisedTraining::new(directory.path(), halves(), valid_loader())
+        .with_application_logger(None)
+        .with_metric_logger(FileMetricLogger::new(directory.path()))
+        .metric_train_numeric(model.monitor().metric(Quantity::GradientEvaluations))
+        .with_training_strategy(
+            ExecutionStrategy::multi(devices, MultiDeviceOptim::OptimMainDevice).into(),
+        )
+        .launch(Learner::new(model, SgdConfig::new().init(), LR));
+    assert!(result.error.is_none(), "{:?}", result.error);
+    // Two items a step, each with the cost of the step.
+    let costs = values(directory.path(), Quantity::GradientEvaluations, 1);
+    assert_eq!(costs, vec![2.0; 2 * STEPS]);
+}
 
 #[test]
 fn metrics_reach_the_logs() {
@@ -32,18 +67,7 @@ fn metrics_reach_the_logs() {
     assert!(result.error.is_none());
 
     let batches = IMAGES / ROWS;
-    let values = |quantity: Quantity, epoch: usize| -> Vec<f64> {
-        let name = format!("{}.log", quantity.name().replace(' ', "_"));
-        let path = directory
-            .path()
-            .join(format!("train/epoch-{epoch}"))
-            .join(name);
-        let text = std::fs::read_to_string(&path).unwrap_or_default();
-        let lines = text.lines().filter(|line| !line.contains("final"));
-        lines
-            .map(|line| line.split(',').next().unwrap().parse().unwrap())
-            .collect()
-    };
+    let values = |quantity, epoch| values(directory.path(), quantity, epoch);
     for epoch in [1, 2] {
         let norms = values(Quantity::GradientNorm, epoch);
         assert_eq!(norms.len(), batches);

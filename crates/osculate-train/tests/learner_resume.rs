@@ -124,6 +124,23 @@ fn a_damaged_checkpoint_is_passed_over_and_named() {
     }
 }
 
+/// A run that writes over another's checkpoint is killed in between.
+#[test]
+fn files_of_two_trainings_are_no_checkpoint() {
+    let _alone = alone();
+    let (directory, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    whole(directory.path(), Method::AdamW, 2, None);
+    whole(other.path(), Method::AdamW, 2, None);
+    for name in ["optim-2.bpk", "optim-2.crc"] {
+        let (from, to) = (folder(other.path()), folder(directory.path()));
+        std::fs::copy(from.join(name), to.join(name)).unwrap();
+    }
+    let checkpoints = Checkpoints::new(folder(directory.path()));
+    let found = checkpoints.latest().unwrap().unwrap();
+    assert_eq!((found.asked, found.epoch), (2, 1));
+    assert!(found.to_string().contains("several trainings"), "{found}");
+}
+
 #[test]
 fn what_is_not_there_is_said() {
     let _alone = alone();

@@ -170,7 +170,7 @@ where
     fn measure(&self, objective: &StepObjective<M>) -> Option<(f64, f64)> {
         let probe = self.strategy.probe.filter(|probe| probe.due(self.steps))?;
         probe
-            .measure(&self.model, objective)
+            .measure(&self.model, &objective.first(self.strategy.supervised))
             .inspect_err(|error| tracing::warn!(%error, "the curvature was not measured"))
             .ok()
     }

@@ -20,7 +20,8 @@ pub struct Observed {
     pub trace: Option<f64>,
 }
 
-/// A view of a training under [`Osculate`](super::Osculate): its metrics, its last step and its error.
+/// A view of a training under [`Osculate`](super::Osculate) or with an [`InStep`](super::InStep): its
+/// metrics, its last step and its error.
 ///
 /// Clones see the same training.
 ///
@@ -50,8 +51,9 @@ struct Shared {
     error: Option<Arc<LearnerError>>,
 }
 
-/// Reports that are kept: burn processes items on another thread, which lags behind by two at most.
-const KEPT: usize = 16;
+/// Reports that are kept: burn processes items on another thread, which lags behind by two, and the
+/// items of a step on several devices after the step.
+const KEPT: usize = 128;
 
 impl Monitor {
     /// A metric of the training split.
@@ -64,8 +66,9 @@ impl Monitor {
         self.lock().reports.back().cloned()
     }
 
-    /// Why the training stopped, if it stopped on an error of osculate. Errors of burn's own parts,
-    /// such as its data loaders, are in `LearningResult::error` alone.
+    /// Why the training stopped, if it stopped on an error of the strategy. Errors of burn's own
+    /// parts, such as its data loaders, and of an [`InStep`](super::InStep), are in
+    /// `LearningResult::error` alone.
     pub fn error(&self) -> Option<Arc<LearnerError>> {
         self.lock().error.clone()
     }

@@ -102,6 +102,14 @@ impl<M: LearnerModel> StepObjective<M> {
         }
     }
 
+    /// The first batch alone.
+    pub(super) fn first(&self, supervised: Option<SupervisedFn<M>>) -> Self
+    where
+        <M as TrainStep>::Input: Clone,
+    {
+        Self::new(self.inputs.iter().take(1).cloned().collect(), supervised)
+    }
+
     /// The supervised form of the whole step, where it is made on one batch.
     fn only(&self) -> Option<&dyn Objective<M>> {
         match self.supervised.as_slice() {

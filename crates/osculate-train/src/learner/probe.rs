@@ -7,7 +7,7 @@ use osculate_curvature::{
 /// When and how finely the curvature is measured along a training, for
 /// [`Quantity::Sharpness`](super::Quantity::Sharpness) and [`Quantity::Trace`](super::Quantity::Trace).
 ///
-/// Measured is the batch of the step, at the weights after it: the Gauss-Newton matrix for a
+/// Measured is the batch of the step, the first where batches are accumulated, at the weights after it: the Gauss-Newton matrix for a
 /// [`SupervisedModel`](super::SupervisedModel), the Hessian for any other. On networks with kinks
 /// (ReLU, max pooling) the Hessian by finite differences is that of a smoothed loss, and its trace
 /// can be several times larger than the Gauss-Newton matrix's.

@@ -29,7 +29,8 @@ use super::probe::CurvatureProbe;
 /// - The burn optimizer given to `Learner::new` makes no steps, and
 ///   [`TrainStep::optimize`] is not called.
 /// - Under `grads_accumulation(k)` a step is made on `k` batches, which are held until then, with the
-///   sum of their gradients, as in burn. Their items reach the metrics after the step.
+///   sum of their gradients, as in burn. Their items reach the metrics after the step; batches that
+///   wait when the training is stopped are dropped, and their items with them.
 /// - Checkpoints are those of [`Checkpoints`]. With burn's own checkpointers, which know
 ///   nothing of the optimizer, the training stops with an error before its first step.
 /// - A schedule with learning rates by parameter group is refused.
@@ -132,21 +133,16 @@ impl<M: LearnerModel> Osculate<M> {
 
     /// Takes over the optimizer's state of a restored checkpoint.
     fn restore(&self, components: &TrainingComponents<M>) -> Result<(), LearnerError> {
-        let saves = components.checkpointer.is_some();
-        let Some(checkpoints) = &self.checkpoints else {
-            if saves || components.checkpoint.is_some() {
-                return Err(CheckpointError::Detached.into());
-            }
-            return Ok(());
-        };
-        if saves && !checkpoints.shared.is_registered() {
+        let shared = self.checkpoints.as_ref().map(|known| &known.shared);
+        let saved = shared.is_some_and(|shared| shared.is_registered());
+        if components.checkpointer.is_some() && !saved {
             return Err(CheckpointError::Detached.into());
         }
-        if components.checkpoint.is_none() {
+        let Some(epoch) = components.checkpoint else {
             return Ok(());
-        }
-        let restored = checkpoints.shared.take_restored();
-        let (epoch, state) = restored.ok_or(CheckpointError::Detached)?;
+        };
+        let restored = shared.and_then(|shared| shared.take_restored());
+        let (epoch, state) = restored.ok_or(CheckpointError::NotRestored { epoch })?;
         self.optimizer
             .borrow_mut()
             .load_record(state)

@@ -60,6 +60,16 @@ pub enum CheckpointError {
     )]
     Detached,
 
+    /// The training was to go on from a checkpoint, and none was restored.
+    #[error(
+        "no checkpoint was restored although {epoch} was asked for: register the checkpointers of \
+         the `Checkpoints` that `Osculate::with_checkpoints` was given"
+    )]
+    NotRestored {
+        /// The epoch asked for.
+        epoch: usize,
+    },
+
     /// The strategy has nothing to save at an epoch.
     #[error(
         "there is no optimizer state of epoch {epoch} to save: hand the `Checkpoints` to \

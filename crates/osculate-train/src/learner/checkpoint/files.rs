@@ -1,6 +1,7 @@
 //! Checkpoint files: each written whole or not at all, with a checksum beside it.
 
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -13,12 +14,16 @@ use super::CheckpointError;
 #[derive(Debug)]
 pub(super) struct Files {
     directory: PathBuf,
+    /// Stands in every checksum that this program writes: parts of two trainings, of which the second
+    /// was killed while it wrote over the first, are no checkpoint.
+    token: String,
 }
 
 impl Files {
     pub(super) fn new(directory: &Path) -> Self {
         Self {
             directory: directory.to_path_buf(),
+            token: format!("{:016x}", RandomState::new().hash_one(std::process::id())),
         }
     }
 
@@ -44,7 +49,7 @@ impl Files {
         fs::create_dir_all(&self.directory)
             .map_err(|error| file_error("create", &self.directory, &error))?;
         self.replace(&self.path(part, epoch), bytes)?;
-        let checksum = checksum(bytes);
+        let checksum = format!("{} {}", checksum(bytes), self.token);
         self.replace(&self.checksum_path(part, epoch), checksum.as_bytes())
     }
 
@@ -59,18 +64,20 @@ impl Files {
         write().map_err(|error| file_error("write", path, &error))
     }
 
-    /// The bytes of a file that is whole.
-    pub(super) fn read(&self, part: &str, epoch: usize) -> Result<Vec<u8>, Damage> {
+    /// The bytes of a file that is whole, with the token of the training that wrote it.
+    pub(super) fn read(&self, part: &str, epoch: usize) -> Result<(Vec<u8>, String), Damage> {
         let path = self.path(part, epoch);
         let bytes = fs::read(&path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => Damage::new(&path, "is missing"),
             _ => Damage::new(&path, &format!("cannot be read: {error}")),
         })?;
-        let expected = fs::read_to_string(self.checksum_path(part, epoch))
-            .map_err(|_| Damage::new(&path, "was not written to its end"))?;
+        let line = fs::read_to_string(self.checksum_path(part, epoch)).unwrap_or_default();
+        let Some((expected, token)) = line.rsplit_once(' ') else {
+            return Err(Damage::new(&path, "was not written to its end"));
+        };
         let found = checksum(&bytes);
         if found == expected {
-            Ok(bytes)
+            Ok((bytes, token.to_string()))
         } else {
             let what = format!(
                 "is truncated or altered: checksum and length {found}, expected {expected}"

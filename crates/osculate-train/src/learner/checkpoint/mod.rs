@@ -38,6 +38,9 @@ const PARTS: [&str; 3] = [MODEL, OPTIMIZER, SCHEDULER];
 /// not interrupted, if its batches are the same: the strategy advances shuffled data loaders to the
 /// epoch. Loaders with several workers deliver batches in any order.
 ///
+/// Keep at least the last two (burn's default): while one is saved and the one before it deleted,
+/// neither need be whole.
+///
 /// Clones are the same checkpoints.
 ///
 /// ```
@@ -239,7 +242,7 @@ impl Shared {
                 found
             }
         };
-        let bytes = self
+        let (bytes, _) = self
             .files
             .read(part, found.epoch)
             .map_err(|damage| CheckpointerError::Unknown(damage.message()))?;
@@ -258,9 +261,18 @@ impl Shared {
         let mut damaged = Vec::new();
         for &epoch in available.iter().rev().filter(|&&epoch| epoch <= asked) {
             let before = damaged.len();
+            let mut tokens = Vec::new();
             for part in PARTS {
-                let read = self.files.read(part, epoch);
-                damaged.extend(read.err().map(|damage| damage.message()));
+                match self.files.read(part, epoch) {
+                    Ok((_, token)) => tokens.push(token),
+                    Err(damage) => damaged.push(damage.message()),
+                }
+            }
+            tokens.dedup();
+            if tokens.len() > 1 {
+                damaged.push(format!(
+                    "the files of {epoch} were written by several trainings"
+                ));
             }
             if damaged.len() == before {
                 return Ok(Found {

@@ -15,6 +15,7 @@ use burn::train::train::WorkerFailure;
 use burn::train::{InferenceStep, Interrupter, TrainOutput, TrainStep, TrainingError};
 use osculate_optim::{ClosureOptimizer, StepErrorCause};
 
+use super::monitor::{Monitor, Observed};
 use carrier::{Carried, Carrier, exchange};
 use objective::{Batch, Batches};
 
@@ -37,8 +38,10 @@ use objective::{Batch, Batches};
 /// only do better as burn optimizers: `ShampooConfig::new().init()`.
 ///
 /// - The burn optimizer given to `Learner::new` makes no steps. With [`carrier`](Self::carrier), burn's
-///   checkpoints hold the state of the optimizer within, and a resumed training goes on bit for bit,
-///   but for the dropout masks of its first step. With any other, the state begins anew.
+///   checkpoints hold the state of the optimizer within. A resumed training then goes on bit for bit,
+///   if its batches come in the same order, and but for the dropout masks of its first step: burn's
+///   loops begin with a shuffled loader's first order again, where [`Osculate`](super::Osculate)
+///   advances it. With any other, the state begins anew.
 /// - The learning rate is the schedule's base rate.
 /// - The CPU backends have one random generator for all devices: with dropout, the masks of two CPU
 ///   devices that compute at the same time are not the same in all passes.
@@ -70,12 +73,9 @@ pub struct InStep<M: TrainStep, O> {
     model: M,
     optimizer: O,
     interrupter: Option<Interrupter>,
+    monitor: Monitor,
     seed: u64,
     steps: u64,
-    /// Whether a state that burn restored has been looked for.
-    synced: bool,
-    /// Whether the learner's optimizer is our carrier.
-    carried: bool,
     /// Batches whose gradients wait for the step. Shared by the copies of the model that burn hands
     /// to its workers.
     seen: Arc<Mutex<Vec<Seen<M::Input>>>>,
@@ -84,6 +84,8 @@ pub struct InStep<M: TrainStep, O> {
 /// A batch with the thread that evaluated it.
 struct Seen<I> {
     thread: ThreadId,
+    /// Steps that were made before.
+    step: u64,
     batch: Batch<I>,
 }
 
@@ -94,10 +96,9 @@ impl<M: TrainStep, O> InStep<M, O> {
             model,
             optimizer,
             interrupter: None,
+            monitor: Monitor::default(),
             seed: 0,
             steps: 0,
-            synced: false,
-            carried: false,
             seen: Arc::default(),
         }
     }
@@ -114,6 +115,11 @@ impl<M: TrainStep, O> InStep<M, O> {
     pub fn with_interrupter(mut self, interrupter: Interrupter) -> Self {
         self.interrupter = Some(interrupter);
         self
+    }
+
+    /// The view of this training, from which metrics are made. It has no sharpness and no trace.
+    pub fn monitor(&self) -> Monitor {
+        self.monitor.clone()
     }
 
     /// The burn optimizer for `Learner::new` that takes this optimizer's state through burn's
@@ -156,6 +162,8 @@ impl<M: TrainStep, O> InStep<M, O> {
         };
         taken
             .into_iter()
+            // A batch of an earlier step was evaluated and then not used.
+            .filter(|seen| seen.step == self.steps)
             .map(|seen| (seen.thread, seen.batch))
             .collect()
     }
@@ -180,10 +188,9 @@ impl<M: TrainStep + Clone, O: Clone> Clone for InStep<M, O> {
             model: self.model.clone(),
             optimizer: self.optimizer.clone(),
             interrupter: self.interrupter.clone(),
+            monitor: self.monitor.clone(),
             seed: self.seed,
             steps: self.steps,
-            synced: self.synced,
-            carried: self.carried,
             seen: self.seen.clone(),
         }
     }
@@ -272,14 +279,20 @@ where
     fn step(&self, input: M::Input) -> TrainOutput<M::Output> {
         let thread = thread::current().id();
         let device = self.model.devices().into_iter().next().unwrap_or_default();
-        let number = self.seen().iter().filter(|b| b.thread == thread).count();
+        let waiting = |seen: &&Seen<M::Input>| seen.thread == thread && seen.step == self.steps;
+        let number = self.seen().iter().filter(waiting).count();
         let batch = Batch {
             seed: mask_seed(self.seed, self.steps, number, &device),
             device,
             input,
         };
         let output = batch.evaluate(&self.model);
-        self.seen().push(Seen { thread, batch });
+        let step = self.steps;
+        self.seen().push(Seen {
+            thread,
+            step,
+            batch,
+        });
         output
     }
 
@@ -290,10 +303,14 @@ where
         grads: GradientsParams,
     ) -> Self {
         let batches = self.take_batches();
-        if let Err(cause) = self.sync(optim, &lr_module) {
-            self.fail(&cause);
-            return self;
-        }
+        let carried = match self.sync(optim, &lr_module) {
+            Ok(carried) => carried,
+            Err(cause) => {
+                self.fail(&cause);
+                return self;
+            }
+        };
+        let items = batches.len();
         let objective = Batches::new(batches, grads);
         let made = self
             .optimizer
@@ -302,13 +319,22 @@ where
             Ok(step) => {
                 self.steps += 1;
                 self.model = step.model;
+                let observed = Arc::new(Observed {
+                    report: step.report,
+                    sharpness: None,
+                    trace: None,
+                });
+                // Each batch is an item of the metrics.
+                for _ in 0..items {
+                    self.monitor.publish(observed.clone());
+                }
             }
             Err(error) => {
                 self.fail(&error.cause);
                 self.model = error.model;
             }
         }
-        if self.carried {
+        if carried {
             let state = Carried::of(self.optimizer.clone(), self.steps);
             exchange(optim, &self.model, lr_module, Some(state));
         }
@@ -336,24 +362,20 @@ where
     M: TrainStep + Module,
     O: ClosureOptimizer<M>,
 {
-    /// Takes over the state that burn has restored, before the first step.
+    /// Takes over the state that burn has restored, where it has, and says whether the learner's
+    /// optimizer is a carrier.
     fn sync(
         &mut self,
         optim: &mut ModuleOptimizer,
         lr: &ModuleLearningRate,
-    ) -> Result<(), StepErrorCause> {
-        if self.synced {
-            return Ok(());
-        }
+    ) -> Result<bool, StepErrorCause> {
         let exchanged = exchange(optim, &self.model, lr.clone(), None);
         if let Some(loaded) = exchanged.found.and_then(|found| found.loaded()) {
             let (steps, state) = loaded?;
             self.optimizer.load_record(state)?;
             self.steps = steps;
         }
-        self.synced = true;
-        self.carried = exchanged.is_carrier;
-        Ok(())
+        Ok(exchanged.is_carrier)
     }
 }
 
