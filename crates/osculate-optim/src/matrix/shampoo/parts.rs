@@ -2,10 +2,53 @@
 
 use burn::tensor::Tensor;
 
-use super::factors::{Diagonals, Roots};
+use super::factors::{Diagonals, ROOT, Roots};
 use super::rule::Shampoo;
 use super::{ShampooForm, UpdateMomentum};
-use crate::matrix::kronecker::Kronecker;
+use crate::matrix::kronecker::{BASIS, EIGENVALUES, FACTOR, Kronecker};
+
+/// Names of all state tensors. `bias` holds the moving averages of the constant 1 by which the
+/// first moment, the factors and the grafted second moment are divided.
+pub(super) const FIELDS: [&str; 38] = [
+    "m",
+    "v",
+    "graft",
+    "update",
+    "grafted_update",
+    "bias",
+    FACTOR[0],
+    FACTOR[1],
+    FACTOR[2],
+    FACTOR[3],
+    FACTOR[4],
+    FACTOR[5],
+    FACTOR[6],
+    FACTOR[7],
+    BASIS[0],
+    BASIS[1],
+    BASIS[2],
+    BASIS[3],
+    BASIS[4],
+    BASIS[5],
+    BASIS[6],
+    BASIS[7],
+    ROOT[0],
+    ROOT[1],
+    ROOT[2],
+    ROOT[3],
+    ROOT[4],
+    ROOT[5],
+    ROOT[6],
+    ROOT[7],
+    EIGENVALUES[0],
+    EIGENVALUES[1],
+    EIGENVALUES[2],
+    EIGENVALUES[3],
+    EIGENVALUES[4],
+    EIGENVALUES[5],
+    EIGENVALUES[6],
+    EIGENVALUES[7],
+];
 
 /// The state of a stack in the course of a step.
 pub(super) struct Parts {

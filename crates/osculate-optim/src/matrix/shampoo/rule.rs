@@ -2,13 +2,11 @@ use burn::tensor::{DType, Tensor};
 use osculate_linalg::{BlockPartition, MergeFrom, merge_dims};
 
 use super::factors::{
-    Diagonals, ROOT, Roots, basis_solver, corrected_moment, precondition_in_basis, rayleigh,
+    Diagonals, Roots, basis_solver, corrected_moment, precondition_in_basis, rayleigh,
 };
-use super::parts::{Full, Parts};
+use super::parts::{FIELDS, Full, Parts};
 use super::{Grafting, ShampooConfig, ShampooDecay, ShampooForm};
-use crate::matrix::kronecker::{
-    BASIS, EIGENVALUES, FACTOR, Kronecker, ema, identity, shortest, unpacked,
-};
+use crate::matrix::kronecker::{EIGENVALUES, FACTOR, Kronecker, ema, identity, shortest, unpacked};
 use crate::matrix::rule::{Field, MatrixRule, Solve, Stack, Stepped, put_rows, take_rows};
 use crate::matrix::schedule::Refresh;
 
@@ -56,49 +54,6 @@ pub struct Shampoo {
     pub(super) config: ShampooConfig,
     refresh: Refresh,
 }
-
-/// Names of all state tensors. `bias` holds the moving averages of the constant 1 by which the
-/// first moment, the factors and the grafted second moment are divided.
-const FIELDS: [&str; 38] = [
-    "m",
-    "v",
-    "graft",
-    "update",
-    "grafted_update",
-    "bias",
-    FACTOR[0],
-    FACTOR[1],
-    FACTOR[2],
-    FACTOR[3],
-    FACTOR[4],
-    FACTOR[5],
-    FACTOR[6],
-    FACTOR[7],
-    BASIS[0],
-    BASIS[1],
-    BASIS[2],
-    BASIS[3],
-    BASIS[4],
-    BASIS[5],
-    BASIS[6],
-    BASIS[7],
-    ROOT[0],
-    ROOT[1],
-    ROOT[2],
-    ROOT[3],
-    ROOT[4],
-    ROOT[5],
-    ROOT[6],
-    ROOT[7],
-    EIGENVALUES[0],
-    EIGENVALUES[1],
-    EIGENVALUES[2],
-    EIGENVALUES[3],
-    EIGENVALUES[4],
-    EIGENVALUES[5],
-    EIGENVALUES[6],
-    EIGENVALUES[7],
-];
 
 /// The `p` of an exponent `1 / p`.
 pub(super) fn whole_root(exponent: f64) -> Option<u32> {
