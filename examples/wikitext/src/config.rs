@@ -28,6 +28,9 @@ pub enum Size {
     M125,
 }
 
+/// Peak learning rate of SOAP: the better of 0.003 and 0.01 after 150 steps of size `tiny`.
+pub const LR: f64 = 1e-2;
+
 /// What a size stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Shape {
@@ -99,11 +102,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Byte-level tokens of the embedded text, ten passes with SOAP.
+    /// Byte-level tokens of the embedded text, ten passes with SOAP at [`LR`].
     pub fn new(size: Size) -> Self {
         let shape = size.shape();
         let mut trainer = TrainerConfig::new(Method::Soap);
         trainer.length = Length::Epochs(10);
+        trainer.lr = Some(LR);
         Self {
             trainer,
             data: None,
