@@ -19,7 +19,8 @@ pub(crate) const BEST_FILE: &str = "best.bpk";
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 
 /// Makes the folder ready for a run: empties it for a new one and writes its configuration, or
-/// compares the configuration with that of the run to resume.
+/// compares the configuration with that of the run to resume, whose budgets and intervals are then
+/// those of the new one.
 pub(crate) fn prepare(
     out: &Path,
     document: &Value,
@@ -31,7 +32,9 @@ pub(crate) fn prepare(
         return compare(&path, out, document);
     }
     let checkpoints = out.join(CHECKPOINTS);
-    let in_use = path.exists() || out.join(LOG_FILE).exists() || checkpoints.exists();
+    let files = [CONFIG_FILE, LOG_FILE, BEST_FILE];
+    let files = files.into_iter().chain(picture::FILES);
+    let in_use = checkpoints.exists() || files.clone().any(|name| out.join(name).exists());
     if in_use && !overwrite {
         return Err(TrainerError::OutputInUse {
             path: out.display().to_string(),
@@ -39,8 +42,7 @@ pub(crate) fn prepare(
     }
     fs::create_dir_all(out).map_err(TrainerError::output("create", out))?;
     // The configuration goes first: a folder without it holds no run.
-    let files = [CONFIG_FILE, LOG_FILE, BEST_FILE];
-    for name in files.into_iter().chain(picture::FILES) {
+    for name in files {
         let path = out.join(name);
         if path.exists() {
             fs::remove_file(&path).map_err(TrainerError::output("remove", &path))?;
@@ -76,6 +78,9 @@ fn compare(path: &Path, out: &Path, document: &Value) -> Result<(), TrainerError
     let mut differences = Vec::new();
     differ("", &before, document, &mut differences);
     if differences.is_empty() {
+        if before != *document {
+            write(path, out, document)?;
+        }
         return Ok(());
     }
     Err(TrainerError::OtherConfig {
@@ -153,6 +158,8 @@ mod tests {
         let mut now = before.clone();
         now["trainer"]["max_seconds"] = json!(60.0);
         prepare(folder.path(), &now, true, false).unwrap();
+        let kept = fs::read_to_string(folder.path().join(CONFIG_FILE)).unwrap();
+        assert_eq!(exact_json::read::<Value>(&kept).unwrap(), now);
         now["trainer"]["schedule"]["kind"] = json!("linear");
         now["depth"] = json!(2);
         let error = prepare(folder.path(), &now, true, false)
