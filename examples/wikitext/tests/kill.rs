@@ -217,12 +217,11 @@ fn killed_and_resumed_is_uninterrupted(
     let whole = place.finished("whole");
 
     let killed = place.run("killed");
-    let moments = [random(), random()];
-    let hit = [
-        killed.kill_after(moments[0], false),
-        killed.kill_after(moments[1], true),
-    ];
-    println!("{optimizer}: killed {moments:?} after a checkpoint, before the end: {hit:?}");
+    for resume in [false, true] {
+        let moment = random();
+        let hit = killed.kill_after(moment, resume);
+        println!("{optimizer}: killed {moment:?} after a checkpoint; before the end: {hit}");
+    }
     assert!(killed.finish(true).contains("going on from"));
 
     assert_eq!(killed.weights(), whole.weights());
