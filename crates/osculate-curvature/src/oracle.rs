@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use burn::module::Module;
+use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor};
 
 use crate::cost::Cost;
@@ -259,11 +260,10 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         if let Some(objective) = self.objective.gradient() {
             return self.guarded(|| self.own_pass(model, objective));
         }
-        let parts = self.objective.parts();
-        if let Some(evaluation) = self.guarded(|| accumulate(model, parts))? {
-            return Ok(evaluation);
-        }
-        self.guarded(|| pass(model, self.objective))
+        self.guarded(|| match self.objective.parts() {
+            [] => pass(model, self.objective),
+            parts => accumulate(model, parts),
+        })
     }
 
     /// The passes of an objective that runs them itself.
@@ -319,36 +319,31 @@ fn pass<M: Module>(model: &M, objective: &dyn Objective<M>) -> Result<Evaluation
     })
 }
 
-/// One forward and one backward pass for each part; `None` where there are no parts, or where they do
-/// not use the same parameters and must be one tape.
-fn accumulate<M: Module>(
-    model: &M,
-    parts: &[Part<M>],
-) -> Result<Option<Evaluation>, CurvatureError> {
-    let mut sum: Option<Evaluation> = None;
+/// One forward and one backward pass for each part.
+fn accumulate<M: Module>(model: &M, parts: &[Part<M>]) -> Result<Evaluation, CurvatureError> {
+    let mut gradients = GradientsAccumulator::new();
+    let mut losses = Vec::with_capacity(parts.len());
     for part in parts {
-        let own = pass(model, part.objective())?;
-        let (loss, weight) = (own.loss.mul_scalar(part.weight()), part.weight());
-        sum = Some(match sum {
-            None => Evaluation {
-                loss,
-                gradient: own.gradient.scale(weight),
-                outputs: None,
-            },
-            Some(sum) if !own.gradient.layout().is_compatible(sum.gradient.layout()) => {
-                return Ok(None);
-            }
-            Some(sum) => Evaluation {
-                loss: sum.loss + loss,
-                gradient: sum.gradient.axpy(weight, &own.gradient),
-                outputs: None,
-            },
-        });
+        let loss = part.objective().loss(model)?.mul_scalar(part.weight());
+        check_loss(&loss)?;
+        losses.push(loss.clone().without_autodiff().reshape([1]));
+        let own = GradientsParams::from_grads(loss.backward(), model);
+        gradients.accumulate(model, own);
     }
-    Ok(sum)
+    Ok(Evaluation {
+        loss: Tensor::cat(losses, 0).sum(),
+        gradient: collect_registered(model, gradients.grads()),
+        outputs: None,
+    })
 }
 
 fn backward<M: Module>(model: &M, loss: Tensor<1>) -> Result<ParamVec, CurvatureError> {
+    check_loss(&loss)?;
+    Ok(collect_gradients(model, loss.backward()))
+}
+
+/// Whether there is a backward pass to take from a loss.
+fn check_loss(loss: &Tensor<1>) -> Result<(), CurvatureError> {
     if loss.shape().num_elements() != 1 {
         return Err(CurvatureError::LossNotScalar {
             shape: loss.dims().to_vec(),
@@ -357,7 +352,7 @@ fn backward<M: Module>(model: &M, loss: Tensor<1>) -> Result<ParamVec, Curvature
     if !loss.is_autodiff() || !loss.is_tracked() {
         return Err(CurvatureError::NoGradient);
     }
-    Ok(collect_gradients(model, loss.backward()))
+    Ok(())
 }
 
 /// Rewrites a gradient to a layout, with zeros for parameters that it lacks.

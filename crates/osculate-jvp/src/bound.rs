@@ -1,5 +1,7 @@
 //! A program at given weights and inputs, and its derivatives.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use burn_backend::ops::FloatTensorOps;
 use burn_backend::{AutodiffBackend, Shape, TensorMetadata};
 use burn_dispatch::{Dispatch, DispatchDevice};
@@ -272,7 +274,7 @@ impl Bound {
         let share = directions.len().div_ceil(self.width()).max(1);
         // Plain threads: a pool's thread that waits for one product would begin another, and meet
         // its own locks there.
-        std::thread::scope(|scope| {
+        let parts: Vec<Result<Vec<HessianProduct>, JvpError>> = std::thread::scope(|scope| {
             let mut parts = directions.chunks(share);
             let first = parts.next().unwrap_or_default();
             let others: Vec<_> = parts
@@ -281,15 +283,15 @@ impl Bound {
                     scope.spawn(move || bound.each_hvp(part, wrt))
                 })
                 .collect();
-            let mut products = self.each_hvp(first, wrt)?;
-            for other in others {
-                let made = other
-                    .join()
-                    .map_err(|payload| JvpError::from_panic(payload.as_ref()))?;
-                products.extend(made?);
-            }
-            Ok(products)
-        })
+            let own = self.each_hvp(first, wrt);
+            let others = others.into_iter().map(|other| match other.join() {
+                Ok(made) => made,
+                Err(payload) => Err(JvpError::from_panic(payload.as_ref())),
+            });
+            std::iter::once(own).chain(others).collect()
+        });
+        let parts = parts.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(parts.into_iter().flatten().collect())
     }
 
     /// How many products [`hvps`](Self::hvps) makes side by side: the cores of a CPU backend, 1 on
@@ -303,8 +305,12 @@ impl Bound {
     }
 
     fn each_hvp(&self, directions: &[Tangents], wrt: Wrt) -> Result<Vec<HessianProduct>, JvpError> {
-        let products = directions.iter().map(|direction| self.hvp(direction, wrt));
-        products.collect()
+        let run = || {
+            let products = directions.iter().map(|direction| self.hvp(direction, wrt));
+            products.collect()
+        };
+        catch_unwind(AssertUnwindSafe(run))
+            .unwrap_or_else(|payload| Err(JvpError::from_panic(payload.as_ref())))
     }
 
     /// Replays on autodiff with fresh leaves for what is differentiated.

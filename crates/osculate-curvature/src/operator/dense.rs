@@ -120,7 +120,7 @@ fn by_units(
     let n = layout.num_elements();
     let mut index = 0;
     while index < n {
-        let end = n.min(index + operator.width());
+        let end = n.min(index + operator.width().max(1));
         let units: Vec<ParamVec> = (index..end).map(|i| ParamVec::basis(&layout, i)).collect();
         let products = operator.apply_many(&units)?;
         for ((index, unit), product) in (index..).zip(&units).zip(products) {

@@ -245,7 +245,10 @@ impl<M: Module> CurvatureOperator for Hessian<'_, M> {
     }
 
     fn width(&self) -> usize {
-        self.replay.get().map_or(1, |replay| replay.bound.width())
+        match (self.fallback.reason(), self.replay.get()) {
+            (None, Some(replay)) => replay.bound.width(),
+            _ => 1,
+        }
     }
 
     fn apply_many(&self, vectors: &[ParamVec]) -> Result<Vec<Product>, CurvatureError> {

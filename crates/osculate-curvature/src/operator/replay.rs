@@ -53,6 +53,14 @@ pub struct HvpFallback {
 }
 
 impl HvpFallback {
+    /// A decision made earlier, for a run that is resumed: whether exact products are possible can
+    /// depend on the batch, and the run must go on as it began.
+    pub fn decided(reason: impl Into<String>) -> Self {
+        let fallback = Self::default();
+        fallback.reason.get_or_init(|| reason.into());
+        fallback
+    }
+
     /// The reason, if there was one.
     pub fn reason(&self) -> Option<&str> {
         self.reason.get().map(String::as_str)

@@ -28,7 +28,8 @@ pub(super) fn merge(
             format!("{path}.{key}")
         };
         if (key == "base" || key == "rest") && into.contains_key(key) {
-            into.insert(key.clone(), base_of(value, &inner)?);
+            let merged = base_of(&into[key], value, &inner)?;
+            into.insert(key.clone(), merged);
             continue;
         }
         match into.get_mut(key) {
@@ -50,11 +51,15 @@ fn is_variant(object: &Map<String, Value>) -> bool {
     first.is_some_and(char::is_uppercase) && keys.next().is_none()
 }
 
-/// `{ name: settings }` of a burn optimizer, its default settings filled in.
-fn base_of(value: &Value, path: &str) -> Result<Value, RecipeError> {
+/// `{ name: settings }` of a burn optimizer: over the settings there are, where it has the same
+/// name, and over its defaults where it takes another's place.
+fn base_of(present: &Value, value: &Value, path: &str) -> Result<Value, RecipeError> {
     let (name, overrides) = base::only_entry(value, path)?;
     let name = name.to_string();
-    let mut settings = base::defaults(&name, path)?;
+    let mut settings = match present.get(&name) {
+        Some(settings) => settings.clone(),
+        None => base::defaults(&name, path)?,
+    };
     merge(&mut settings, overrides, &format!("{path}.{name}"))?;
     Ok(Value::Object(Map::from_iter([(name, settings)])))
 }

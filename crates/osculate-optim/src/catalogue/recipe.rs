@@ -141,11 +141,15 @@ impl Recipe {
     /// [`with_overrides`](Self::with_overrides).
     pub fn make<M: Module>(&self, seed: u64) -> Result<Box<dyn ClosureOptimizer<M>>, RecipeError> {
         let mut settings = self.settings.clone();
-        let policy = match settings.pointer_mut("/policy") {
-            Some(policy) => policy,
-            None => &mut settings["muon"]["policy"],
+        let place = match self.method {
+            Method::Muon => "/muon/policy",
+            _ => "/policy",
         };
-        policy["seed"] = json!(seed);
+        let policy = settings.pointer_mut(place).and_then(Value::as_object_mut);
+        // What has no policy is refused below, where it is read.
+        if let Some(policy) = policy {
+            policy.insert("seed".to_string(), json!(seed));
+        }
         let at = &settings;
         let name = "settings";
         Ok(match self.method {

@@ -9,6 +9,8 @@ use osculate_curvature::{
     ParamLayout, ParamVec, ProbeDistribution, gnb_sample,
 };
 
+use crate::record::StateRecord;
+
 /// A user's own probe for a step: must have independent elements of zero mean and unit variance,
 /// and depend on its arguments alone, or a resumed run differs from an uninterrupted one.
 pub type ProbeFn = Arc<dyn Fn(&Arc<ParamLayout>, u64) -> ParamVec + Send + Sync>;
@@ -39,8 +41,7 @@ pub(super) struct CurvatureSource {
     /// The finite-difference step that worked last: looking for it anew at every estimate would
     /// cost two forward passes. It is part of the state, or a resumed run would differ.
     last_step: Option<f64>,
-    /// Why exact products are not possible, once that is known: a function of the model and the
-    /// objective, so that it need not be saved.
+    /// Why exact products are not possible, once that is known. It is part of the state too.
     fallback: HvpFallback,
 }
 
@@ -102,6 +103,14 @@ impl CurvatureSource {
 
     pub(super) fn set_last_step(&mut self, step: Option<f64>) {
         self.last_step = step;
+    }
+
+    pub(super) fn write(&self, record: &mut StateRecord) {
+        record.set_products(self.last_step, &self.fallback);
+    }
+
+    pub(super) fn read(&mut self, record: &StateRecord) {
+        (self.last_step, self.fallback) = record.products();
     }
 
     /// Estimates at the oracle's weights. `combine` makes the estimate out of a probe and its

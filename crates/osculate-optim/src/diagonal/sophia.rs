@@ -367,7 +367,7 @@ impl StatefulOptimizer for Sophia {
         let mut record = StateRecord::new(self.method());
         record.set_count("steps", self.steps);
         record.set_count("age", self.age);
-        record.set_optional("finite_difference_step", self.source.last_step());
+        self.source.write(&mut record);
         self.state.write(&mut record);
         record
     }
@@ -375,8 +375,7 @@ impl StatefulOptimizer for Sophia {
     fn load_record(&mut self, record: StateRecord) -> Result<(), RecordError> {
         record.expect(self.method())?;
         let (steps, age) = (record.count("steps")?, record.count("age")?);
-        self.source
-            .set_last_step(record.optional("finite_difference_step"));
+        self.source.read(&record);
         self.state = StateStore::read(&record, &FIELDS);
         (self.steps, self.age) = (steps, age);
         Ok(())

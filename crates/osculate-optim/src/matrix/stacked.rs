@@ -41,8 +41,7 @@ struct Products {
     probes: Option<ProbeFn>,
     /// The finite-difference step that worked last.
     last_step: Option<f64>,
-    /// Why exact products are not possible, once that is known: a function of the model and the
-    /// objective, so that it need not be saved.
+    /// Why exact products are not possible, once that is known.
     fallback: HvpFallback,
 }
 
@@ -183,7 +182,7 @@ impl<R: MatrixRule> Stacked<R> {
         if let Some(age) = self.age {
             record.set_count("age", age);
         }
-        record.set_optional("finite_difference_step", self.products.last_step);
+        record.set_products(self.products.last_step, &self.products.fallback);
         self.state.write(record);
     }
 
@@ -193,7 +192,7 @@ impl<R: MatrixRule> Stacked<R> {
         read.state = StackState::read(record, R::FIELDS)?;
         read.steps = record.count("steps")?;
         read.age = record.count("age").ok();
-        read.products.last_step = record.optional("finite_difference_step");
+        (read.products.last_step, read.products.fallback) = record.products();
         Ok(read)
     }
 }

@@ -15,6 +15,7 @@ use std::path::Path;
 
 use burn::tensor::{Bytes, DType, TensorData};
 use burn_pack::{Reader, Scalar, Writer};
+use osculate_curvature::HvpFallback;
 use thiserror::Error;
 
 /// Why a state could not be saved, read or used.
@@ -165,17 +166,33 @@ impl StateRecord {
         })
     }
 
-    pub(crate) fn set_optional(&mut self, name: &str, value: Option<f64>) {
+    fn set_optional(&mut self, name: &str, value: Option<f64>) {
         if let Some(value) = value {
             self.scalars.insert(name.to_string(), Scalar::Float(value));
         }
     }
 
-    pub(crate) fn optional(&self, name: &str) -> Option<f64> {
+    fn optional(&self, name: &str) -> Option<f64> {
         match self.scalars.get(name) {
             Some(Scalar::Float(value)) => Some(*value),
             _ => None,
         }
+    }
+
+    /// Keeps how Hessian products are made: the finite-difference step that worked last, and
+    /// whether they have to be finite differences.
+    pub(crate) fn set_products(&mut self, last_step: Option<f64>, fallback: &HvpFallback) {
+        self.set_optional("finite_difference_step", last_step);
+        self.set_optional("finite_differences", fallback.reason().map(|_| 1.0));
+    }
+
+    /// What [`set_products`](Self::set_products) kept.
+    pub(crate) fn products(&self) -> (Option<f64>, HvpFallback) {
+        let fallback = match self.optional("finite_differences") {
+            Some(_) => HvpFallback::decided("products were not exact before the run was resumed"),
+            None => HvpFallback::default(),
+        };
+        (self.optional("finite_difference_step"), fallback)
     }
 
     /// The record as bytes in burn's pack format.

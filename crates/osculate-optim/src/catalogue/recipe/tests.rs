@@ -50,6 +50,17 @@ fn another_base_takes_the_place_of_the_first_with_its_own_defaults() {
 }
 
 #[test]
+fn a_base_that_stays_keeps_what_was_set_before() {
+    let first = json!({ "base": { "sgd": { "weight_decay": { "penalty": 0.1 } } } });
+    let recipe = overridden(Method::Sam, first).unwrap();
+    let second = json!({ "base": { "sgd": { "momentum": { "momentum": 0.5 } } } });
+    let recipe = recipe.with_overrides(&second).unwrap();
+    let base = &recipe.settings()["base"]["sgd"];
+    assert_eq!(base["weight_decay"]["penalty"], json!(0.1));
+    assert_eq!(base["momentum"]["momentum"], json!(0.5));
+}
+
+#[test]
 fn another_variant_takes_the_place_of_the_first() {
     let grafting = json!({ "grafting": { "AdaGrad": { "epsilon": 1e-9 } } });
     let recipe = overridden(Method::Shampoo, grafting.clone()).unwrap();
@@ -95,6 +106,12 @@ fn wrong_types_and_values_are_errors() {
     assert!(error.contains("beta_1") && error.contains("1.5"), "{error}");
     assert!(message(Method::Sgd, json!(3)).contains("expected an object"));
     assert!(message(Method::Sam, json!({ "base": 1 })).contains("`base` = 1"));
+    assert!(message(Method::Sgd, json!({ "policy": 3 })).contains("StepPolicy"));
+    assert!(message(Method::Muon, json!({ "muon": 1 })).contains("MuonConfig"));
+    assert!(message(Method::Muon, json!({ "rest": [] })).contains("`rest`"));
+    let shapeless = json!({ "method": "soap", "settings": [] });
+    let shapeless: Recipe = serde_json::from_value(shapeless).unwrap();
+    assert!(shapeless.make::<Linear>(0).is_err());
 }
 
 #[test]
