@@ -74,7 +74,9 @@ pub struct Recipe {
 }
 
 pub(super) fn to_value<C: Config>(config: &C) -> Result<Value, RecipeError> {
-    serde_json::to_value(config).map_err(|error| type_error::<C>("settings", &error))
+    // By way of text, in which an `f32` of 0.01 is 0.01 and not the nearest `f64` to it.
+    let value = serde_json::to_string(config).and_then(|text| serde_json::from_str(&text));
+    value.map_err(|error| type_error::<C>("settings", &error))
 }
 
 pub(super) fn read<C: Config>(settings: &Value, path: &str) -> Result<C, RecipeError> {
