@@ -11,8 +11,8 @@ use crate::corpus::{Corpus, Part};
 use crate::error::WikitextError;
 use crate::model::Transformer;
 use crate::sample::{Sampling, sample};
-use crate::task::{LanguageModel, TOKENIZER_FILE};
-use crate::tokenizer::{Tokenizer, TokenizerConfig};
+use crate::task::LanguageModel;
+use crate::tokenizer::{TOKENIZER_FILE, Tokenizer, TokenizerConfig};
 
 /// Trains a transformer language model on WikiText or on the embedded Jargon File.
 #[derive(Debug, Parser)]
@@ -133,8 +133,9 @@ impl Cli {
     pub fn train(&self) -> Result<Outcome, WikitextError> {
         let mut config = self.config()?;
         config.validate()?;
-        let device = osculate::device::select(self.model.device.as_deref())?.autodiff();
-        let device = if self.model.gradient_checkpointing {
+        self.sample.sampling().validate()?;
+        let device = osculate::device::select(config.device.as_deref())?.autodiff();
+        let device = if config.gradient_checkpointing {
             device.gradient_checkpointing()
         } else {
             device
@@ -144,7 +145,7 @@ impl Cli {
             None => Corpus::embedded()?,
         };
         self.same_corpus(&mut config, &corpus)?;
-        let tokenizer = self.tokenizer(&config, &corpus)?;
+        let tokenizer = self.tokenizer(&mut config, &corpus)?;
         let task = LanguageModel::new(&config, &corpus, tokenizer, &device)?;
         tracing::info!(
             "{}: {} tokens to train on, {} in the vocabulary",
@@ -184,8 +185,13 @@ impl Cli {
                 config.batch = given.batch.unwrap_or(config.batch);
                 config.dropout = given.dropout.unwrap_or(config.dropout);
                 config.evaluate_sequences = given.evaluate_sequences.or(config.evaluate_sequences);
+                if let Some(device) = &given.device {
+                    config.device = Some(device.clone());
+                }
+                config.gradient_checkpointing |= given.gradient_checkpointing;
                 if !self.run.resume {
                     config.corpus = None;
+                    config.vocabulary = None;
                 }
                 Ok(self.run.apply(&mut config.trainer)?)
             },
@@ -209,14 +215,33 @@ impl Cli {
         }
     }
 
-    fn tokenizer(&self, config: &Config, corpus: &Corpus) -> Result<Tokenizer, WikitextError> {
+    /// The tokenizer: for a resumed run the one that is kept in its folder.
+    fn tokenizer(&self, config: &mut Config, corpus: &Corpus) -> Result<Tokenizer, WikitextError> {
         let kept = self.run.out.join(TOKENIZER_FILE);
-        match &config.tokenizer {
+        let make = |config: &Config| match &config.tokenizer {
             TokenizerConfig::Bytes => Ok(Tokenizer::bytes()),
-            _ if self.run.resume && kept.exists() => Tokenizer::from_file(&kept),
             TokenizerConfig::Bpe { vocab } => Tokenizer::train_bpe(&corpus.train, *vocab),
             TokenizerConfig::File { path } => Tokenizer::from_file(path),
+        };
+        let Some(then) = config.vocabulary.clone() else {
+            let tokenizer = make(config)?;
+            config.vocabulary = Some(tokenizer.fingerprint());
+            return Ok(tokenizer);
+        };
+        let tokenizer = if config.tokenizer != TokenizerConfig::Bytes && kept.exists() {
+            Tokenizer::from_file(&kept)?
+        } else {
+            make(config)?
+        };
+        let now = tokenizer.fingerprint();
+        if now == then {
+            return Ok(tokenizer);
         }
+        Err(WikitextError::OtherTokenizer {
+            out: self.run.out.display().to_string(),
+            now,
+            then,
+        })
     }
 
     fn report(
@@ -236,18 +261,24 @@ impl Cli {
         if let Some(metrics) = tested {
             text.push_str(&format!("\ntest part, last weights: {}", listed(&metrics)));
         }
-        let sampling = Sampling {
-            tokens: self.sample.sample,
-            temperature: self.sample.temperature,
-            top_k: self.sample.top_k,
-            seed: self.sample.sample_seed,
-        };
+        let sampling = self.sample.sampling();
         if sampling.tokens > 0 {
             let (tokenizer, prompt) = (task.tokenizer(), &self.sample.prompt);
             let drawn = sample(&model, tokenizer, prompt, task.length(), &sampling)?;
             text.push_str(&format!("\n\n--- a sample ---\n{drawn}"));
         }
         Ok(text)
+    }
+}
+
+impl SampleArgs {
+    fn sampling(&self) -> Sampling {
+        Sampling {
+            tokens: self.sample,
+            temperature: self.temperature,
+            top_k: self.top_k,
+            seed: self.sample_seed,
+        }
     }
 }
 

@@ -28,6 +28,9 @@ pub enum Size {
     M125,
 }
 
+/// Peak learning rate of SOAP: the better of 0.003 and 0.01 after 150 steps of size `tiny`.
+pub const LR: f64 = 1e-2;
+
 /// What a size stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Shape {
@@ -80,6 +83,8 @@ pub struct Config {
     pub corpus: Option<String>,
     /// The tokenizer.
     pub tokenizer: TokenizerConfig,
+    /// Fingerprint of the tokenizer, once it was made.
+    pub vocabulary: Option<String>,
     /// Size of the model, from which the next five settings come where they are not given.
     pub size: Size,
     /// Features of a token.
@@ -94,22 +99,28 @@ pub struct Config {
     pub batch: usize,
     /// Share of activations that are dropped.
     pub dropout: f64,
+    /// Device by name; `None` for burn's default.
+    pub device: Option<String>,
+    /// Whether activations that are cheap to compute are made again in the backward pass.
+    pub gradient_checkpointing: bool,
     /// Sequences of the part that is evaluated on, evenly spread; `None` for all of it.
     pub evaluate_sequences: Option<usize>,
 }
 
 impl Config {
-    /// Byte-level tokens of the embedded text, ten passes with SOAP.
+    /// Byte-level tokens of the embedded text, ten passes with SOAP at [`LR`].
     pub fn new(size: Size) -> Self {
         let shape = size.shape();
         let mut trainer = TrainerConfig::new(Method::Soap);
         trainer.length = Length::Epochs(10);
+        trainer.lr = Some(LR);
         Self {
             trainer,
             data: None,
             train_part: Part::Train,
             corpus: None,
             tokenizer: TokenizerConfig::default(),
+            vocabulary: None,
             size,
             width: shape.width,
             layers: shape.layers,
@@ -117,6 +128,8 @@ impl Config {
             length: shape.length,
             batch: shape.batch,
             dropout: 0.0,
+            device: None,
+            gradient_checkpointing: false,
             evaluate_sequences: None,
         }
     }
@@ -158,6 +171,13 @@ impl Config {
                 name: "width",
                 value: self.width.to_string(),
                 expected: "a multiple of twice the number of heads",
+            });
+        }
+        if self.train_part != Part::Train && self.data.is_none() {
+            return Err(WikitextError::Setting {
+                name: "train_part",
+                value: self.train_part.to_string(),
+                expected: "--data beside it: the embedded text has a training part",
             });
         }
         if !(0.0..1.0).contains(&self.dropout) {

@@ -93,6 +93,17 @@ pub enum WikitextError {
         bytes: usize,
     },
 
+    /// The parquet files of a part belong to several sets.
+    #[error("{folder} holds parquet files of the {part} part from several sets: {}", files.join(", "))]
+    MixedShards {
+        /// The folder.
+        folder: String,
+        /// The part.
+        part: Part,
+        /// The files.
+        files: Vec<String>,
+    },
+
     /// A parquet file cannot be decoded.
     #[error("{path} is not a readable parquet file: {message}")]
     Parquet {
@@ -154,6 +165,19 @@ pub enum WikitextError {
         /// Fingerprint of the text.
         now: String,
         /// Fingerprint of the run's text.
+        then: String,
+    },
+
+    /// The tokenizer is not the one that the run was started with.
+    #[error(
+        "the tokenizer is not the one that the run in {out} was started with: {now}, then {then}"
+    )]
+    OtherTokenizer {
+        /// The output folder.
+        out: String,
+        /// Fingerprint of the tokenizer.
+        now: String,
+        /// Fingerprint of the run's tokenizer.
         then: String,
     },
 

@@ -21,6 +21,23 @@ pub struct Sampling {
     pub seed: u64,
 }
 
+impl Sampling {
+    /// Checks the settings, so that a run does not end with an error about them.
+    ///
+    /// # Errors
+    /// [`WikitextError::Setting`].
+    pub fn validate(&self) -> Result<(), WikitextError> {
+        if self.temperature.is_finite() && self.temperature >= 0.0 {
+            return Ok(());
+        }
+        Err(WikitextError::Setting {
+            name: "temperature",
+            value: self.temperature.to_string(),
+            expected: "a finite number, zero or greater",
+        })
+    }
+}
+
 /// Continues a text. The model, in evaluation mode, sees the last `context` tokens.
 ///
 /// # Errors
@@ -32,17 +49,14 @@ pub fn sample(
     context: usize,
     sampling: &Sampling,
 ) -> Result<String, WikitextError> {
-    if !sampling.temperature.is_finite() || sampling.temperature < 0.0 {
-        return Err(WikitextError::Setting {
-            name: "temperature",
-            value: sampling.temperature.to_string(),
-            expected: "a finite number, zero or greater",
-        });
-    }
+    sampling.validate()?;
     let mut tokens = tokenizer.encode(prompt)?;
     if tokens.is_empty() {
         // Something must stand before the first token: a line's end.
         tokens = tokenizer.encode("\n")?;
+    }
+    if tokens.is_empty() {
+        tokens.push(0);
     }
     let prompted = tokens.len();
     let device = burn::module::Module::devices(model)

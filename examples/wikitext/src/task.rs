@@ -14,8 +14,6 @@ use crate::error::WikitextError;
 use crate::model::{Transformer, TransformerConfig};
 use crate::tokenizer::Tokenizer;
 
-/// Name of the tokenizer's file in the output folder.
-pub const TOKENIZER_FILE: &str = "tokenizer.json";
 /// The metric by which weights are called best.
 pub const BITS_PER_BYTE: &str = "bits_per_byte";
 
@@ -160,6 +158,11 @@ impl Held {
         part: Part,
     ) -> Result<Self, WikitextError> {
         let chunks = Chunks::new(tokenizer.encode(text)?, length, part)?;
+        if tokenizer.decode(chunks.tokens())? != text {
+            tracing::warn!(
+                "the tokenizer changes the {part} part: bits per byte leave out what it drops"
+            );
+        }
         // The first token is no target.
         let first = tokenizer.decode(&chunks.tokens()[..1])?;
         let words = text.split_whitespace().count() + text.matches('\n').count();
@@ -209,7 +212,7 @@ impl Task for LanguageModel {
     /// A run that starts anew keeps its tokenizer beside its checkpoints: training one again need
     /// not give the same.
     fn started(&self, out: &Path) -> Result<(), TaskError> {
-        Ok(self.tokenizer.save(&out.join(TOKENIZER_FILE))?)
+        Ok(self.tokenizer.save(out)?)
     }
 
     fn batches_per_epoch(&self) -> usize {

@@ -1,5 +1,6 @@
 //! Texts as numbers.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,8 @@ enum Kind {
     },
 }
 
+/// Name of a tokenizer's file in the output folder.
+pub const TOKENIZER_FILE: &str = "tokenizer.json";
 /// Tokens of the byte-level tokenizer.
 const BYTES: usize = 256;
 /// Lines that are encoded together.
@@ -99,7 +102,12 @@ impl Tokenizer {
     /// [`WikitextError::Tokenizer`].
     pub fn from_file(path: &Path) -> Result<Self, WikitextError> {
         let name = path.display().to_string();
-        let tokenizer = Library::from_file(path).map_err(|error| failed(&name, error))?;
+        let mut tokenizer = Library::from_file(path).map_err(|error| failed(&name, error))?;
+        // A file made for a model of limited length would cut every line, or fill it up.
+        tokenizer
+            .with_truncation(None)
+            .map_err(|error| failed(&name, error))?
+            .with_padding(None);
         Ok(Self {
             kind: Kind::Library {
                 tokenizer: Box::new(tokenizer),
@@ -108,17 +116,43 @@ impl Tokenizer {
         })
     }
 
-    /// Writes a `tokenizer.json`; nothing for the byte-level tokenizer.
+    /// Writes a `tokenizer.json` to a folder, whole or not at all; nothing for the byte-level
+    /// tokenizer.
     ///
     /// # Errors
-    /// [`WikitextError::Tokenizer`].
-    pub fn save(&self, path: &Path) -> Result<(), WikitextError> {
-        match &self.kind {
-            Kind::Bytes => Ok(()),
-            Kind::Library { tokenizer, name } => tokenizer
-                .save(path, false)
-                .map_err(|error| failed(name, error)),
+    /// [`WikitextError::Tokenizer`] and [`WikitextError::Io`].
+    pub fn save(&self, folder: &Path) -> Result<(), WikitextError> {
+        let Kind::Library { tokenizer, name } = &self.kind else {
+            return Ok(());
+        };
+        let json = tokenizer
+            .to_string(false)
+            .map_err(|error| failed(name, error))?;
+        let path = folder.join(TOKENIZER_FILE);
+        let write = || {
+            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            file.write_all(json.as_bytes())?;
+            file.as_file().sync_all()?;
+            file.persist(&path)?;
+            Ok(())
+        };
+        write().map_err(WikitextError::io(&path))
+    }
+
+    /// Size of the vocabulary and a checksum: two tokenizers with one fingerprint are the same.
+    pub fn fingerprint(&self) -> String {
+        let mut crc = crc32fast::Hasher::new();
+        // The order of a vocabulary in the file is not that of its making.
+        let mut tokens: Vec<(String, u32)> = match &self.kind {
+            Kind::Bytes => Vec::new(),
+            Kind::Library { tokenizer, .. } => tokenizer.get_vocab(true).into_iter().collect(),
+        };
+        tokens.sort_unstable();
+        for (token, id) in tokens {
+            crc.update(token.as_bytes());
+            crc.update(&id.to_le_bytes());
         }
+        format!("{} tokens, checksum {:08x}", self.vocab(), crc.finalize())
     }
 
     /// Tokens in the vocabulary.
@@ -188,11 +222,14 @@ mod tests {
     #[test]
     fn every_tokenizer_gives_the_text_back() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tokenizer.json");
+        let path = folder.path().join(TOKENIZER_FILE);
         let text = TEXT.repeat(20);
         let bpe = Tokenizer::train_bpe(&text, 300).unwrap();
-        bpe.save(&path).unwrap();
+        bpe.save(folder.path()).unwrap();
         let file = Tokenizer::from_file(&path).unwrap();
+        assert_eq!(file.fingerprint(), bpe.fingerprint());
+        let smaller = Tokenizer::train_bpe(&text, 280).unwrap();
+        assert_ne!(smaller.fingerprint(), bpe.fingerprint());
         assert_eq!(file.encode(TEXT).unwrap(), bpe.encode(TEXT).unwrap());
         for tokenizer in [Tokenizer::bytes(), bpe.clone(), file] {
             let ids = tokenizer.encode(TEXT).unwrap();
@@ -203,6 +240,31 @@ mod tests {
         assert!(bpe.encode(TEXT).unwrap().len() < TEXT.len() / 2);
         // What was not in the training text falls back to bytes.
         assert_eq!(bpe.decode(&bpe.encode("日本").unwrap()).unwrap(), "日本");
+    }
+
+    #[test]
+    fn a_file_for_short_texts_cuts_nothing_and_fills_nothing_up() {
+        use tokenizers::{PaddingParams, PaddingStrategy, TruncationParams};
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(TOKENIZER_FILE);
+        let bpe = Tokenizer::train_bpe(&TEXT.repeat(20), 300).unwrap();
+        let Kind::Library { tokenizer, .. } = &bpe.kind else {
+            panic!("it is a library's tokenizer");
+        };
+        let mut short = tokenizer.as_ref().clone();
+        let truncation = TruncationParams {
+            max_length: 4,
+            ..TruncationParams::default()
+        };
+        short.with_truncation(Some(truncation)).unwrap();
+        short.with_padding(Some(PaddingParams {
+            strategy: PaddingStrategy::Fixed(4),
+            ..PaddingParams::default()
+        }));
+        short.save(&path, false).unwrap();
+        let file = Tokenizer::from_file(&path).unwrap();
+        assert_eq!(file.encode(TEXT).unwrap(), bpe.encode(TEXT).unwrap());
     }
 
     #[test]

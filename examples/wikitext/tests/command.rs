@@ -75,6 +75,26 @@ fn a_trained_tokenizer_is_kept_for_the_resumed_run() {
     let sample = |text: &str| text.split("--- a sample ---").nth(1).map(str::to_string);
     assert_eq!(sample(&again), sample(&first));
 
+    // A tokenizer that is damaged, or another one, is not taken for the run's.
+    fs::write(out.join("tokenizer.json"), &kept[..kept.len() / 2]).unwrap();
+    let output = wikitext(&out, "--resume --device flex");
+    assert!(
+        complaint(&output).contains("tokenizer.json"),
+        "{}",
+        complaint(&output)
+    );
+    wikitext::tokenizer::Tokenizer::train_bpe(" = lobster = \n", 260)
+        .unwrap()
+        .save(&out)
+        .unwrap();
+    let output = wikitext(&out, "--resume --device flex");
+    assert!(
+        complaint(&output).contains("tokenizer is not the one"),
+        "{}",
+        complaint(&output)
+    );
+    fs::write(out.join("tokenizer.json"), &kept).unwrap();
+
     // Another text under the same name is not the run's text.
     write_parts(folder.path(), &["train"]);
     let train = folder.path().join("wiki.train.tokens");
@@ -105,6 +125,10 @@ fn what_is_missing_or_wrong_is_said() {
     fails("--optimizer abacus", "psgd-kron");
     fails("--set betta=1", "betta");
     fails("--dropout 1.5", "dropout = 1.5");
+    fails("--temperature NaN", "temperature = NaN");
+    fails("--train-part valid", "--data");
+    fails("--set policy.seed=3", "--seed");
+    fails("--schedule constant --floor 0.1", "schedule.floor");
     fails("--config nowhere.json", "nowhere.json");
     fails("--tokenizer nowhere.json", "nowhere.json");
     let wide = SMALL.replace("--width 16", "--width 17");

@@ -31,6 +31,12 @@ struct Run {
 
 impl Run {
     fn start(&self, resume: bool) -> Child {
+        let steps = STEPS.to_string();
+        let length = ["--steps", &steps];
+        self.spawn(if resume { &[] } else { &length }, resume)
+    }
+
+    fn spawn(&self, flags: &[&str], resume: bool) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wikitext"));
         command.arg("--out").arg(&self.folder);
         command.args(["--sample", "0", "--device", "flex"]);
@@ -38,11 +44,11 @@ impl Run {
             command.arg("--resume");
         } else {
             command.args(FLAGS.split_whitespace());
-            command.args(["--steps", &STEPS.to_string()]);
             command.args(["--optimizer", self.optimizer]);
             command.arg("--data").arg(&self.data);
         }
         command
+            .args(flags)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -56,25 +62,44 @@ impl Run {
         said
     }
 
-    /// Starts the run and kills it when its log has so many lines, or a moment after it ended.
-    fn kill_after(&self, lines: usize, resume: bool) {
+    /// Starts the run and kills it a moment after it has written a checkpoint and to its log. Says
+    /// whether it was killed before it ended.
+    fn kill_after(&self, moment: Duration, resume: bool) -> bool {
+        let before = self.written();
         let mut child = self.start(resume);
+        self.wait_until(&mut child, |run| {
+            run.written() != before && run.newest().is_some()
+        });
+        std::thread::sleep(moment);
+        let killed = child.try_wait().unwrap().is_none();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        killed
+    }
+
+    /// Waits until something holds, or the run has ended.
+    fn wait_until(&self, child: &mut Child, holds: impl Fn(&Run) -> bool) {
         let begin = Instant::now();
-        let log = self.folder.join("metrics.jsonl");
-        loop {
-            let written = fs::read_to_string(&log).unwrap_or_default();
-            let ended = child.try_wait().unwrap().is_some();
-            if written.lines().count() >= lines || ended {
-                break;
-            }
+        while !holds(self) && child.try_wait().unwrap().is_none() {
             assert!(
                 begin.elapsed() < Duration::from_secs(60),
                 "the run does not go on"
             );
             std::thread::sleep(Duration::from_millis(1));
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
+    }
+
+    fn written(&self) -> String {
+        fs::read_to_string(self.folder.join("metrics.jsonl")).unwrap_or_default()
+    }
+
+    /// Step of the newest checkpoint.
+    fn newest(&self) -> Option<u64> {
+        let entries = fs::read_dir(self.folder.join("checkpoints")).ok()?;
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        names
+            .filter_map(|name| name.strip_prefix("step-")?.parse().ok())
+            .max()
     }
 
     fn last_checkpoint(&self) -> PathBuf {
@@ -160,10 +185,10 @@ impl Place {
     }
 }
 
-/// A moment to kill at, from the clock.
-fn random(below: u32) -> usize {
+/// A moment of up to 60 milliseconds, from the clock.
+fn random() -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    (now.subsec_micros() % below) as usize
+    Duration::from_millis(u64::from(now.subsec_micros() % 60))
 }
 
 #[rstest]
@@ -192,11 +217,12 @@ fn killed_and_resumed_is_uninterrupted(
     let whole = place.finished("whole");
 
     let killed = place.run("killed");
-    let (first, second) = (1 + random(8), 1 + random(14));
-    println!("{optimizer}: killed after {first} lines, and after {second}");
-    killed.kill_after(first, false);
-    killed.kill_after(second, true);
-    killed.finish(true);
+    for resume in [false, true] {
+        let moment = random();
+        let hit = killed.kill_after(moment, resume);
+        println!("{optimizer}: killed {moment:?} after a checkpoint; before the end: {hit}");
+    }
+    assert!(killed.finish(true).contains("going on from"));
 
     assert_eq!(killed.weights(), whole.weights());
     assert_eq!(killed.state(), whole.state());
@@ -250,30 +276,25 @@ fn a_damaged_checkpoint_is_left_out_and_said() {
 #[test]
 fn ctrl_c_finishes_the_step_and_writes_a_checkpoint() {
     let place = Place::new("adamw");
-    let whole = place.finished("whole");
-
-    let stopped = place.run("stopped");
-    let mut child = stopped.start(false);
-    let begin = Instant::now();
-    while fs::read_to_string(stopped.folder.join("metrics.jsonl"))
-        .unwrap_or_default()
-        .is_empty()
-    {
-        assert!(
-            begin.elapsed() < Duration::from_secs(60),
-            "the run does not go on"
-        );
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    let run = place.run("stopped");
+    let mut child = run.spawn(&["--steps", "1000000"], false);
+    run.wait_until(&mut child, |run| !run.written().is_empty());
     let interrupted = Command::new("kill")
         .args(["-INT", &child.id().to_string()])
         .status()
         .unwrap();
     assert!(interrupted.success());
-    let code = child.wait().unwrap().code();
-    // A fast machine may have finished before.
-    assert!(matches!(code, Some(130 | 0)), "{code:?}");
-    stopped.finish(true);
-    assert_eq!(stopped.weights(), whole.weights());
-    assert_eq!(stopped.log(), whole.log());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let stopped = run.newest().unwrap();
+    assert!(stopped > 0);
+
+    let gradients = (stopped + 5).to_string();
+    let child = run.spawn(&["--max-gradients", &gradients], true);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() && said.contains("going on from"),
+        "{said}"
+    );
+    assert_eq!(run.newest(), Some(stopped + 5));
 }

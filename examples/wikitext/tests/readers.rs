@@ -245,6 +245,22 @@ fn a_missing_file_of_several_is_named() {
 }
 
 #[test]
+fn files_of_several_sets_are_not_joined() {
+    let folder = parquet_folder();
+    let at = |name: &str| folder.path().join(name);
+    for other in ["train-00000-of-00001.parquet", "train.parquet"] {
+        write_parquet(&at(other), &[&["another set\n"]]);
+        let found = error(&folder);
+        assert!(
+            matches!(found, WikitextError::MixedShards { .. }),
+            "{found}"
+        );
+        assert!(found.to_string().contains(other), "{found}");
+        fs::remove_file(at(other)).unwrap();
+    }
+}
+
+#[test]
 fn other_columns_are_listed() {
     let folder = parquet_folder();
     let path = folder.path().join("train-00000-of-00002.parquet");

@@ -79,7 +79,8 @@ pub struct TrainerArgs {
     #[arg(long, value_name = "NAME", value_parser = parse_method)]
     pub optimizer: Option<Method>,
 
-    /// A setting of the optimizer, as in --set beta_2=0.99 or --set policy.seed=1; may be repeated.
+    /// A setting of the optimizer, as in --set beta_2=0.99 or --set policy.non_finite=Error; may
+    /// be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
 
@@ -111,15 +112,15 @@ pub struct TrainerArgs {
     #[arg(long)]
     pub steps: Option<u64>,
 
-    /// Seconds after which the run ends.
+    /// Seconds after which the run ends, 0 for no end.
     #[arg(long, value_name = "SECONDS", conflicts_with = "max_minutes")]
     pub max_seconds: Option<f64>,
 
-    /// Minutes after which the run ends.
+    /// Minutes after which the run ends, 0 for no end.
     #[arg(long, value_name = "MINUTES")]
     pub max_minutes: Option<f64>,
 
-    /// Gradient evaluations after which the run ends.
+    /// Gradient evaluations after which the run ends, 0 for no end.
     #[arg(long, value_name = "EVALUATIONS")]
     pub max_gradients: Option<f64>,
 
@@ -229,10 +230,12 @@ impl TrainerArgs {
         set(&mut config.schedule.floor, self.floor.map(Some));
         set(&mut config.length, self.epochs.map(Length::Epochs));
         set(&mut config.length, self.steps.map(Length::Steps));
-        set(&mut config.max_seconds, self.max_seconds.map(Some));
-        let minutes = self.max_minutes.map(|minutes| Some(60.0 * minutes));
-        set(&mut config.max_seconds, minutes);
-        set(&mut config.max_gradients, self.max_gradients.map(Some));
+        let minutes = self.max_minutes.map(|minutes| 60.0 * minutes);
+        set(
+            &mut config.max_seconds,
+            self.max_seconds.or(minutes).map(budget),
+        );
+        set(&mut config.max_gradients, self.max_gradients.map(budget));
         set(&mut config.accumulate, self.accumulate);
         set(&mut config.clip_norm, self.clip_norm.map(Some));
         set(&mut config.seed, self.seed);
@@ -263,6 +266,16 @@ impl TrainerArgs {
         }
         set(&mut config.lr, file.lr.map(Some));
         for overrides in [file.overrides()?, settings(&self.settings)?] {
+            // The trainer seeds the optimizer: another seed would be lost without a word.
+            for place in ["/policy/seed", "/muon/policy/seed"] {
+                if let Some(value) = overrides.pointer(place) {
+                    return Err(TrainerError::Setting {
+                        name: "policy.seed",
+                        value: value.to_string(),
+                        expected: "--seed, from which every optimizer's seed comes",
+                    });
+                }
+            }
             config.optimizer = config.optimizer.clone().with_overrides(&overrides)?;
         }
         Ok(())
@@ -287,6 +300,11 @@ impl TrainerArgs {
             .with_progress(!self.no_progress)
             .with_interrupt(Interrupt::on_ctrl_c()?))
     }
+}
+
+/// A budget, or none for zero.
+fn budget(given: f64) -> Option<f64> {
+    (given != 0.0).then_some(given)
 }
 
 fn set<T>(target: &mut T, given: Option<T>) {

@@ -77,6 +77,9 @@ impl<'a, T: Task> Drive<'a, T> {
     /// Makes the steps that are left.
     pub(crate) fn train(mut self, model: T::Model) -> Result<Finished<T::Model>, TrainerError> {
         let mut model = model;
+        if self.state.due {
+            self.follow_up(&model)?;
+        }
         let ending = loop {
             if let Some(ending) = self.ending() {
                 break ending;
@@ -87,7 +90,7 @@ impl<'a, T: Task> Drive<'a, T> {
         if ending != Ending::Interrupted && !self.is_evaluated() {
             self.guarded(&model, |drive| drive.evaluate(&model))?;
         }
-        if self.saved != Some(self.state.step) {
+        if !self.is_saved() {
             self.save(&model)?;
         }
         let lines = read_log(&self.out.join(LOG_FILE))?;
@@ -138,27 +141,41 @@ impl<'a, T: Task> Drive<'a, T> {
         self.with.console.step(self.state.step);
 
         let step = self.state.step;
-        let due = |every: u64| every > 0 && step.is_multiple_of(every);
-        if due(self.config.log_every) || step == steps {
+        if step.is_multiple_of(self.config.log_every) || step == steps {
             self.log_steps()?;
         }
+        self.state.due = true;
+        self.follow_up(&model)?;
+        Ok(model)
+    }
+
+    /// Makes what is due after a step, or what is left of it.
+    fn follow_up(&mut self, model: &T::Model) -> Result<(), TrainerError> {
+        let step = self.state.step;
+        let due = |every: u64| every > 0 && step.is_multiple_of(every);
         let evaluate = match self.config.evaluate_every {
             Some(every) => due(every),
             None => self.with.plan.ends_epoch(step),
         };
-        if evaluate {
+        if evaluate && !self.is_evaluated() {
             // A loss that is not finite is found out before it is measured and saved.
             self.read_back()?;
-            self.guarded(&model, |drive| drive.evaluate(&model))?;
+            self.guarded(model, |drive| drive.evaluate(model))?;
         }
         if due(self.config.sharpness.every) {
             self.read_back()?;
-            self.guarded(&model, |drive| drive.measure_sharpness(&model))?;
+            self.guarded(model, |drive| drive.measure_sharpness(model))?;
         }
+        self.state.due = false;
         if due(self.config.checkpoint_every) {
-            self.save(&model)?;
+            self.save(model)?;
         }
-        Ok(model)
+        Ok(())
+    }
+
+    /// Whether the newest checkpoint has all that was made and logged.
+    fn is_saved(&self) -> bool {
+        self.saved == Some(self.state.step) && self.with.log.bytes() == self.state.log_bytes
     }
 
     /// The batches of the next step as one.
@@ -194,7 +211,7 @@ impl<'a, T: Task> Drive<'a, T> {
         run: impl FnOnce(&mut Self) -> Result<R, TrainerError>,
     ) -> Result<R, TrainerError> {
         run(self).inspect_err(|_| {
-            if self.state.step > 0 && self.saved != Some(self.state.step) {
+            if self.state.step > 0 && !self.is_saved() {
                 // The first error is the one to report.
                 if let Err(second) = self.save(model) {
                     self.with.console.warn(&second.to_string());
@@ -313,6 +330,7 @@ impl<'a, T: Task> Drive<'a, T> {
         self.read_back()?;
         self.with.log.sync()?;
         self.state.seconds = self.seconds();
+        self.state.batches = self.with.plan.batches();
         self.state.log_bytes = self.with.log.bytes();
         self.with.checkpoints.save(
             model,

@@ -81,6 +81,19 @@ pub enum TrainerError {
         differences: Vec<String>,
     },
 
+    /// The data is not what the run was started with.
+    #[error(
+        "the run in {path} was started on {then} batches a pass, now there are {now}: a resumed run needs the same data"
+    )]
+    OtherData {
+        /// The output folder.
+        path: String,
+        /// Batches in a pass when the checkpoint was written.
+        then: u64,
+        /// Batches in a pass now.
+        now: u64,
+    },
+
     /// No checkpoint of the run can be used.
     #[error("no checkpoint in {path} can be used: {}", reasons.join("; "))]
     NoUsableCheckpoint {

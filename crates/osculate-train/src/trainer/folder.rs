@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::config::FREE;
 use super::error::TrainerError;
-use super::{exact_json, picture};
+use super::{checkpoint, exact_json, picture};
 
 /// The program's configuration.
 pub(crate) const CONFIG_FILE: &str = "config.json";
@@ -19,7 +19,8 @@ pub(crate) const BEST_FILE: &str = "best.bpk";
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 
 /// Makes the folder ready for a run: empties it for a new one and writes its configuration, or
-/// compares the configuration with that of the run to resume.
+/// compares the configuration with that of the run to resume, whose budgets and intervals are then
+/// those of the new one.
 pub(crate) fn prepare(
     out: &Path,
     document: &Value,
@@ -30,24 +31,24 @@ pub(crate) fn prepare(
     if resume {
         return compare(&path, out, document);
     }
-    if path.exists() && !overwrite {
+    let checkpoints = out.join(CHECKPOINTS);
+    let files = [CONFIG_FILE, LOG_FILE, BEST_FILE];
+    let files = files.into_iter().chain(picture::FILES);
+    let in_use = checkpoints.exists() || files.clone().any(|name| out.join(name).exists());
+    if in_use && !overwrite {
         return Err(TrainerError::OutputInUse {
             path: out.display().to_string(),
         });
     }
     fs::create_dir_all(out).map_err(TrainerError::output("create", out))?;
     // The configuration goes first: a folder without it holds no run.
-    let files = [CONFIG_FILE, LOG_FILE, BEST_FILE];
-    for name in files.into_iter().chain(picture::FILES) {
+    for name in files {
         let path = out.join(name);
         if path.exists() {
             fs::remove_file(&path).map_err(TrainerError::output("remove", &path))?;
         }
     }
-    let checkpoints = out.join(CHECKPOINTS);
-    if checkpoints.exists() {
-        fs::remove_dir_all(&checkpoints).map_err(TrainerError::output("remove", &checkpoints))?;
-    }
+    checkpoint::clear(&checkpoints)?;
     write(&path, out, document)
 }
 
@@ -77,6 +78,9 @@ fn compare(path: &Path, out: &Path, document: &Value) -> Result<(), TrainerError
     let mut differences = Vec::new();
     differ("", &before, document, &mut differences);
     if differences.is_empty() {
+        if before != *document {
+            write(path, out, document)?;
+        }
         return Ok(());
     }
     Err(TrainerError::OtherConfig {
@@ -130,8 +134,19 @@ mod tests {
             Err(TrainerError::OutputInUse { .. })
         ));
         fs::write(out.join(LOG_FILE), "{}").unwrap();
+        let checkpoints = out.join(CHECKPOINTS);
+        fs::create_dir_all(checkpoints.join("step-000000003")).unwrap();
+        fs::write(checkpoints.join("notes.txt"), "of someone else").unwrap();
         prepare(&out, &document, false, true).unwrap();
         assert!(!out.join(LOG_FILE).exists());
+        assert!(!checkpoints.join("step-000000003").exists());
+        assert!(checkpoints.join("notes.txt").exists());
+        fs::remove_file(out.join(CONFIG_FILE)).unwrap();
+        assert!(matches!(
+            prepare(&out, &document, false, false),
+            Err(TrainerError::OutputInUse { .. })
+        ));
+        prepare(&out, &document, false, true).unwrap();
         prepare(&out, &document, true, false).unwrap();
     }
 
@@ -143,6 +158,8 @@ mod tests {
         let mut now = before.clone();
         now["trainer"]["max_seconds"] = json!(60.0);
         prepare(folder.path(), &now, true, false).unwrap();
+        let kept = fs::read_to_string(folder.path().join(CONFIG_FILE)).unwrap();
+        assert_eq!(exact_json::read::<Value>(&kept).unwrap(), now);
         now["trainer"]["schedule"]["kind"] = json!("linear");
         now["depth"] = json!(2);
         let error = prepare(folder.path(), &now, true, false)

@@ -34,9 +34,21 @@ impl Plan {
         };
         plan.steps = match config.length {
             Length::Steps(steps) => steps,
-            Length::Epochs(epochs) => epochs * plan.steps_per_epoch(),
+            Length::Epochs(epochs) => {
+                let steps = epochs.checked_mul(plan.steps_per_epoch());
+                steps.ok_or_else(|| TrainerError::Setting {
+                    name: "length",
+                    value: format!("{epochs} passes"),
+                    expected: "passes whose steps can be counted",
+                })?
+            }
         };
         Ok(plan)
+    }
+
+    /// Batches in a pass.
+    pub(crate) fn batches(&self) -> u64 {
+        self.batches as u64
     }
 
     /// Steps in the whole run.
@@ -102,6 +114,15 @@ mod tests {
             let all: Vec<_> = (0..3).flat_map(|e| (0..7).map(move |i| (e, i))).collect();
             assert_eq!(seen, all);
         }
+    }
+
+    #[test]
+    fn steps_beyond_counting_are_an_error() {
+        let mut config = TrainerConfig::new(Method::AdamW);
+        config.length = Length::Epochs(u64::MAX);
+        assert!(Plan::new(&config, 1).is_ok());
+        let error = Plan::new(&config, 2).unwrap_err().to_string();
+        assert!(error.starts_with("length"), "{error}");
     }
 
     #[test]

@@ -150,6 +150,15 @@ impl<'a, T: Task> Trainer<'a, T> {
                 .started(&self.out)
                 .map_err(TrainerError::task("starting the run"))?;
         }
+        if let Some(then) = loaded.as_ref().map(|loaded| loaded.state.batches)
+            && then != plan.batches()
+        {
+            return Err(TrainerError::OtherData {
+                path: self.out.display().to_string(),
+                then,
+                now: plan.batches(),
+            });
+        }
         let from = loaded.as_ref().map(|loaded| loaded.path.clone());
         let (model, state) = match loaded {
             Some(loaded) => loaded.restore(model, optimizer.as_mut())?,

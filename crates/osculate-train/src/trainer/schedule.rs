@@ -103,6 +103,12 @@ impl Schedule {
             "a share of the run from 0 to 1 (to 0.5 in super-convergence)",
         )?;
         TrainerError::check(
+            self.kind != ScheduleKind::Constant || self.floor.is_none(),
+            "schedule.floor",
+            self.floor(),
+            "none with a constant schedule",
+        )?;
+        TrainerError::check(
             self.floor().is_finite() && (0.0..=1.0).contains(&self.floor()),
             "schedule.floor",
             self.floor(),

@@ -49,6 +49,12 @@ pub(crate) struct State {
     /// Parameters left out of steps, summed over steps.
     pub(crate) skipped: u64,
     pub(crate) evaluated: Option<Evaluated>,
+    /// Whether what follows a step, such as its evaluation, is not all done.
+    #[serde(default)]
+    pub(crate) due: bool,
+    /// Batches in a pass over the data.
+    #[serde(default)]
+    pub(crate) batches: u64,
     /// Length of the log when the checkpoint was written.
     pub(crate) log_bytes: u64,
 }

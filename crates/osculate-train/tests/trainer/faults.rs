@@ -38,6 +38,36 @@ fn a_failing_program_leaves_a_checkpoint_of_its_last_step() {
     assert_eq!(numbers(&rest.model), numbers(&whole.model));
 }
 
+/// The evaluation of a step, and what follows it, is made up for when the run goes on: the log has
+/// every line, once.
+#[test]
+fn a_failed_evaluation_is_made_up_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, parted) = (folder.path().join("whole"), folder.path().join("parted"));
+    let mut config = config(Method::AdamW);
+    config.sharpness.every = 5;
+    let task = DigitsTask::new(Events::default());
+    trainer(&task, &config, &whole).run().unwrap();
+    // At a step with a checkpoint of its own, and at the end, beyond the last interval.
+    for failing in [1, 2] {
+        let events = Events {
+            fail_evaluation: Some(failing),
+            ..Events::default()
+        };
+        let failing = DigitsTask::new(events);
+        let error = trainer(&failing, &config, &parted)
+            .with_overwrite(true)
+            .run()
+            .unwrap_err();
+        assert!(error.to_string().contains("images are gone"), "{error}");
+        trainer(&task, &config, &parted)
+            .with_resume(true)
+            .run()
+            .unwrap();
+        assert_eq!(log(&parted).1, log(&whole).1);
+    }
+}
+
 #[test]
 fn a_loss_that_is_not_finite_ends_the_run_before_it_is_saved() {
     let folder = tempfile::tempdir().unwrap();

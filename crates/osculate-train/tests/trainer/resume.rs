@@ -1,5 +1,5 @@
 use osculate_optim::catalogue::Method;
-use osculate_train::trainer::{Ending, Interrupt, TrainerError};
+use osculate_train::trainer::{Ending, Interrupt, Length, TrainerError};
 
 use crate::task::{DigitsTask, Events, numbers};
 use crate::{STEPS, checkpoints, config, log, trainer};
@@ -78,6 +78,70 @@ fn a_finished_run_has_nothing_left_to_do() {
     assert_eq!(log(folder.path()).1, lines);
     assert_eq!(numbers(&again.model), numbers(&whole.model));
     assert_eq!(again.summary.metrics, whole.summary.metrics);
+}
+
+/// The last evaluation comes after the checkpoint of the last step where both fall together; it is
+/// kept nevertheless.
+#[test]
+fn the_last_evaluation_is_kept_where_a_checkpoint_was_due() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(Method::AdamW);
+    config.length = Length::Steps(12);
+    config.checkpoint_every = 4;
+    let task = DigitsTask::new(Events::default());
+    let whole = trainer(&task, &config, folder.path()).run().unwrap();
+    let lines = log(folder.path()).1;
+    assert!(
+        lines
+            .iter()
+            .any(|line| line["kind"] == "evaluation" && line["step"] == 12)
+    );
+    let evaluations = task.evaluated.get();
+    let again = trainer(&task, &config, folder.path())
+        .with_resume(true)
+        .run()
+        .unwrap();
+    assert_eq!(task.evaluated.get(), evaluations);
+    assert_eq!(log(folder.path()).1, lines);
+    assert_eq!(again.summary.best, whole.summary.best);
+    assert_eq!(checkpoints(folder.path()), [4, 8, 12]);
+    let left = std::fs::read_dir(folder.path().join("checkpoints")).unwrap();
+    assert_eq!(
+        left.count(),
+        3,
+        "nothing is left of the replaced checkpoint"
+    );
+}
+
+#[test]
+fn a_checkpoint_that_was_being_replaced_is_put_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(Method::AdamW);
+    let task = DigitsTask::new(Events::default());
+    let whole = trainer(&task, &config, folder.path()).run().unwrap();
+    let made = task.made.get();
+    let at = |name: &str| folder.path().join("checkpoints").join(name);
+    std::fs::rename(at("step-000000014"), at(".replaced-step-000000014")).unwrap();
+    let again = trainer(&task, &config, folder.path())
+        .with_resume(true)
+        .run()
+        .unwrap();
+    assert_eq!(task.made.get(), made);
+    assert_eq!(numbers(&again.model), numbers(&whole.model));
+}
+
+#[test]
+fn other_data_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(Method::AdamW);
+    let mut task = DigitsTask::new(Events::default());
+    trainer(&task, &config, folder.path()).run().unwrap();
+    task.batches -= 1;
+    let error = trainer(&task, &config, folder.path())
+        .with_resume(true)
+        .run()
+        .unwrap_err();
+    assert!(matches!(error, TrainerError::OtherData { .. }), "{error}");
 }
 
 #[test]

@@ -14,6 +14,8 @@ use osculate_train::trainer::{Batch, BatchAt, Interrupt, Judged, Metrics, Task, 
 pub struct Events {
     pub interrupt: Option<(u64, Interrupt)>,
     pub fail: Option<u64>,
+    /// The evaluation that fails, from 0.
+    pub fail_evaluation: Option<u64>,
     pub poison: Option<u64>,
 }
 
@@ -21,6 +23,8 @@ pub struct DigitsTask {
     pub device: Device,
     pub events: Events,
     pub made: Cell<u64>,
+    pub evaluated: Cell<u64>,
+    pub batches: usize,
 }
 
 /// Images of the training part that are used.
@@ -35,6 +39,8 @@ impl DigitsTask {
             device: Device::flex().autodiff(),
             events,
             made: Cell::new(0),
+            evaluated: Cell::new(0),
+            batches: BATCHES,
         }
     }
 }
@@ -48,7 +54,7 @@ impl Task for DigitsTask {
     }
 
     fn batches_per_epoch(&self) -> usize {
-        BATCHES
+        self.batches
     }
 
     fn batch(&self, at: BatchAt) -> Result<Batch<ConvNet>, TaskError> {
@@ -79,6 +85,10 @@ impl Task for DigitsTask {
     }
 
     fn evaluate(&self, model: &ConvNet) -> Result<Metrics, TaskError> {
+        let evaluated = self.evaluated.replace(self.evaluated.get() + 1);
+        if self.events.fail_evaluation == Some(evaluated) {
+            return Err("the test images are gone".into());
+        }
         let positions: Vec<usize> = (0..40).collect();
         let digits = Digits::load()?;
         let batch = digits

@@ -46,6 +46,14 @@ fn find(folder: &Path, part: Part) -> Result<Files, WikitextError> {
     }
     for stem in stems(part) {
         let shards = shards(&names, stem);
+        let all = |(_, place): &Shard| place.map(|(_, all)| all);
+        if shards.iter().any(|shard| all(shard) != all(&shards[0])) {
+            return Err(WikitextError::MixedShards {
+                folder: folder.display().to_string(),
+                part,
+                files: shards.into_iter().map(|(name, _)| name).collect(),
+            });
+        }
         if let Some((_, Some((_, expected)))) = shards.first() {
             check_shards(folder, part, stem, &shards, *expected)?;
         }

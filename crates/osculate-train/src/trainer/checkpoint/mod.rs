@@ -20,6 +20,7 @@ const FILES: [&str; 3] = [MODEL, OPTIMIZER, STATE];
 const PREFIX: &str = "step-";
 const WRITING: &str = ".writing";
 const DAMAGED: &str = "damaged-";
+const REPLACED: &str = ".replaced-";
 
 /// The checkpoints of a run.
 pub(crate) struct Checkpoints {
@@ -47,8 +48,8 @@ impl Checkpoints {
         fs::create_dir_all(&folder).map_err(TrainerError::output("create", &folder))?;
         let checkpoints = Self { folder };
         // What a run that was killed had not finished.
-        let unfinished = checkpoints.folder.join(WRITING);
-        remove(&unfinished)?;
+        remove(&checkpoints.folder.join(WRITING))?;
+        checkpoints.restore_replaced()?;
         Ok(checkpoints)
     }
 
@@ -77,9 +78,13 @@ impl Checkpoints {
         sync_folder(&writing)?;
 
         let target = self.path(state.step);
-        remove(&target)?;
-        fs::rename(&writing, &target).map_err(TrainerError::output("rename", &writing))?;
+        let replaced = replaced(&target);
+        if target.exists() {
+            rename(&target, &replaced)?;
+        }
+        rename(&writing, &target)?;
         sync_folder(&self.folder)?;
+        remove(&replaced)?;
 
         let steps = self.steps()?;
         for step in &steps[..steps.len().saturating_sub(keep)] {
@@ -116,23 +121,35 @@ impl Checkpoints {
         Ok(Newest { loaded, damaged })
     }
 
+    /// Puts checkpoints back that were about to be replaced when the run was killed.
+    fn restore_replaced(&self) -> Result<(), TrainerError> {
+        for path in entries(&self.folder)? {
+            let name = file_name(&path);
+            let Some(name) = name.strip_prefix(REPLACED) else {
+                continue;
+            };
+            let target = path.with_file_name(name);
+            if target.exists() {
+                remove(&path)?;
+            } else {
+                rename(&path, &target)?;
+            }
+        }
+        Ok(())
+    }
+
     fn path(&self, step: u64) -> PathBuf {
         self.folder.join(format!("{PREFIX}{step:09}"))
     }
 
     /// Steps of the checkpoints, in ascending order.
     fn steps(&self) -> Result<Vec<u64>, TrainerError> {
-        let list = || {
-            let mut steps = Vec::new();
-            for entry in fs::read_dir(&self.folder)? {
-                let name = entry?.file_name();
-                let step = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
-                steps.extend(step.and_then(|step| step.parse::<u64>().ok()));
-            }
-            steps.sort_unstable();
-            Ok(steps)
-        };
-        list().map_err(TrainerError::output("list", &self.folder))
+        let mut steps: Vec<u64> = entries(&self.folder)?
+            .iter()
+            .filter_map(|path| file_name(path).strip_prefix(PREFIX)?.parse().ok())
+            .collect();
+        steps.sort_unstable();
+        Ok(steps)
     }
 }
 
@@ -188,12 +205,52 @@ fn read(folder: &Path) -> Result<Loaded, String> {
     })
 }
 
+/// Removes the checkpoints in a folder, and nothing else.
+pub(crate) fn clear(folder: &Path) -> Result<(), TrainerError> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    for path in entries(folder)? {
+        let name = file_name(&path);
+        let own = name.strip_prefix(DAMAGED).unwrap_or(&name);
+        if own.starts_with(PREFIX) || own.starts_with(REPLACED) || own == WRITING {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// What is in a folder.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, TrainerError> {
+    let list = || {
+        fs::read_dir(folder)?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<std::io::Result<_>>()
+    };
+    list().map_err(TrainerError::output("list", folder))
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// Where a checkpoint goes while another takes its place.
+fn replaced(target: &Path) -> PathBuf {
+    target.with_file_name(format!("{REPLACED}{}", file_name(target)))
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), TrainerError> {
+    fs::rename(from, to).map_err(TrainerError::output("rename", from))
+}
+
 /// Renames a damaged checkpoint, so that it is neither read nor counted again.
 fn set_aside(path: &Path) -> Result<(), TrainerError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let aside = path.with_file_name(format!("{DAMAGED}{name}"));
+    let aside = path.with_file_name(format!("{DAMAGED}{}", file_name(path)));
     remove(&aside)?;
-    fs::rename(path, &aside).map_err(TrainerError::output("rename", path))
+    rename(path, &aside)
 }
 
 fn remove(folder: &Path) -> Result<(), TrainerError> {
