@@ -1,12 +1,15 @@
 //! What can go wrong, in words for the person at the terminal.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use osculate::curvature::CurvatureError;
 use osculate::device::DeviceError;
 use osculate::optim::ConfigError;
+use osculate::optim::catalogue::RecipeError;
 use osculate_problems::digits::DigitsError;
 use thiserror::Error;
+
+use crate::workload::WorkloadError;
 
 /// Why a command stopped.
 #[derive(Debug, Error)]
@@ -16,20 +19,31 @@ pub enum BenchError {
     #[error("{0}")]
     Usage(String),
 
-    /// The output folder cannot be written to.
-    #[error("cannot write to the output folder {}: {source}", path.display())]
-    Output {
-        /// The folder or file.
+    /// A file or folder cannot be read or written.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    File {
+        /// What was tried: read, write, lock.
+        doing: &'static str,
+        /// The file or folder.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
 
-    /// A figure could not be drawn.
-    #[error("cannot draw {}: {message}", path.display())]
-    Figure {
+    /// A file does not hold what it should.
+    #[error("{}: {message}", path.display())]
+    Content {
         /// The file.
         path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+
+    /// A figure could not be drawn.
+    #[error("cannot draw {figure}: {message}")]
+    Figure {
+        /// What it shows.
+        figure: String,
         /// Why.
         message: String,
     },
@@ -40,11 +54,24 @@ pub enum BenchError {
 
     /// An optimizer's settings are invalid.
     #[error(transparent)]
+    Recipe(#[from] RecipeError),
+
+    /// An optimizer's settings are invalid.
+    #[error(transparent)]
     Config(#[from] ConfigError),
 
     /// The data cannot be read.
     #[error(transparent)]
     Data(#[from] DigitsError),
+
+    /// A workload cannot give its data, network or measure.
+    #[error("workload {name}: {source}")]
+    Workload {
+        /// Name of the workload.
+        name: String,
+        /// Why.
+        source: WorkloadError,
+    },
 
     /// A curvature product failed.
     #[error(transparent)]
@@ -59,16 +86,50 @@ pub enum BenchError {
         message: String,
     },
 
+    /// Worker processes ended without doing their part.
+    #[error("{count} worker processes failed; the last lines of {}: {message}", log.display())]
+    Workers {
+        /// How many.
+        count: usize,
+        /// The log of the first that failed.
+        log: PathBuf,
+        /// Its last lines.
+        message: String,
+    },
+
+    /// The person at the terminal stopped it.
+    #[error("interrupted")]
+    Interrupted,
+
     /// The results could not be encoded.
     #[error("cannot encode the results: {0}")]
     Json(#[from] serde_json::Error),
 }
 
+/// Exit code of a program that was interrupted, as shells count it.
+pub const INTERRUPTED: u8 = 130;
+
 impl BenchError {
-    /// The exit code: 2 for what the person at the terminal asked for, 1 for everything else.
+    /// Turns an error of the system into one that names the file.
+    pub fn file(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| BenchError::File {
+            doing,
+            path,
+            source,
+        }
+    }
+
+    /// The exit code: 2 for what the person at the terminal asked for, 130 for an interrupt, 1 for
+    /// everything else.
     pub fn exit_code(&self) -> u8 {
         match self {
-            BenchError::Usage(_) | BenchError::Device(_) | BenchError::Output { .. } => 2,
+            BenchError::Usage(_)
+            | BenchError::Device(_)
+            | BenchError::File { .. }
+            | BenchError::Content { .. }
+            | BenchError::Recipe(_) => 2,
+            BenchError::Interrupted => INTERRUPTED,
             _ => 1,
         }
     }

@@ -1,179 +1,164 @@
-//! A whole race: every optimizer, network and seed.
+//! A race: every optimizer at a given learning rate, on every workload and seed, in one process.
 
-use std::fs;
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use burn::tensor::Device;
-use indicatif::{ProgressBar, ProgressStyle};
-use osculate_problems::digits::Digits;
-use serde::Serialize;
 
-use crate::cli::{RaceConfig, Workload};
+use crate::analysis::{EntrantInput, Results, WorkloadResults, entrant_results, target};
+use crate::cli::RaceConfig;
 use crate::error::BenchError;
-use crate::nets::{Net, conv, mlp};
-use crate::run::{Outcome, Run, RunConfig, train};
+use crate::stats::median;
+use crate::trial::{Environment, Outcome, Trial, TrialSpec, Watch};
+use crate::workload::{About, TargetRule, Workloads};
 
-/// All runs of one network.
-#[derive(Debug, Clone, Serialize)]
-pub struct NetResults {
-    /// Name of the network.
-    pub model: &'static str,
-    /// Heading.
-    pub title: &'static str,
-    /// Trainable numbers.
-    pub parameters: usize,
-    /// The runs.
-    pub runs: Vec<Run>,
+/// Measurements in a run.
+const MEASUREMENTS: usize = 24;
+/// Test accuracy that counts as reached on the digits.
+const DIGITS_TARGET: f64 = 0.95;
+/// The optimizer that others are compared with, where it races.
+const BASELINE: &str = "adamw";
+
+/// What a race is told of its progress.
+pub trait Spectator {
+    /// A run of so many steps begins.
+    fn begins(&self, workload: &str, optimizer: &str, seed: u64, steps: usize);
+    /// A step of the run was made; the last measurement, in words.
+    fn step(&self, made: usize, measured: Option<String>);
+    /// The run has ended.
+    fn ends(&self);
 }
 
-/// A race and all that was measured.
-#[derive(Debug, Clone, Serialize)]
-pub struct RaceResults {
-    /// Version of this program.
-    pub osculate_version: &'static str,
-    /// Version of burn.
-    pub burn_version: &'static str,
-    /// What was trained on.
-    pub workload: &'static str,
-    /// The device.
-    pub device: String,
-    /// Cores of the machine.
-    pub cores: usize,
-    /// Seeds.
-    pub seeds: Vec<u64>,
-    /// Passes over the training images.
-    pub epochs: usize,
-    /// Images in a batch.
-    pub batch_size: usize,
-    /// Schedule of the learning rate.
-    pub schedule: &'static str,
-    /// Target of the table's columns.
-    pub target_accuracy: f64,
-    /// Whether every run was made.
-    pub complete: bool,
-    /// Seconds of the whole race, tests included.
-    pub seconds: f64,
-    /// The networks.
-    pub models: Vec<NetResults>,
-}
-
-/// Makes the output folder and checks that a file can be written there.
+/// Runs a race. Where the watch stops it, the runs so far are the result.
 ///
 /// # Errors
-/// [`BenchError::Output`].
-pub fn prepare_output(folder: &Path) -> Result<(), BenchError> {
-    let failed = |source| BenchError::Output {
-        path: folder.to_path_buf(),
-        source,
-    };
-    fs::create_dir_all(folder).map_err(failed)?;
-    let probe = folder.join(".osculate-write-test");
-    fs::write(&probe, b"").map_err(failed)?;
-    fs::remove_file(&probe).map_err(failed)
-}
-
-/// Runs a race. Where `stop` becomes set, the runs so far are the result.
-///
-/// # Errors
-/// As the runs.
+/// [`BenchError::Usage`] for an unknown workload, and as [`Trainer::train`](crate::trial::Trainer::train).
 pub fn race(
     config: &RaceConfig,
+    workloads: &Workloads,
     device: &Device,
-    stop: &Arc<AtomicBool>,
-) -> Result<RaceResults, BenchError> {
-    let digits = Digits::load()?;
-    let training = device.clone().autodiff();
+    watch: &Watch,
+    spectator: &dyn Spectator,
+) -> Result<Results, BenchError> {
     let start = Instant::now();
-    let bar = progress_bar(config, digits);
-    let mut models: Vec<NetResults> = Vec::new();
     let mut complete = true;
-    for net in &config.nets {
-        let mut runs: Vec<Run> = Vec::new();
+    let mut found = Vec::new();
+    let raced: Vec<_> = config
+        .workloads
+        .iter()
+        .map(|name| workloads.get(name))
+        .collect::<Result<_, _>>()?;
+    for trainer in raced {
+        let about = about(trainer.about(), config);
+        let steps = config.steps.unwrap_or(about.steps);
+        let mut trials: Vec<Trial> = Vec::new();
         // Optimizers take turns within a seed, so that a slow spell of the machine meets them all.
-        for seed in &config.seeds {
-            for (method, lr) in &config.entrants {
-                let run_config = RunConfig {
-                    method: *method,
-                    lr: *lr,
-                    seed: *seed,
-                    epochs: config.epochs,
-                    batch_size: config.batch_size,
-                };
-                let before = bar.position();
-                let progress = |steps: usize, accuracy: Option<f64>| {
-                    bar.set_position(before + steps as u64);
-                    let accuracy =
-                        accuracy.map_or("-".to_string(), |a| format!("{:.1}%", 100.0 * a));
-                    bar.set_message(format!(
-                        "{} · {} · seed {seed} · {accuracy}",
-                        net.name(),
-                        method.name()
-                    ));
-                };
-                let run = match net {
-                    Net::Mlp => {
-                        let model = mlp(*seed, &training);
-                        train(model, &run_config, digits, &training, stop, progress)?
-                    }
-                    Net::Conv => {
-                        let model = conv(*seed, &training);
-                        train(model, &run_config, digits, &training, stop, progress)?
-                    }
-                };
-                bar.set_position(before + run_config.steps(digits.train().len()) as u64);
-                complete &= run.outcome != Outcome::Interrupted;
-                if run.outcome != Outcome::Interrupted || !run.points.is_empty() {
-                    runs.push(run);
-                }
-                if !complete {
-                    break;
-                }
-            }
+        let turns = config.seeds.iter();
+        let turns = turns.flat_map(|seed| config.entrants.iter().map(move |entry| (*seed, entry)));
+        for (seed, (entrant, lr)) in turns {
+            let mut spec = TrialSpec::new(about.name.as_str(), entrant.clone(), *lr, steps)
+                .with_seed(seed)
+                .with_curvature(true);
+            spec.measurements = MEASUREMENTS.min(steps);
+            spectator.begins(&about.name, &entrant.label, seed, steps);
+            let metric = &about.metric;
+            let progress = |made: usize, measured: Option<f64>| {
+                spectator.step(made, measured.map(|value| metric.show(value)));
+            };
+            let seen = Watch {
+                progress: &progress,
+                ..*watch
+            };
+            let trial = trainer.train(&spec, device, &seen)?;
+            spectator.ends();
+            complete &= trial.outcome != Outcome::Interrupted;
+            trials.push(trial);
             if !complete {
                 break;
             }
         }
-        models.push(NetResults {
-            model: net.name(),
-            title: net.title(),
-            parameters: runs.first().map_or(0, |run: &Run| run.parameters),
-            runs,
-        });
+        found.push(results(config, about, steps, &trials));
         if !complete {
             break;
         }
     }
-    bar.finish_and_clear();
-    Ok(RaceResults {
-        osculate_version: env!("CARGO_PKG_VERSION"),
-        burn_version: "0.22.1",
-        workload: match Workload::Digits {
-            Workload::Digits => "digits",
-        },
-        device: format!("{device:?}"),
-        cores: std::thread::available_parallelism().map_or(1, usize::from),
+    Ok(Results {
+        title: "Race of optimizers".to_string(),
+        command: String::new(),
+        environment: Environment::current(device),
+        budget: None,
+        baseline: baseline(config),
         seeds: config.seeds.clone(),
-        epochs: config.epochs,
-        batch_size: config.batch_size,
-        schedule: "cosine to 1/100 of the peak",
-        target_accuracy: config.target,
         complete,
-        seconds: start.elapsed().as_secs_f64(),
-        models,
+        cpu_time: false,
+        elapsed: Some(start.elapsed().as_secs_f64()),
+        workloads: found,
+        standings: Vec::new(),
     })
 }
 
-fn progress_bar(config: &RaceConfig, digits: &Digits) -> ProgressBar {
-    let steps = config.epochs * digits.train().len().div_ceil(config.batch_size);
-    let runs = config.nets.len() * config.seeds.len() * config.entrants.len();
-    // indicatif draws nothing where stderr is not a terminal.
-    let bar = ProgressBar::new((steps * runs) as u64);
-    let style = "{bar:32} {percent:>3}%  {elapsed} of about {duration}  {wide_msg}";
-    if let Ok(style) = ProgressStyle::with_template(style) {
-        bar.set_style(style);
+fn baseline(config: &RaceConfig) -> String {
+    let mut labels = config
+        .entrants
+        .iter()
+        .map(|(entrant, _)| entrant.label.as_str());
+    let first = labels.clone().next().unwrap_or_default();
+    labels
+        .find(|label| *label == BASELINE)
+        .unwrap_or(first)
+        .to_string()
+}
+
+fn about(about: About, config: &RaceConfig) -> About {
+    let digits = about.name.starts_with("digits") && about.metric.percent;
+    match config.target {
+        Some(target) => about.with_target(TargetRule::Value(target)),
+        None if digits => about.with_target(TargetRule::Value(DIGITS_TARGET)),
+        None => about,
     }
-    bar
+}
+
+fn results(config: &RaceConfig, about: About, steps: usize, trials: &[Trial]) -> WorkloadResults {
+    let of = |label: &str| -> Vec<&Trial> {
+        trials
+            .iter()
+            .filter(|trial| trial.spec.entrant.label == label)
+            .collect()
+    };
+    let step_seconds = |label: &str| {
+        let seconds: Vec<f64> = of(label).iter().map(|trial| trial.step_seconds).collect();
+        median(&seconds)
+    };
+    let baseline = baseline(config);
+    let reference = of(&baseline);
+    let target = target(&about, &reference);
+    let reference_seconds = step_seconds(&baseline).filter(|seconds| *seconds > 0.0);
+    let entrants = config.entrants.iter().map(|(entrant, _)| {
+        let label = entrant.label.as_str();
+        let input = EntrantInput {
+            label,
+            tuning: Vec::new(),
+            runs: of(label),
+            baseline: if label == baseline {
+                Vec::new()
+            } else {
+                reference.clone()
+            },
+            step_ratio: step_seconds(label)
+                .zip(reference_seconds)
+                .map(|(own, its)| own / its),
+            cpu_time: false,
+        };
+        entrant_results(&input, &about, target)
+    });
+    let mut found = WorkloadResults {
+        entrants: entrants
+            .filter(|entrant| !entrant.runs.is_empty())
+            .collect(),
+        steps,
+        parameters: trials.first().map_or(0, |trial| trial.parameters),
+        target,
+        about,
+    };
+    found.sort();
+    found
 }

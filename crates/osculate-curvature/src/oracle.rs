@@ -10,17 +10,19 @@ use burn::tensor::{Device, Tensor};
 
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::objective::{Objective, Part, SupervisedObjective};
-use crate::params::{ParamLayout, ParamVec, Snapshot, collect_gradients};
+use crate::objective::{GradientObjective, Objective, Part, SupervisedObjective};
+use crate::params::{ParamLayout, ParamVec, Snapshot, collect_gradients, collect_registered};
 
 /// A loss and its gradient at one point.
 #[derive(Debug, Clone)]
 pub struct Evaluation {
-    /// The loss, one element, without autodiff.
+    /// The loss, one element, without autodiff. NaN where the objective is a
+    /// [`GradientObjective`](crate::GradientObjective).
     pub loss: Tensor<1>,
     /// The gradient with respect to every parameter that received one.
     pub gradient: ParamVec,
-    /// The outputs of shape `[samples, outputs]`, where the objective is supervised and one batch.
+    /// The outputs of shape `[samples, outputs]`, where the objective is supervised, one batch, and
+    /// the gradient was made from them.
     pub outputs: Option<Tensor<2>>,
 }
 
@@ -110,6 +112,18 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         self.objective
             .supervised()
             .ok_or(CurvatureError::NotSupervised { what })
+    }
+
+    /// The terms of an objective that is a sum of outputs' criteria, at least one.
+    pub(crate) fn supervised_terms(
+        &self,
+        what: &'static str,
+    ) -> Result<Vec<&'a dyn SupervisedObjective<M>>, CurvatureError> {
+        let terms = self.objective.supervised_terms();
+        if terms.is_empty() {
+            return Err(CurvatureError::NotSupervised { what });
+        }
+        Ok(terms)
     }
 
     /// What has been spent so far.
@@ -208,6 +222,16 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         scalar: impl FnOnce(Tensor<2>) -> Result<Tensor<1>, CurvatureError>,
     ) -> Result<ParamVec, CurvatureError> {
         let supervised = self.supervised("a vector-Jacobian product")?;
+        self.pull_back_of(supervised, layout, scalar)
+    }
+
+    /// The same for one of the terms of the objective.
+    pub(crate) fn pull_back_of(
+        &self,
+        supervised: &dyn SupervisedObjective<M>,
+        layout: &Arc<ParamLayout>,
+        scalar: impl FnOnce(Tensor<2>) -> Result<Tensor<1>, CurvatureError>,
+    ) -> Result<ParamVec, CurvatureError> {
         let model = self.snapshot.probe(None, true)?;
         self.spend(Cost::GRADIENT);
         let gradient = self.guarded(|| {
@@ -232,11 +256,29 @@ impl<'a, M: Module> GradientOracle<'a, M> {
     fn evaluate(&self, model: &M) -> Result<Evaluation, CurvatureError> {
         let _span = tracing::trace_span!("gradient").entered();
         self.spend(Cost::GRADIENT);
+        if let Some(objective) = self.objective.gradient() {
+            return self.guarded(|| self.own_pass(model, objective));
+        }
         let parts = self.objective.parts();
         if let Some(evaluation) = self.guarded(|| accumulate(model, parts))? {
             return Ok(evaluation);
         }
         self.guarded(|| pass(model, self.objective))
+    }
+
+    /// The passes of an objective that runs them itself.
+    fn own_pass(
+        &self,
+        model: &M,
+        objective: &dyn GradientObjective<M>,
+    ) -> Result<Evaluation, CurvatureError> {
+        let gradient = collect_registered(model, objective.gradients(model)?);
+        let device = self.devices.first().cloned().unwrap_or_default();
+        Ok(Evaluation {
+            gradient,
+            loss: Tensor::full([1], f64::NAN, &device.inner()),
+            outputs: None,
+        })
     }
 
     /// Seeds the devices and turns a panic of the user's code into an error.

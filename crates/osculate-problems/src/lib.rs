@@ -4,7 +4,9 @@
 //!   module, so that what autodiff and an estimator find can be compared with the truth.
 //! - [`modules`]: small networks of the usual kinds, with weights that are the same on every
 //!   backend for one seed.
-//! - [`digits`]: 1797 real images, embedded.
+//! - [`digits`]: 1797 real images, embedded, with labels that can be made wrong on purpose.
+//! - [`jargon`] and [`characters`]: a book, embedded, and windows of a text for a language model.
+//! - [`delayed_xor`]: sequences that a recurrent network must remember.
 //!
 //! ```
 //! use burn::tensor::{DType, Device};
@@ -18,6 +20,9 @@
 //! assert_eq!(problem.hessian_diagonal(&x).len(), problem.dim());
 //! ```
 
+pub mod characters;
 pub mod closed_form;
+pub mod delayed_xor;
 pub mod digits;
+pub mod jargon;
 pub mod modules;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use osculate_problems::jargon::JargonError;
 use osculate_train::trainer::TrainerError;
 use thiserror::Error;
 
@@ -56,6 +57,10 @@ pub enum WikitextError {
         /// Why.
         source: std::io::Error,
     },
+
+    /// The embedded text could not be read.
+    #[error(transparent)]
+    Embedded(#[from] JargonError),
 
     /// A file holds no text.
     #[error("{path} is empty, expected the text of a part")]

@@ -1,8 +1,9 @@
 //! A run that is killed at a random moment and resumed is the run that was not, for every family of
 //! optimizers.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -128,16 +129,41 @@ impl ModuleVisitor for Weights {
     }
 }
 
-fn write_data(folder: &Path) {
-    let text = " = Lobster = \n \n Homarus gammarus is a species of clawed lobster . \n".repeat(6);
-    fs::write(folder.join("wiki.train.raw"), &text).unwrap();
-    fs::write(folder.join("wiki.valid.raw"), &text[..text.len() / 3]).unwrap();
+/// A folder with a text, for runs with one optimizer.
+struct Place {
+    folder: tempfile::TempDir,
+    optimizer: &'static str,
+}
+
+impl Place {
+    fn new(optimizer: &'static str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let line = " = Lobster = \n \n Homarus gammarus is a species of clawed lobster . \n";
+        fs::write(folder.path().join("wiki.train.raw"), line.repeat(6)).unwrap();
+        fs::write(folder.path().join("wiki.valid.raw"), line.repeat(2)).unwrap();
+        Self { folder, optimizer }
+    }
+
+    fn run(&self, name: &str) -> Run {
+        Run {
+            folder: self.folder.path().join(name),
+            data: self.folder.path().to_path_buf(),
+            optimizer: self.optimizer,
+        }
+    }
+
+    /// The run that nothing disturbs.
+    fn finished(&self, name: &str) -> Run {
+        let run = self.run(name);
+        run.finish(false);
+        run
+    }
 }
 
 /// A moment to kill at, from the clock.
 fn random(below: u32) -> usize {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    (now.subsec_nanos() / 1000 % below) as usize
+    (now.subsec_micros() % below) as usize
 }
 
 #[rstest]
@@ -162,17 +188,10 @@ fn killed_and_resumed_is_uninterrupted(
     )]
     optimizer: &'static str,
 ) {
-    let folder = tempfile::tempdir().unwrap();
-    write_data(folder.path());
-    let run = |name: &str| Run {
-        folder: folder.path().join(name),
-        data: folder.path().to_path_buf(),
-        optimizer,
-    };
-    let whole = run("whole");
-    whole.finish(false);
+    let place = Place::new(optimizer);
+    let whole = place.finished("whole");
 
-    let killed = run("killed");
+    let killed = place.run("killed");
     let (first, second) = (1 + random(8), 1 + random(14));
     println!("{optimizer}: killed after {first} lines, and after {second}");
     killed.kill_after(first, false);
@@ -186,17 +205,10 @@ fn killed_and_resumed_is_uninterrupted(
 
 #[test]
 fn a_damaged_checkpoint_is_left_out_and_said() {
-    let folder = tempfile::tempdir().unwrap();
-    write_data(folder.path());
-    let run = |name: &str| Run {
-        folder: folder.path().join(name),
-        data: folder.path().to_path_buf(),
-        optimizer: "soap",
-    };
-    let whole = run("whole");
-    whole.finish(false);
+    let place = Place::new("soap");
+    let whole = place.finished("whole");
 
-    let (damaged, weights, log) = (run("damaged"), whole.weights(), whole.log());
+    let (damaged, weights, log) = (place.run("damaged"), whole.weights(), whole.log());
     damaged.finish(false);
     // The last checkpoint loses its end, the one before has a changed byte.
     let model = damaged.last_checkpoint().join("model.bpk");
@@ -237,17 +249,10 @@ fn a_damaged_checkpoint_is_left_out_and_said() {
 #[cfg(unix)]
 #[test]
 fn ctrl_c_finishes_the_step_and_writes_a_checkpoint() {
-    let folder = tempfile::tempdir().unwrap();
-    write_data(folder.path());
-    let run = |name: &str| Run {
-        folder: folder.path().join(name),
-        data: folder.path().to_path_buf(),
-        optimizer: "adamw",
-    };
-    let whole = run("whole");
-    whole.finish(false);
+    let place = Place::new("adamw");
+    let whole = place.finished("whole");
 
-    let stopped = run("stopped");
+    let stopped = place.run("stopped");
     let mut child = stopped.start(false);
     let begin = Instant::now();
     while fs::read_to_string(stopped.folder.join("metrics.jsonl"))

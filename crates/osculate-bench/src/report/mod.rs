@@ -1,64 +1,48 @@
-//! What is shown and kept of a race.
+//! What is shown and kept of a race or a study.
 
-mod curves;
-mod summary;
-mod table;
+mod document;
+mod figure;
+mod grid;
+mod page;
+mod tables;
 
-pub use curves::{Axis, draw};
-pub use summary::{Spread, SummaryRow, summarise};
-pub use table::{markdown, terminal};
+pub use grid::{Grid, Notation};
+pub use tables::{brief, outcome, price, standings, tuning};
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use document::Block;
 
+use crate::analysis::Results;
 use crate::error::BenchError;
-use crate::race::RaceResults;
+use crate::study::write;
 
-#[derive(Serialize)]
-struct Document<'a> {
-    #[serde(flatten)]
-    results: &'a RaceResults,
-    summary: Vec<Vec<SummaryRow>>,
-}
-
-/// Writes `results.json`, `summary.md` and the figures, and returns their paths.
+/// Writes `results.json`, `report.md` with its figures, and `report.html`, which holds all of them, and
+/// returns the paths.
 ///
 /// # Errors
-/// [`BenchError::Output`] and [`BenchError::Figure`].
-pub fn write_all(results: &RaceResults, folder: &Path) -> Result<Vec<PathBuf>, BenchError> {
-    let summary = results
-        .models
-        .iter()
-        .map(|net| summarise(&net.runs, results.target_accuracy))
-        .collect();
-    let json = serde_json::to_string_pretty(&Document { results, summary })?;
-    let mut written = vec![
-        write(folder.join("results.json"), &json)?,
-        write(folder.join("summary.md"), &markdown(results))?,
+/// [`BenchError::File`] and [`BenchError::Figure`].
+pub fn write_all(results: &Results, folder: &Path) -> Result<Vec<PathBuf>, BenchError> {
+    std::fs::create_dir_all(folder).map_err(BenchError::file("make", folder))?;
+    let blocks = page::page(results)?;
+    let mut files = vec![
+        ("results.json".to_string(), serde_json::to_string(results)?),
+        ("report.md".to_string(), document::markdown(&blocks)),
+        (
+            "report.html".to_string(),
+            document::html(&results.title, &blocks),
+        ),
     ];
-    for net in results.models.iter().filter(|net| !net.runs.is_empty()) {
-        for axis in [Axis::Steps, Axis::Seconds] {
-            let path = folder.join(format!("{}-{}.svg", net.model, axis.name()));
-            let figure = draw(net, axis).map_err(|message| BenchError::Figure {
-                path: path.clone(),
-                message,
-            })?;
-            written.push(write(path, &figure)?);
+    for block in &blocks {
+        if let Block::Figure(figure) = block {
+            files.push((format!("{}.svg", figure.name), figure.svg.clone()));
         }
     }
+    let mut written = Vec::new();
+    for (name, text) in files {
+        let path = folder.join(name);
+        write(&path, &text)?;
+        written.push(path);
+    }
     Ok(written)
-}
-
-/// Writes a file under a temporary name and renames it.
-fn write(path: PathBuf, text: &str) -> Result<PathBuf, BenchError> {
-    let failed = |source| BenchError::Output {
-        path: path.clone(),
-        source,
-    };
-    let temporary = path.with_extension("part");
-    fs::write(&temporary, text).map_err(failed)?;
-    fs::rename(&temporary, &path).map_err(failed)?;
-    Ok(path)
 }

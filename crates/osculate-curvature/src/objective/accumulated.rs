@@ -26,8 +26,8 @@ use crate::error::ObjectiveError;
 ///     (Box::new(loss) as Box<dyn Objective<Linear>>, rows)
 /// };
 /// let batch = Accumulated::new(vec![part(4), part(2)]);
-/// let gradient = &GradientOracle::new(&model, &batch).clean()?.gradient;
-/// # let _ = gradient;
+/// let oracle = GradientOracle::new(&model, &batch);
+/// assert_eq!(oracle.clean()?.gradient.layout().num_elements(), 4);
 /// # Ok::<(), osculate_curvature::CurvatureError>(())
 /// ```
 pub struct Accumulated<M> {

@@ -34,7 +34,7 @@ impl<M: Module> Line<'_, '_, M> {
         random: bool,
     ) -> Result<(ParamVec, f64, ErrorEstimate), CurvatureError> {
         let stepper = &self.hessian.stepper;
-        // Accumulated batches keep no outputs, although they can be made.
+        // There are none where gradients are not made from them, or batches accumulated.
         let supervised = self.hessian.oracle.clean()?.outputs.is_some();
         let rule = match self.hessian.config.step {
             StepRule::Auto if supervised => StepRule::FunctionSpace { tau: self.tau() },

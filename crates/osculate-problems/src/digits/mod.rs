@@ -8,6 +8,7 @@
 //! testing (355 images) and the others are for training (1442 images).
 
 mod batches;
+mod noise;
 
 pub use batches::Batches;
 

@@ -1,8 +1,10 @@
 use burn::config::Config;
 use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use burn::tensor::activation::{gelu, softmax};
-use burn::tensor::{Bool, Device, Int, Tensor};
+use burn::tensor::activation::gelu;
+use burn::tensor::{Device, Int, Tensor};
+
+use super::attention::causal_attention;
 
 /// [`TransformerBlock`] configuration.
 #[derive(Config, Debug)]
@@ -68,32 +70,18 @@ impl TransformerBlock {
         let device = tokens.device();
         let places = Tensor::<1, Int>::arange(0..length as i64, &device).unsqueeze::<2>();
         let x = self.tokens.forward(tokens) + self.positions.forward(places);
-        let x = x.clone() + self.attention(self.norm1.forward(x));
+        let inner = self.norm1.forward(x.clone());
+        let mixed = causal_attention(
+            self.query.forward(inner.clone()),
+            self.key.forward(inner.clone()),
+            self.value.forward(inner),
+            self.heads,
+        );
+        let x = x + self.output.forward(mixed);
         let hidden = gelu(self.up.forward(self.norm2.forward(x.clone())));
         let x = x + self.down.forward(hidden);
         let logits = self.head.forward(x);
         let vocabulary = logits.dims()[2];
         logits.reshape([rows * length, vocabulary])
-    }
-
-    fn attention(&self, x: Tensor<3>) -> Tensor<3> {
-        let [rows, length, width] = x.dims();
-        let heads = self.heads;
-        let split = |x: Tensor<3>| {
-            x.reshape([rows, length, heads, width / heads])
-                .swap_dims(1, 2)
-        };
-        let query = split(self.query.forward(x.clone()));
-        let key = split(self.key.forward(x.clone()));
-        let value = split(self.value.forward(x));
-        let scale = ((width / heads) as f64).sqrt().recip();
-        let scores = query.matmul(key.swap_dims(2, 3)).mul_scalar(scale);
-        let future = Tensor::<2, Bool>::tril_mask([length, length], 0, &scores.device());
-        let future = future
-            .unsqueeze::<4>()
-            .expand([rows, heads, length, length]);
-        let weights = softmax(scores.mask_fill(future, -1e4), 3);
-        let mixed = weights.matmul(value).swap_dims(1, 2);
-        self.output.forward(mixed.reshape([rows, length, width]))
     }
 }

@@ -193,7 +193,7 @@ impl<'a, T: Task> Drive<'a, T> {
         model: &T::Model,
         run: impl FnOnce(&mut Self) -> Result<R, TrainerError>,
     ) -> Result<R, TrainerError> {
-        run(self).map_err(|error| {
+        run(self).inspect_err(|_| {
             if self.state.step > 0 && self.saved != Some(self.state.step) {
                 // The first error is the one to report.
                 if let Err(second) = self.save(model) {
@@ -201,7 +201,6 @@ impl<'a, T: Task> Drive<'a, T> {
                 }
             }
             self.with.console.finish();
-            error
         })
     }
 

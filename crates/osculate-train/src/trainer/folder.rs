@@ -54,7 +54,7 @@ pub(crate) fn prepare(
 fn write(path: &Path, out: &Path, document: &Value) -> Result<(), TrainerError> {
     let write = || {
         let mut file = tempfile::NamedTempFile::new_in(out)?;
-        exact_json::write(&mut file, document)?;
+        serde_json::to_writer_pretty(&mut file, document)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         Ok(())
@@ -73,8 +73,7 @@ fn compare(path: &Path, out: &Path, document: &Value) -> Result<(), TrainerError
         message,
     };
     let text = fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-    let before: Value =
-        serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
+    let before: Value = exact_json::read(&text).map_err(|error| unreadable(error.to_string()))?;
     let mut differences = Vec::new();
     differ("", &before, document, &mut differences);
     if differences.is_empty() {

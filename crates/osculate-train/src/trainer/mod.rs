@@ -15,6 +15,9 @@
 //! | `best.bpk` | the weights at the best evaluation, as burn's `ModuleRecord` |
 //! | `loss.svg`, `evaluation.svg`, `sharpness.svg` | the run in pictures |
 //!
+//! Where standard error is a terminal it shows a progress bar; elsewhere, and with `--no-progress`,
+//! evaluations are events of the `tracing` crate at the level of information.
+//!
 //! # Resuming
 //!
 //! A run that was killed at any moment and resumed is bit for bit the run that was not: weights,

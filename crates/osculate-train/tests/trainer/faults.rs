@@ -7,6 +7,14 @@ use serde_json::json;
 use crate::task::{DigitsTask, Events, numbers};
 use crate::{checkpoints, config, log, trainer};
 
+/// A task whose seventh batch holds no numbers.
+fn poisoned() -> DigitsTask {
+    DigitsTask::new(Events {
+        poison: Some(6),
+        ..Events::default()
+    })
+}
+
 #[test]
 fn a_failing_program_leaves_a_checkpoint_of_its_last_step() {
     let folder = tempfile::tempdir().unwrap();
@@ -35,10 +43,7 @@ fn a_loss_that_is_not_finite_ends_the_run_before_it_is_saved() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(Method::AdamW);
     config.checkpoint_every = 1;
-    let poisoned = DigitsTask::new(Events {
-        poison: Some(6),
-        ..Events::default()
-    });
+    let poisoned = poisoned();
     let error = trainer(&poisoned, &config, folder.path())
         .run()
         .unwrap_err();
@@ -54,10 +59,7 @@ fn a_run_that_goes_on_counts_what_it_left_out() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(Method::AdamW);
     config.non_finite = NonFiniteLoss::Continue;
-    let poisoned = DigitsTask::new(Events {
-        poison: Some(6),
-        ..Events::default()
-    });
+    let poisoned = poisoned();
     let finished = trainer(&poisoned, &config, folder.path()).run().unwrap();
     assert!(finished.summary.skipped > 0);
     let (lines, _) = log(folder.path());
@@ -72,10 +74,7 @@ fn a_step_that_fails_is_named() {
     config.non_finite = NonFiniteLoss::Continue;
     let overrides = json!({ "policy": { "non_finite": "Error" } });
     config.optimizer = config.optimizer.with_overrides(&overrides).unwrap();
-    let poisoned = DigitsTask::new(Events {
-        poison: Some(6),
-        ..Events::default()
-    });
+    let poisoned = poisoned();
     let error = trainer(&poisoned, &config, folder.path())
         .run()
         .unwrap_err();

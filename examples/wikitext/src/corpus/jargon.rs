@@ -1,21 +1,15 @@
 //! The embedded text.
 
-use std::io::Read;
-use std::path::Path;
-
-use flate2::read::GzDecoder;
+use osculate_problems::jargon;
 
 use super::Corpus;
 use crate::error::WikitextError;
 
-const TEXT: &[u8] = include_bytes!("../../data/jargon-file-4.4.7.txt.gz");
 const NAME: &str = "the embedded Jargon File 4.4.7";
 
+/// Nine tenths to train on, and a twentieth each to validate and to test on.
 pub(super) fn corpus() -> Result<Corpus, WikitextError> {
-    let mut text = String::new();
-    GzDecoder::new(TEXT)
-        .read_to_string(&mut text)
-        .map_err(WikitextError::io(Path::new(NAME)))?;
+    let text = jargon::text()?;
     let train = text.floor_char_boundary(text.len() / 10 * 9);
     let valid = text.floor_char_boundary(text.len() / 20 * 19);
     Ok(Corpus {

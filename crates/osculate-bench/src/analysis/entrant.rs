@@ -1,0 +1,437 @@
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::stats::{
+    Bootstrap, Interval, PairedTest, Time, mean, median, paired_test, survival_median,
+};
+use crate::trial::{Curvature, Outcome, Point, Trial};
+use crate::workload::About;
+
+/// What the way to the target is measured in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cost {
+    /// Steps.
+    Steps,
+    /// Gradient evaluations.
+    Evaluations,
+    /// Seconds in steps: of all cores together where the device is a CPU and trials run side by side,
+    /// else by the clock on the wall.
+    Seconds,
+}
+
+impl Cost {
+    /// All of them.
+    pub const ALL: [Cost; 3] = [Cost::Steps, Cost::Evaluations, Cost::Seconds];
+
+    /// Name in headings and file names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cost::Steps => "steps",
+            Cost::Evaluations => "evaluations",
+            Cost::Seconds => "seconds",
+        }
+    }
+
+    /// The place of a point.
+    pub fn of(self, point: &Point) -> f64 {
+        match self {
+            Cost::Steps => point.step as f64,
+            Cost::Evaluations => point.evaluations,
+            Cost::Seconds => point.seconds,
+        }
+    }
+}
+
+/// How many runs reached the target, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Reached {
+    /// Runs that did.
+    pub runs: usize,
+    /// In steps: the censored median with the interval of its bootstrap, infinite where too few runs
+    /// arrived.
+    pub steps: Interval,
+    /// In gradient evaluations.
+    pub evaluations: Interval,
+    /// In seconds.
+    pub seconds: Interval,
+}
+
+impl Reached {
+    /// The censored median in one measure, `None` where too few runs arrived.
+    pub fn median(&self, cost: Cost) -> Option<f64> {
+        let found = self.arrival(cost).estimate;
+        found.is_finite().then_some(found)
+    }
+
+    /// The arrival in one measure.
+    pub fn arrival(&self, cost: Cost) -> Interval {
+        match cost {
+            Cost::Steps => self.steps,
+            Cost::Evaluations => self.evaluations,
+            Cost::Seconds => self.seconds,
+        }
+    }
+}
+
+/// The last measurements against the baseline's, seed by seed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Paired {
+    /// Differences, and how likely they are by chance; positive is better than the baseline.
+    #[serde(flatten)]
+    pub test: PairedTest,
+    /// Seeds on which it is better.
+    pub wins: usize,
+    /// Seeds on which it is worse.
+    pub losses: usize,
+}
+
+/// A tuning trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TuneResult {
+    /// Peak learning rate.
+    pub lr: f64,
+    /// Last measurement, where the trial finished.
+    pub last: Option<f64>,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// One run of the winner.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunResult {
+    /// Seed.
+    pub seed: u64,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Best measurement.
+    pub best: Option<f64>,
+    /// Last measurement, of runs that finished.
+    pub last: Option<f64>,
+    /// Mean seconds of a step.
+    pub step_seconds: f64,
+    /// Parameters left out because a gradient was not finite.
+    pub skipped: usize,
+    /// The Hessian at the final weights.
+    pub curvature: Option<Curvature>,
+    /// The run over time.
+    pub points: Vec<Point>,
+}
+
+/// One optimizer on one workload.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EntrantResults {
+    /// Name of the optimizer.
+    pub label: String,
+    /// Name of the method.
+    pub method: String,
+    /// Its settings.
+    pub settings: Value,
+    /// Peak learning rate of the runs.
+    pub lr: Option<f64>,
+    /// Tuning trials.
+    pub tuning: Vec<TuneResult>,
+    /// Runs.
+    pub runs: Vec<RunResult>,
+    /// Mean over the seeds of the last measurement; `None` where a run did not finish.
+    pub last: Option<Interval>,
+    /// Mean over the seeds of the best measurement.
+    pub best: Option<Interval>,
+    /// When the target was reached; `None` without a target or runs.
+    pub reached: Option<Reached>,
+    /// Against the baseline; `None` for the baseline itself and where a run is missing or did not finish.
+    pub paired: Option<Paired>,
+    /// Step time over the baseline's.
+    pub step_ratio: Option<f64>,
+    /// Bytes of state over bytes of parameters.
+    pub state_ratio: Option<f64>,
+    /// Largest resident memory of a process in a run, in bytes.
+    pub peak_memory: Option<u64>,
+    /// Median over the seeds of the Hessian's largest eigenvalue at the end.
+    pub sharpness: Option<f64>,
+    /// Why it could not be run, where no trial finished.
+    pub failure: Option<String>,
+}
+
+impl EntrantResults {
+    /// Runs with this outcome, by its name in JSON.
+    pub fn diverged(&self) -> usize {
+        let diverged = |run: &&RunResult| run.outcome == Outcome::Diverged;
+        self.runs.iter().filter(diverged).count()
+    }
+}
+
+/// The trials of one optimizer on one workload.
+pub struct EntrantInput<'a> {
+    /// Name.
+    pub label: &'a str,
+    /// Tuning trials.
+    pub tuning: Vec<&'a Trial>,
+    /// Runs.
+    pub runs: Vec<&'a Trial>,
+    /// Runs of the baseline; empty for the baseline itself.
+    pub baseline: Vec<&'a Trial>,
+    /// Step time over the baseline's.
+    pub step_ratio: Option<f64>,
+    /// Whether seconds are those of all cores together.
+    pub cpu_time: bool,
+}
+
+/// What follows from one optimizer's trials.
+pub fn entrant_results(input: &EntrantInput, about: &About, target: Option<f64>) -> EntrantResults {
+    let any = input.runs.first().or(input.tuning.first());
+    let runs: Vec<RunResult> = input
+        .runs
+        .iter()
+        .map(|trial| run_result(trial, about, input.cpu_time))
+        .collect();
+    let finished = !runs.is_empty() && runs.iter().all(|run| run.last.is_some());
+    let mean_of = |values: Vec<f64>| {
+        Bootstrap::default().interval(&values, |sample| mean(sample).unwrap_or(f64::NAN))
+    };
+    let last: Vec<f64> = runs.iter().filter_map(|run| run.last).collect();
+    let best: Vec<f64> = runs.iter().filter_map(|run| run.best).collect();
+    let sharpness: Vec<f64> = runs
+        .iter()
+        .filter_map(|run| run.curvature.as_ref()?.largest.first().copied())
+        .collect();
+    EntrantResults {
+        label: input.label.to_string(),
+        method: any.map_or(String::new(), |trial| {
+            trial.spec.entrant.recipe.method().name().to_string()
+        }),
+        settings: any.map_or(Value::Null, |trial| {
+            trial.spec.entrant.recipe.settings().clone()
+        }),
+        lr: input.runs.first().map(|trial| trial.spec.lr),
+        tuning: input
+            .tuning
+            .iter()
+            .map(|trial| tune_result(trial))
+            .collect(),
+        last: finished.then(|| mean_of(last)).flatten(),
+        best: mean_of(best),
+        reached: target.and_then(|target| reached(&runs, about, target)),
+        paired: paired(&input.runs, &input.baseline, about),
+        step_ratio: input.step_ratio,
+        state_ratio: input
+            .runs
+            .iter()
+            .filter(|trial| trial.parameter_bytes > 0)
+            .map(|trial| trial.state_bytes as f64 / trial.parameter_bytes as f64)
+            .reduce(f64::max),
+        peak_memory: input
+            .runs
+            .iter()
+            .filter_map(|trial| trial.peak_memory)
+            .max(),
+        sharpness: median(&sharpness),
+        failure: failure(input),
+        runs,
+    }
+}
+
+fn tune_result(trial: &Trial) -> TuneResult {
+    TuneResult {
+        lr: trial.spec.lr,
+        last: last(trial),
+        outcome: trial.outcome.clone(),
+    }
+}
+
+/// The last measurement of a trial that finished.
+fn last(trial: &Trial) -> Option<f64> {
+    let finished = trial.outcome == Outcome::Finished;
+    trial.points.last().filter(|_| finished)?.metric
+}
+
+fn run_result(trial: &Trial, about: &About, cpu_time: bool) -> RunResult {
+    let points: Vec<Point> = trial
+        .points
+        .iter()
+        .map(|point| Point {
+            seconds: point
+                .cpu_seconds
+                .filter(|_| cpu_time)
+                .unwrap_or(point.seconds),
+            ..*point
+        })
+        .collect();
+    let values = points.iter().filter_map(|point| point.metric);
+    RunResult {
+        seed: trial.spec.seed,
+        outcome: trial.outcome.clone(),
+        best: values.reduce(|a, b| about.metric.better(a, b)),
+        last: last(trial),
+        step_seconds: trial.step_seconds,
+        skipped: trial.skipped,
+        curvature: trial.curvature.clone(),
+        points,
+    }
+}
+
+fn reached(runs: &[RunResult], about: &About, target: f64) -> Option<Reached> {
+    let times = |cost: Cost| -> Vec<Time> {
+        let time = |run: &RunResult| {
+            let hit = run.points.iter().find(|point| {
+                let value = point.metric;
+                value.is_some_and(|value| about.metric.reaches(value, target))
+            });
+            match (hit, run.points.last()) {
+                (Some(point), _) => Some(Time::happened(cost.of(point))),
+                (None, Some(point)) => Some(Time::censored(cost.of(point))),
+                (None, None) => None,
+            }
+        };
+        // A run that broke down early was not watched for less time: it will never arrive. It counts
+        // as watched for as long as the longest.
+        let mut times: Vec<Time> = runs.iter().filter_map(time).collect();
+        let longest = times.iter().map(|time| time.at).fold(0.0, f64::max);
+        for time in times.iter_mut().filter(|time| !time.happened) {
+            time.at = longest;
+        }
+        times
+    };
+    let arrival = |cost: Cost| {
+        let statistic = |sample: &[Time]| survival_median(sample).unwrap_or(f64::INFINITY);
+        Bootstrap::default().interval(&times(cost), statistic)
+    };
+    Some(Reached {
+        runs: times(Cost::Steps)
+            .iter()
+            .filter(|time| time.happened)
+            .count(),
+        steps: arrival(Cost::Steps)?,
+        evaluations: arrival(Cost::Evaluations)?,
+        seconds: arrival(Cost::Seconds)?,
+    })
+}
+
+/// On a logarithmic metric differences are those of logarithms, so that a seed with a large error does not
+/// decide alone.
+fn paired(runs: &[&Trial], baseline: &[&Trial], about: &About) -> Option<Paired> {
+    let metric = &about.metric;
+    let scale = |value: f64| {
+        if metric.logarithmic {
+            value.ln()
+        } else {
+            value
+        }
+    };
+    let sign = if metric.higher_is_better { 1.0 } else { -1.0 };
+    let differences = runs
+        .iter()
+        .map(|run| {
+            let other = baseline
+                .iter()
+                .find(|other| other.spec.seed == run.spec.seed)?;
+            Some(sign * (scale(last(run)?) - scale(last(other)?)))
+        })
+        .collect::<Option<Vec<f64>>>()?;
+    Some(Paired {
+        test: paired_test(&differences)?,
+        wins: differences.iter().filter(|d| **d > 0.0).count(),
+        losses: differences.iter().filter(|d| **d < 0.0).count(),
+    })
+}
+
+/// The reason of the first trial, where no tuning trial finished or every run failed.
+fn failure(input: &EntrantInput) -> Option<String> {
+    let trials = || input.tuning.iter().chain(&input.runs);
+    if trials().any(|trial| trial.outcome == Outcome::Finished) {
+        return None;
+    }
+    trials().next().map(|trial| match &trial.outcome {
+        Outcome::Failed { message } => message.clone(),
+        Outcome::Diverged => "every trial diverged".to_string(),
+        Outcome::Interrupted | Outcome::Finished => "no trial finished".to_string(),
+    })
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::trial::TrialSpec;
+    use crate::workload::Metric;
+
+    /// A run whose measurements are a step, two evaluations and a tenth of a second apart.
+    pub(in super::super) fn trial(seed: u64, metrics: &[f64]) -> Trial {
+        let spec = TrialSpec::new("w", "sam".parse().unwrap(), 0.1, metrics.len() - 1);
+        let mut trial = Trial::new(spec.with_seed(seed));
+        let point = |(step, metric): (usize, &f64)| Point {
+            step,
+            evaluations: 2.0 * step as f64,
+            seconds: 0.1 * step as f64,
+            cpu_seconds: Some(0.2 * step as f64),
+            train_loss: None,
+            metric: Some(*metric),
+        };
+        trial.points = metrics.iter().enumerate().map(point).collect();
+        (trial.state_bytes, trial.parameter_bytes) = (20, 10);
+        trial
+    }
+
+    fn about() -> About {
+        About::new("w", "W", Metric::accuracy("accuracy"), 3)
+    }
+
+    #[test]
+    fn runs_that_do_not_arrive_stay_in_the_median() {
+        let runs = [
+            trial(0, &[0.1, 0.5, 0.9, 0.8]),
+            trial(1, &[0.1, 0.9, 0.9, 0.9]),
+            trial(2, &[0.1, 0.2, 0.3, 0.4]),
+        ];
+        let baseline = [
+            trial(0, &[0.1, 0.5, 0.5, 0.7]),
+            trial(1, &[0.1, 0.5, 0.5, 0.7]),
+            trial(2, &[0.1, 0.5, 0.5, 0.7]),
+        ];
+        let input = EntrantInput {
+            label: "sam",
+            tuning: Vec::new(),
+            runs: runs.iter().collect(),
+            baseline: baseline.iter().collect(),
+            step_ratio: Some(1.5),
+            cpu_time: true,
+        };
+        let found = entrant_results(&input, &about(), Some(0.9));
+        let reached = found.reached.unwrap();
+        assert_eq!(reached.runs, 2);
+        assert_eq!(reached.median(Cost::Steps), Some(2.0));
+        assert_eq!(reached.median(Cost::Evaluations), Some(4.0));
+        assert!((reached.median(Cost::Seconds).unwrap() - 0.4).abs() < 1e-12);
+        assert_eq!(reached.steps.high, f64::INFINITY);
+        assert!((found.last.unwrap().estimate - 0.7).abs() < 1e-12);
+        assert!((found.best.unwrap().estimate - 2.2 / 3.0).abs() < 1e-12);
+        assert_eq!(found.state_ratio, Some(2.0));
+        let paired = found.paired.unwrap();
+        assert_eq!((paired.wins, paired.losses, paired.test.pairs), (2, 1, 3));
+        assert_eq!(
+            entrant_results(&input, &about(), Some(0.99))
+                .reached
+                .unwrap()
+                .median(Cost::Steps),
+            None
+        );
+    }
+
+    #[test]
+    fn a_run_that_broke_down_never_arrives() {
+        let mut broken = trial(0, &[0.1, 0.2]);
+        broken.outcome = Outcome::Diverged;
+        let slow = trial(1, &[0.1, 0.2, 0.3, 0.9]);
+        let slower = trial(2, &[0.1, 0.2, 0.3, 0.3]);
+        let input = EntrantInput {
+            label: "sam",
+            tuning: vec![&broken],
+            runs: vec![&broken, &slow, &slower],
+            baseline: Vec::new(),
+            step_ratio: None,
+            cpu_time: false,
+        };
+        let found = entrant_results(&input, &about(), Some(0.9));
+        assert_eq!(found.reached.unwrap().median(Cost::Steps), None);
+        assert!(found.last.is_none() && found.paired.is_none() && found.failure.is_none());
+        assert_eq!(found.diverged(), 1);
+    }
+}

@@ -1,0 +1,108 @@
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cost, EntrantResults, Standing};
+use crate::error::BenchError;
+use crate::study::Budget;
+use crate::trial::Environment;
+use crate::workload::About;
+
+/// All that a race or a study has found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    /// Heading.
+    pub title: String,
+    /// The command that made it.
+    pub command: String,
+    /// Where it was measured.
+    pub environment: Environment,
+    /// How much was spent; `None` of a race, which tunes nothing.
+    pub budget: Option<Budget>,
+    /// The optimizer that others are compared with.
+    pub baseline: String,
+    /// Seeds of the runs.
+    pub seeds: Vec<u64>,
+    /// Whether all is there.
+    pub complete: bool,
+    /// Whether seconds are those of all cores together.
+    pub cpu_time: bool,
+    /// Seconds from the first trial to the last, where they are known.
+    pub elapsed: Option<f64>,
+    /// The workloads.
+    pub workloads: Vec<WorkloadResults>,
+    /// The optimizers over all workloads, the best first; empty of a race.
+    pub standings: Vec<Standing>,
+}
+
+/// One workload.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkloadResults {
+    /// What it is.
+    pub about: About,
+    /// Steps of a run.
+    pub steps: usize,
+    /// Trainable numbers.
+    pub parameters: usize,
+    /// The value that counts as reached.
+    pub target: Option<f64>,
+    /// The optimizers, those that reach the target in the fewest seconds first, then by their last
+    /// measurement.
+    pub entrants: Vec<EntrantResults>,
+}
+
+impl WorkloadResults {
+    /// The results of an optimizer.
+    pub fn entrant(&self, label: &str) -> Option<&EntrantResults> {
+        self.entrants.iter().find(|entrant| entrant.label == label)
+    }
+
+    /// Puts the optimizers in order.
+    pub fn sort(&mut self) {
+        let sign = if self.about.metric.higher_is_better {
+            -1.0
+        } else {
+            1.0
+        };
+        let key = |entrant: &EntrantResults| {
+            let time = entrant
+                .reached
+                .and_then(|reached| reached.median(Cost::Seconds));
+            let last = entrant
+                .last
+                .or(entrant.best)
+                .map(|last| sign * last.estimate);
+            (time.unwrap_or(f64::INFINITY), last.unwrap_or(f64::INFINITY))
+        };
+        self.entrants.sort_by(|a, b| {
+            let (a, b) = (key(a), key(b));
+            a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1))
+        });
+    }
+}
+
+impl Results {
+    /// Reads `results.json`.
+    ///
+    /// # Errors
+    /// [`BenchError::File`], and [`BenchError::Content`] for another file.
+    pub fn read(path: &Path) -> Result<Self, BenchError> {
+        let text = std::fs::read_to_string(path).map_err(BenchError::file("read", path))?;
+        serde_json::from_str(&text).map_err(|error| BenchError::Content {
+            path: path.to_path_buf(),
+            message: format!("these are not the results of a race or a study: {error}"),
+        })
+    }
+
+    /// Names of the optimizers, in the order of the standings, or of the first workload.
+    pub fn labels(&self) -> Vec<&str> {
+        let mut labels: Vec<&str> = self.standings.iter().map(|s| s.label.as_str()).collect();
+        let entrants = self.workloads.iter().flat_map(|w| &w.entrants);
+        for entrant in entrants {
+            if !labels.contains(&entrant.label.as_str()) {
+                labels.push(&entrant.label);
+            }
+        }
+        labels
+    }
+}

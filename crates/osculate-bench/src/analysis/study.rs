@@ -1,0 +1,109 @@
+use std::fs;
+use std::time::SystemTime;
+
+use burn::tensor::Device;
+
+use super::{EntrantInput, Results, WorkloadResults, entrant_results, standings, target};
+use crate::error::BenchError;
+use crate::study::{Board, Job, Store, StudyConfig};
+use crate::trial::{Environment, Trial};
+
+/// What the results in a study's folder, as far as they are read, say.
+///
+/// # Errors
+/// [`BenchError::Content`] for a workload that the board does not know.
+pub fn analyse(
+    board: &Board,
+    store: &Store,
+    config: &StudyConfig,
+    complete: bool,
+    device: &Device,
+) -> Result<Results, BenchError> {
+    let mut workloads = Vec::new();
+    for name in &config.workloads {
+        let about = board.about(name).ok_or_else(|| BenchError::Content {
+            path: store.root().to_path_buf(),
+            message: format!("the workload {name} is not part of this study"),
+        })?;
+        let runs = |label: &str| -> Vec<&Trial> {
+            let job = |seed| Job::Run {
+                workload: name.clone(),
+                entrant: label.to_string(),
+                seed,
+            };
+            config
+                .seeds()
+                .filter_map(|seed| board.trial(&job(seed)))
+                .collect()
+        };
+        let tuning = |label: &str| -> Vec<&Trial> {
+            let job = |trial| Job::Tune {
+                workload: name.clone(),
+                entrant: label.to_string(),
+                trial,
+            };
+            (0..config.budget.trials)
+                .filter_map(|trial| board.trial(&job(trial)))
+                .collect()
+        };
+        let baseline = runs(&config.baseline);
+        let target = target(about, &baseline);
+        let entrants: Vec<_> = config
+            .entrants
+            .iter()
+            .map(|entrant| {
+                let label = entrant.label.as_str();
+                let input = EntrantInput {
+                    label,
+                    tuning: tuning(label),
+                    runs: runs(label),
+                    baseline: if label == config.baseline {
+                        Vec::new()
+                    } else {
+                        baseline.clone()
+                    },
+                    step_ratio: board.step_times(name).and_then(|times| times.ratio(label)),
+                    cpu_time: true,
+                };
+                entrant_results(&input, about, target)
+            })
+            .collect();
+        let mut results = WorkloadResults {
+            about: about.clone(),
+            steps: config.steps(about.steps),
+            parameters: baseline.first().map_or(0, |trial| trial.parameters),
+            target,
+            entrants,
+        };
+        results.sort();
+        workloads.push(results);
+    }
+    let labels: Vec<String> = config.entrants.iter().map(|e| e.label.clone()).collect();
+    Ok(Results {
+        title: "Study of optimizers".to_string(),
+        command: String::new(),
+        environment: Environment::current(device),
+        budget: Some(config.budget),
+        baseline: config.baseline.clone(),
+        seeds: config.seeds().collect(),
+        complete,
+        cpu_time: true,
+        elapsed: elapsed(store, config),
+        standings: standings(&labels, &config.baseline, &workloads),
+        workloads,
+    })
+}
+
+/// Seconds from the study's beginning to its last result, by the dates of the files.
+fn elapsed(store: &Store, config: &StudyConfig) -> Option<f64> {
+    let date = |path| -> Option<SystemTime> { fs::metadata(path).ok()?.modified().ok() };
+    let begun = date(store.root().join("study.json"))?;
+    let results = config
+        .jobs()
+        .into_iter()
+        .map(|job| store.root().join(job.path()));
+    let last = results.filter_map(date).max()?;
+    last.duration_since(begun)
+        .ok()
+        .map(|time| time.as_secs_f64())
+}

@@ -1,0 +1,132 @@
+//! The command line.
+
+mod options;
+mod race;
+mod study;
+
+pub use options::{Folders, parse_seeds};
+pub use race::{RaceArgs, RaceConfig};
+pub use study::{StudyArgs, StudyPlan, TuneArgs};
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Races second-order and curvature-aware optimizers against AdamW and SGD.
+///
+/// Without a command, `osculate race` runs: six optimizers, two networks, three seeds, on
+/// handwritten digits that are part of the program. It takes less than two minutes on two cores.
+#[derive(Debug, Parser)]
+#[command(
+    name = "osculate",
+    version,
+    after_help = EXAMPLES,
+    args_conflicts_with_subcommands = true
+)]
+pub struct Cli {
+    /// What to do; `race` where nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Options of the race where no command is given.
+    #[command(flatten)]
+    pub race: RaceArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  osculate                                      the whole race
+  osculate --quick                              a look at it, in seconds
+  osculate race --optimizers adamw,sam --seeds 5
+  osculate race --workloads char-lm --optimizers adamw,soap,muon
+  osculate race --entrant 'wide=sam:{\"rho\": 0.2}' --lr wide=0.1
+  osculate study --full --out study             tuned fairly, with statistics and a report
+  osculate tune --workload autoencoder --optimizers adamw,shampoo
+  osculate compare before/results.json after/results.json
+  osculate bench-step --shapes 256x256,1024x1024
+  osculate list                                 the optimizers; --workloads lists what is trained
+  osculate list --memory 1024x1024              how much state they keep
+  osculate accuracy                             how exact the curvature products are";
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train networks with several optimizers at given learning rates and compare them.
+    Race(RaceArgs),
+    /// Tune every optimizer with the same budget, run the winners with several seeds, and report.
+    ///
+    /// The folder holds every trial. A study that was stopped or killed goes on where it was when the
+    /// command is given again, and any number of processes may work on one folder.
+    Study(StudyArgs),
+    /// Search the learning rates of some optimizers on one workload.
+    Tune(TuneArgs),
+    /// Compare the results of two races or studies, optimizer by optimizer.
+    Compare(CompareArgs),
+    /// Write the report of a study's folder, as far as it is.
+    Report(ReportArgs),
+    /// Measure step times by shape, in turns with AdamW.
+    BenchStep(BenchStepArgs),
+    /// List the optimizers or the workloads, one a line.
+    List(ListArgs),
+    /// Measure the error of the curvature products in f32 against f64.
+    Accuracy,
+}
+
+/// Options of a comparison.
+#[derive(Debug, Clone, Args)]
+pub struct CompareArgs {
+    /// `results.json` of a race or a study.
+    pub before: PathBuf,
+    /// Another, with workloads and optimizers of the same names.
+    pub after: PathBuf,
+    /// Exit with code 1 where an optimizer has become worse by more than chance explains: p at most this.
+    #[arg(long, value_name = "P")]
+    pub fail_at: Option<f64>,
+}
+
+/// Options of a report.
+#[derive(Debug, Clone, Args)]
+pub struct ReportArgs {
+    /// Folder of the study.
+    pub study: PathBuf,
+    /// Folder for the report; the study's where nothing is said.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Where workloads have their data.
+    #[command(flatten)]
+    pub folders: Folders,
+}
+
+/// Options of a measurement of step times.
+#[derive(Debug, Clone, Args)]
+pub struct BenchStepArgs {
+    /// Shapes of the one parameter, separated by commas.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "ROWSxCOLUMNS",
+        default_values_t = ["64x64", "256x256", "768x256", "1024x1"].map(String::from)
+    )]
+    pub shapes: Vec<String>,
+    /// Optimizers, separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "NAME", default_values_t = [
+        "adamw", "sgd", "sam", "adahessian", "sophia-h", "sophia-g", "shampoo", "soap", "psgd-kron", "muon",
+    ].map(String::from))]
+    pub optimizers: Vec<String>,
+    /// Rounds, in each of which every optimizer makes ten steps.
+    #[arg(long, default_value_t = 7)]
+    pub rounds: usize,
+    /// Device to compute on; overrides the environment variable BURN_DEVICE.
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
+}
+
+/// Options of a list.
+#[derive(Debug, Clone, Args)]
+pub struct ListArgs {
+    /// Measure the memory of the optimizers' states on a matrix of this shape instead.
+    #[arg(long, value_name = "ROWSxCOLUMNS")]
+    pub memory: Option<String>,
+    /// List the workloads instead.
+    #[arg(long, conflicts_with = "memory")]
+    pub workloads: bool,
+}

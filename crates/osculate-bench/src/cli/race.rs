@@ -1,0 +1,228 @@
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Folders;
+use super::options::{entrants, parse_seeds, usage};
+use crate::entrant::Entrant;
+use crate::error::BenchError;
+
+/// Options of a race.
+#[derive(Debug, Clone, Args)]
+pub struct RaceArgs {
+    /// Optimizers, separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "NAME", default_values_t = [
+        "adamw", "sgd", "sam", "adahessian", "sophia-h", "sophia-g",
+    ].map(String::from), help_heading = "What to race")]
+    pub optimizers: Vec<String>,
+    /// Another optimizer, with settings as JSON: `NAME=METHOD:{SETTINGS}`; may be given several times.
+    #[arg(long, value_name = "ENTRANT", help_heading = "What to race")]
+    pub entrant: Vec<String>,
+    /// Workloads, separated by commas; `osculate list --workloads` names them.
+    #[arg(long, value_delimiter = ',', value_name = "NAME", default_values_t = [
+        "digits-mlp", "digits-conv",
+    ].map(String::from), help_heading = "What to race")]
+    pub workloads: Vec<String>,
+    /// Number of seeds, counted from 0, or the seeds themselves with a comma after each: `7,` is the
+    /// one seed 7.
+    #[arg(
+        long,
+        default_value = "3",
+        value_name = "N|A,B,..",
+        help_heading = "What to race"
+    )]
+    pub seeds: String,
+
+    /// Steps of every run; what the workload says where nothing is.
+    #[arg(long, help_heading = "How to train")]
+    pub steps: Option<usize>,
+    /// Peak learning rate of one optimizer; may be given several times.
+    #[arg(long, value_name = "NAME=RATE", help_heading = "How to train")]
+    pub lr: Vec<String>,
+    /// Value that the table's "to target" columns refer to. Without it 0.95 on the digits, and on other
+    /// workloads what AdamW reaches in three quarters of its run.
+    #[arg(long, help_heading = "How to train")]
+    pub target: Option<f64>,
+    /// One seed and 46 steps, for a first look.
+    #[arg(long, help_heading = "How to train")]
+    pub quick: bool,
+
+    /// Device to compute on; overrides the environment variable BURN_DEVICE.
+    #[arg(long, value_name = "NAME", help_heading = "Where")]
+    pub device: Option<String>,
+    /// Folder for results and pictures.
+    #[arg(
+        long,
+        default_value = "osculate-results/race",
+        value_name = "DIR",
+        help_heading = "Where"
+    )]
+    pub out: PathBuf,
+    /// Where workloads have their data.
+    #[command(flatten)]
+    pub folders: Folders,
+}
+
+/// A race whose options make sense.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RaceConfig {
+    /// Optimizers with their peak learning rates.
+    pub entrants: Vec<(Entrant, f64)>,
+    /// Names of the workloads.
+    pub workloads: Vec<String>,
+    /// Seeds.
+    pub seeds: Vec<u64>,
+    /// Steps of every run, where they are not the workload's.
+    pub steps: Option<usize>,
+    /// Target, where it is not the workload's.
+    pub target: Option<f64>,
+    /// Output folder.
+    pub out: PathBuf,
+}
+
+/// Most steps of a run.
+const MOST_STEPS: usize = 100_000_000;
+/// Steps of a first look.
+const QUICK_STEPS: usize = 46;
+
+/// Peak learning rate in the race: the best of a coarse grid (factors of two to three) on the digits,
+/// on seeds that are not raced.
+fn race_rate(entrant: &Entrant) -> f64 {
+    match entrant.recipe.method().name() {
+        "adamw" | "shampoo" | "kl-shampoo" | "soap" | "kl-soap" | "psgd-kron" => 1e-2,
+        _ => entrant.documented_rate(),
+    }
+}
+
+impl RaceArgs {
+    /// Checks the options, but for the names of workloads.
+    ///
+    /// # Errors
+    /// [`BenchError::Usage`] for the first option that makes no sense.
+    pub fn validate(&self) -> Result<RaceConfig, BenchError> {
+        let entrants = entrants(&self.optimizers, &self.entrant)?;
+        let mut entrants: Vec<(Entrant, f64)> = entrants
+            .into_iter()
+            .map(|entrant| {
+                let rate = race_rate(&entrant);
+                (entrant, rate)
+            })
+            .collect();
+        for text in &self.lr {
+            let (name, rate) = parse_rate(text)?;
+            match entrants.iter_mut().find(|(known, _)| known.label == name) {
+                Some(entrant) => entrant.1 = rate,
+                None => return usage(format!("--lr {text}: {name} is not among the optimizers")),
+            }
+        }
+        for (index, name) in self.workloads.iter().enumerate() {
+            if self.workloads[..index].contains(name) {
+                return usage(format!("--workloads names {name} twice"));
+            }
+        }
+        if let Some(steps) = self.steps
+            && !(1..=MOST_STEPS).contains(&steps)
+        {
+            return usage(format!("--steps {steps}: expected from 1 to {MOST_STEPS}"));
+        }
+        if let Some(target) = self.target
+            && !target.is_finite()
+        {
+            return usage(format!("--target {target}: expected a finite number"));
+        }
+        let seeds = parse_seeds(&self.seeds)?;
+        let (seeds, steps) = if self.quick {
+            let steps = self
+                .steps
+                .map_or(QUICK_STEPS, |steps| steps.min(QUICK_STEPS));
+            (seeds[..1].to_vec(), Some(steps))
+        } else {
+            (seeds, self.steps)
+        };
+        Ok(RaceConfig {
+            entrants,
+            workloads: self.workloads.clone(),
+            seeds,
+            steps,
+            target: self.target,
+            out: self.out.clone(),
+        })
+    }
+}
+
+fn parse_rate(text: &str) -> Result<(&str, f64), BenchError> {
+    let Some((name, rate)) = text.split_once('=') else {
+        return usage(format!(
+            "--lr {text}: expected NAME=RATE, such as adamw=0.01"
+        ));
+    };
+    match rate.parse::<f64>() {
+        Ok(value) if value > 0.0 && value.is_finite() => Ok((name, value)),
+        _ => usage(format!(
+            "--lr {text}: expected a rate above 0, got {rate:?}"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn race(options: &[&str]) -> Result<RaceConfig, String> {
+        let words = ["osculate", "race"].iter().chain(options);
+        let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
+        let Some(Command::Race(args)) = cli.command else {
+            return Err("not a race".to_string());
+        };
+        args.validate().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_are_the_main_job() {
+        let config = race(&[]).unwrap();
+        assert_eq!(config.entrants.len(), 6);
+        assert_eq!(config.seeds, [0, 1, 2]);
+        assert_eq!(config.workloads, ["digits-mlp", "digits-conv"]);
+        let bare = Cli::try_parse_from(["osculate", "--steps", "5"]).unwrap();
+        assert!(bare.command.is_none());
+        assert_eq!(bare.race.steps, Some(5));
+        assert!(Cli::try_parse_from(["osculate", "--quick", "list"]).is_err());
+    }
+
+    #[test]
+    fn options_are_taken_over() {
+        let wide = ["--entrant", r#"wide=sam:{"rho": 0.2}"#, "--lr", "wide=0.2"];
+        let config = race(&[&["--seeds", "4,9"], &wide[..]].concat()).unwrap();
+        assert_eq!(config.seeds, [4, 9]);
+        let (entrant, rate) = config.entrants.last().unwrap();
+        assert_eq!((entrant.label.as_str(), *rate), ("wide", 0.2));
+        let quick = race(&["--quick", "--seeds", "7"]).unwrap();
+        assert_eq!((quick.seeds.len(), quick.steps), (1, Some(46)));
+        assert_eq!(race(&["--seeds", "7,"]).unwrap().seeds, [7]);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let cases: [(&[&str], &str); 9] = [
+            (&["--optimizers", "adamv"], "adamw"),
+            (
+                &["--optimizers", "sam,sam"],
+                "two optimizers are called sam",
+            ),
+            (&["--workloads", "digits-mlp,digits-mlp"], "twice"),
+            (&["--steps", "0"], "from 1"),
+            (&["--target", "nan"], "NaN"),
+            (&["--lr", "sam=-1"], "-1"),
+            (&["--lr", "sam"], "NAME=RATE"),
+            (&["--seeds", "1,1"], "twice"),
+            (&["--seeds", "0"], "from 1"),
+        ];
+        for (options, part) in cases {
+            let message = race(options).unwrap_err();
+            assert!(message.contains(part), "{options:?}: {message}");
+        }
+    }
+}

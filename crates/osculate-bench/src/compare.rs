@@ -1,0 +1,199 @@
+//! What has changed between two results.
+
+use crate::analysis::{Cost, EntrantResults, Results, WorkloadResults};
+use crate::report::Grid;
+use crate::stats::paired_test;
+use crate::workload::Metric;
+
+/// Two results, optimizer by optimizer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Comparison {
+    /// One row for each workload and optimizer that both have.
+    pub rows: Vec<Change>,
+    /// Workloads and optimizers that only one of them has.
+    pub unmatched: Vec<String>,
+    /// What makes the comparison doubtful.
+    pub warnings: Vec<String>,
+}
+
+/// An optimizer on a workload, before and after.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// Name of the workload.
+    pub workload: String,
+    /// Name of the optimizer.
+    pub label: String,
+    /// The workload's metric.
+    pub metric: Metric,
+    /// Mean last measurements.
+    pub last: [Option<f64>; 2],
+    /// Median gradient evaluations to the target before, whatever the later target is.
+    pub evaluations: [Option<f64>; 2],
+    /// Step times over the baseline's.
+    pub step_ratio: [Option<f64>; 2],
+    /// Mean difference of the last measurements over the seeds that both have, positive where the later is
+    /// better, and its p-value.
+    pub difference: Option<(f64, f64)>,
+}
+
+/// Compares two results.
+pub fn compare(before: &Results, after: &Results) -> Comparison {
+    let mut comparison = Comparison {
+        rows: Vec::new(),
+        unmatched: Vec::new(),
+        warnings: Vec::new(),
+    };
+    for old in &before.workloads {
+        let name = &old.about.name;
+        let Some(new) = after.workloads.iter().find(|new| new.about.name == *name) else {
+            comparison.unmatched.push(format!("{name}: only before"));
+            continue;
+        };
+        if old.steps != new.steps {
+            comparison.warnings.push(format!(
+                "{name}: runs have {} steps before and {} after",
+                old.steps, new.steps
+            ));
+        }
+        for entrant in &old.entrants {
+            match new.entrant(&entrant.label) {
+                Some(other) => comparison.rows.push(change(old, entrant, new, other)),
+                None => comparison
+                    .unmatched
+                    .push(format!("{name}, {}: only before", entrant.label)),
+            }
+        }
+        for entrant in new
+            .entrants
+            .iter()
+            .filter(|e| old.entrant(&e.label).is_none())
+        {
+            comparison
+                .unmatched
+                .push(format!("{name}, {}: only after", entrant.label));
+        }
+    }
+    let only_after = |new: &&WorkloadResults| {
+        !before
+            .workloads
+            .iter()
+            .any(|old| old.about.name == new.about.name)
+    };
+    for new in after.workloads.iter().filter(only_after) {
+        comparison
+            .unmatched
+            .push(format!("{}: only after", new.about.name));
+    }
+    for (which, results) in [("before", before), ("after", after)] {
+        if !results.complete {
+            comparison
+                .warnings
+                .push(format!("the results {which} are partial"));
+        }
+    }
+    let (old, new) = (&before.environment, &after.environment);
+    if (&old.device, &old.processor, old.cores) != (&new.device, &new.processor, new.cores) {
+        comparison
+            .warnings
+            .push("the machines differ: seconds cannot be compared".to_string());
+    }
+    comparison
+}
+
+fn change(
+    old: &WorkloadResults,
+    before: &EntrantResults,
+    new: &WorkloadResults,
+    after: &EntrantResults,
+) -> Change {
+    let metric = &old.about.metric;
+    let evaluations = |results: &EntrantResults| {
+        results
+            .reached
+            .and_then(|reached| reached.median(Cost::Evaluations))
+    };
+    let same_target = old.target == new.target;
+    let sign = if metric.higher_is_better { 1.0 } else { -1.0 };
+    let differences: Vec<f64> = before
+        .runs
+        .iter()
+        .filter_map(|run| {
+            let other = after.runs.iter().find(|other| other.seed == run.seed)?;
+            Some(sign * (other.last? - run.last?))
+        })
+        .collect();
+    Change {
+        workload: old.about.name.clone(),
+        label: before.label.clone(),
+        metric: metric.clone(),
+        last: [before, after].map(|e| e.last.map(|last| last.estimate)),
+        evaluations: if same_target {
+            [evaluations(before), evaluations(after)]
+        } else {
+            [None, None]
+        },
+        step_ratio: [before.step_ratio, after.step_ratio],
+        difference: paired_test(&differences).map(|test| (test.mean, test.p)),
+    }
+}
+
+impl Comparison {
+    /// The rows as a table.
+    pub fn table(&self) -> Grid {
+        let mut grid = Grid::new([
+            "workload, optimizer",
+            "last before",
+            "last after",
+            "change",
+            "p",
+            "gradients before",
+            "gradients after",
+            "step time before",
+            "step time after",
+        ]);
+        let nothing = || "—".to_string();
+        for row in &self.rows {
+            let shown = |value: Option<f64>| value.map_or_else(nothing, |v| row.metric.show(v));
+            let count = |value: Option<f64>| value.map_or_else(nothing, |v| format!("{v:.0}"));
+            let ratio = |value: Option<f64>| value.map_or_else(nothing, |v| format!("{v:.2}x"));
+            let (change, p) = row.difference.map_or_else(
+                || (nothing(), nothing()),
+                |(mean, p)| {
+                    let way = if mean > 0.0 {
+                        "better"
+                    } else if mean < 0.0 {
+                        "worse"
+                    } else {
+                        "equal"
+                    };
+                    (
+                        format!("{way} by {}", row.metric.show(mean.abs())),
+                        format!("{p:.3}"),
+                    )
+                },
+            );
+            grid.rows.push(vec![
+                format!("{}, {}", row.workload, row.label),
+                shown(row.last[0]),
+                shown(row.last[1]),
+                change,
+                p,
+                count(row.evaluations[0]),
+                count(row.evaluations[1]),
+                ratio(row.step_ratio[0]),
+                ratio(row.step_ratio[1]),
+            ]);
+        }
+        grid.without_empty_columns()
+    }
+
+    /// The rows that are worse with a p-value of at most this.
+    pub fn regressions(&self, p: f64) -> Vec<&Change> {
+        let worse = |change: &&Change| {
+            change
+                .difference
+                .is_some_and(|(mean, found)| mean < 0.0 && found <= p)
+        };
+        self.rows.iter().filter(worse).collect()
+    }
+}

@@ -1,0 +1,192 @@
+//! An optimizer as it enters a race or a study.
+
+use std::str::FromStr;
+
+use burn::module::Module;
+use osculate::optim::catalogue::{Method, Recipe};
+use osculate::prelude::ClosureOptimizer;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::error::BenchError;
+
+/// An optimizer with its settings, under a name.
+///
+/// As text it is `METHOD`, or `NAME=METHOD:{SETTINGS}` with settings as JSON that are laid over the
+/// usual ones.
+///
+/// ```
+/// use osculate_bench::entrant::Entrant;
+///
+/// let plain: Entrant = "adamw".parse()?;
+/// let named: Entrant = r#"wide-sam=sam:{"rho": 0.2}"#.parse()?;
+/// assert_eq!((plain.label.as_str(), named.label.as_str()), ("adamw", "wide-sam"));
+/// assert_eq!(named.recipe.settings()["rho"], 0.2);
+/// assert!("adamv".parse::<Entrant>().is_err());
+/// # Ok::<(), osculate_bench::error::BenchError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entrant {
+    /// Name in tables and file names.
+    pub label: String,
+    /// Method and settings.
+    pub recipe: Recipe,
+}
+
+/// Settings that differ from the optimizer's own defaults in everything this program runs.
+///
+/// Sophia's `gamma`: with the paper's values, which are for long runs of large models, hardly an element
+/// escapes the clip in runs as short as these, and Sophia is a sign method. Muon leaves embeddings and heads
+/// to AdamW, as its authors have it.
+fn usual(method: Method) -> Value {
+    match method {
+        Method::SophiaH | Method::SophiaG => json!({ "gamma": 1.0 }),
+        Method::Muon => json!({ "except": ["embedding", "head"] }),
+        _ => json!({}),
+    }
+}
+
+impl Entrant {
+    /// A method with its usual settings, under its own name.
+    ///
+    /// # Errors
+    /// [`BenchError::Recipe`].
+    pub fn new(method: Method) -> Result<Self, BenchError> {
+        Ok(Self {
+            label: method.name().to_string(),
+            recipe: Recipe::new(method).with_overrides(&usual(method))?,
+        })
+    }
+
+    /// The peak learning rate that the optimizer's documentation begins a search at.
+    pub fn documented_rate(&self) -> f64 {
+        self.recipe.learning_rate()
+    }
+
+    /// Makes the optimizer for a run with this seed.
+    ///
+    /// # Errors
+    /// [`BenchError::Recipe`].
+    pub fn make<M: Module>(&self, seed: u64) -> Result<Box<dyn ClosureOptimizer<M>>, BenchError> {
+        Ok(self.recipe.make(seed)?)
+    }
+
+    /// Whether the other is this one. Writing numbers as JSON and reading them back may have moved
+    /// their last digits.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.label == other.label
+            && self.recipe.method() == other.recipe.method()
+            && same(self.recipe.settings(), other.recipe.settings())
+    }
+}
+
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => match (a.as_f64(), b.as_f64()) {
+            (Some(a), Some(b)) => (a - b).abs() <= 1e-12 * a.abs(),
+            _ => a == b,
+        },
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            let matches =
+                |(key, value): (&String, &Value)| b.get(key).is_some_and(|b| same(value, b));
+            a.len() == b.len() && a.iter().all(matches)
+        }
+        _ => a == b,
+    }
+}
+
+impl FromStr for Entrant {
+    type Err = BenchError;
+
+    fn from_str(text: &str) -> Result<Self, BenchError> {
+        let wrong = |why: String| BenchError::Usage(format!("optimizer {text:?}: {why}"));
+        let (head, settings) = match text.split_once(':') {
+            Some((head, settings)) => (head, Some(settings)),
+            None => (text, None),
+        };
+        let (label, method) = match head.split_once('=') {
+            Some((label, method)) => (Some(label), method),
+            None => (None, head),
+        };
+        let method: Method = method.parse().map_err(|error| wrong(format!("{error}")))?;
+        let mut entrant = Self::new(method)?;
+        if let Some(settings) = settings {
+            let settings: Value = serde_json::from_str(settings)
+                .map_err(|error| wrong(format!("settings are not JSON: {error}")))?;
+            let made = entrant.recipe.with_overrides(&settings);
+            entrant.recipe = made.map_err(|error| wrong(error.to_string()))?;
+        }
+        if let Some(label) = label {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            if label.is_empty() || label.starts_with('.') || !label.chars().all(allowed) {
+                return Err(wrong(format!(
+                    "the name {label:?} is invalid, expected letters, digits, '-', '_' and '.'"
+                )));
+            }
+            entrant.label = label.to_string();
+        }
+        Ok(entrant)
+    }
+}
+
+/// Checks that no two entrants have one name.
+///
+/// # Errors
+/// [`BenchError::Usage`].
+pub fn check_labels(entrants: &[Entrant]) -> Result<(), BenchError> {
+    for (index, entrant) in entrants.iter().enumerate() {
+        if entrants[..index]
+            .iter()
+            .any(|other| other.label == entrant.label)
+        {
+            return Err(BenchError::Usage(format!(
+                "two optimizers are called {}; give one another name, as in NAME={}",
+                entrant.label,
+                entrant.recipe.method()
+            )));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entrants_come_back_from_json() {
+        for method in Method::ALL {
+            let entrant = Entrant::new(*method).unwrap();
+            let text = serde_json::to_string(&entrant).unwrap();
+            let read: Entrant = serde_json::from_str(&text).unwrap();
+            assert!(entrant.is_same(&read), "{text}");
+        }
+        let a: Entrant = "x=sam:{\"rho\":0.1}".parse().unwrap();
+        let b: Entrant = "x=sam:{\"rho\":0.2}".parse().unwrap();
+        assert!(!a.is_same(&b));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let cases = [
+            ("adamv", "adamw"),
+            ("sam:{\"roh\":1}", "rho"),
+            ("sam:rho", "JSON"),
+            ("a/b=sam", "a/b"),
+            ("..=sam", "expected letters"),
+        ];
+        for (text, part) in cases {
+            let message = text.parse::<Entrant>().unwrap_err().to_string();
+            assert!(message.contains(part), "{text}: {message}");
+        }
+        let twice = [
+            Entrant::new(Method::Sam).unwrap(),
+            "sam:{\"rho\":0.2}".parse().unwrap(),
+        ];
+        let message = check_labels(&twice).unwrap_err().to_string();
+        assert!(message.contains("NAME=sam"), "{message}");
+    }
+}

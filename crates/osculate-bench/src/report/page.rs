@@ -1,0 +1,402 @@
+use super::document::{Block, Figure};
+use super::figure::{Palette, curves, profiles, solutions};
+use super::grid::{Grid, NOTHING};
+use super::tables::{outcome, place, price, rate, standings, tuning};
+use crate::analysis::{
+    BASELINE_SHARE, Cost, EntrantResults, LARGEST_FACTOR, Results, WorkloadResults,
+};
+use crate::error::BenchError;
+use crate::study::Budget;
+use crate::workload::TargetRule;
+
+/// The page of a race or a study.
+pub(super) fn page(results: &Results) -> Result<Vec<Block>, BenchError> {
+    let palette = Palette::of(results);
+    let mut blocks = vec![Block::Heading(1, results.title.clone())];
+    if !results.complete {
+        blocks.push(Block::Text(
+            "Partial: trials are missing, and what follows counts those there are.".to_string(),
+        ));
+    }
+    blocks.push(Block::Text(opening(results)));
+    if !results.command.is_empty() {
+        blocks.push(Block::Command(results.command.clone()));
+    }
+    if !results.standings.is_empty() {
+        blocks.push(Block::Heading(2, "Result".to_string()));
+        blocks.push(Block::List(findings(results)));
+        blocks.push(Block::Table(standings(results)));
+        blocks.push(Block::Text(format!(
+            "Ordered by the score over seconds. Score: the mean height of the performance profile between \
+             the factors 1 and {LARGEST_FACTOR}, as in AlgoPerf; 1 is fastest to every target, 0 never \
+             within {LARGEST_FACTOR} times the fastest. Seeds won and lost compare the last measurements, \
+             seed by seed, over all workloads; p is the two-sided sign test of them."
+        )));
+        blocks.push(Block::Figure(Figure {
+            name: "profiles".to_string(),
+            svg: profiles(results, &palette)?,
+            caption: "For each factor, the part of the workloads on which an optimizer reaches the target \
+                      within that factor of the best."
+                .to_string(),
+        }));
+        blocks.push(Block::Heading(3, "Best on each workload".to_string()));
+        blocks.push(Block::Table(winners(results)));
+    }
+    for one in &results.workloads {
+        workload_blocks(one, results, &palette, &mut blocks)?;
+    }
+    if let Some(budget) = &results.budget {
+        blocks.push(Block::Heading(2, "Protocol".to_string()));
+        blocks.push(Block::List(protocol(results, budget)));
+    }
+    blocks.push(Block::Heading(2, "How to read the tables".to_string()));
+    blocks.push(Block::List(reading(results)));
+    blocks.push(Block::Heading(2, "Optimizers and settings".to_string()));
+    blocks.push(Block::Folded(
+        "Settings of every optimizer".to_string(),
+        settings(results),
+    ));
+    blocks.push(Block::Heading(2, "Environment".to_string()));
+    blocks.push(Block::List(environment(results)));
+    Ok(blocks)
+}
+
+fn plural(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+fn opening(results: &Results) -> String {
+    let optimizers = results.labels().len();
+    let what = format!(
+        "{} on {}, {}",
+        plural(optimizers, "optimizer"),
+        plural(results.workloads.len(), "workload"),
+        plural(results.seeds.len(), "seed")
+    );
+    match &results.budget {
+        Some(budget) => format!(
+            "{what}. Every optimizer was tuned with the same {} on each workload before its runs.",
+            plural(budget.trials, "trial")
+        ),
+        None => format!("{what}, at given learning rates."),
+    }
+}
+
+/// The main results in words, made from the numbers.
+fn findings(results: &Results) -> Vec<String> {
+    let mut found = Vec::new();
+    let by = |cost: Cost| {
+        let mut order: Vec<_> = results.standings.iter().collect();
+        order.sort_by(|a, b| b.profile(cost).score.total_cmp(&a.profile(cost).score));
+        order
+    };
+    for cost in [Cost::Seconds, Cost::Evaluations, Cost::Steps] {
+        let order = by(cost);
+        let Some(first) = order.first() else { continue };
+        let rank = order.iter().position(|s| s.label == results.baseline);
+        let name = match cost {
+            Cost::Seconds => "seconds",
+            Cost::Evaluations => "gradient evaluations",
+            Cost::Steps => "steps",
+        };
+        let mut text = format!(
+            "Counted in {name}, {} scores highest ({:.2})",
+            first.label,
+            first.profile(cost).score
+        );
+        match rank {
+            Some(0) | None => text.push('.'),
+            Some(rank) => {
+                text += &format!(
+                    "; {} is number {} of {} ({:.2}).",
+                    results.baseline,
+                    rank + 1,
+                    order.len(),
+                    order[rank].profile(cost).score
+                );
+            }
+        }
+        found.push(text);
+    }
+    let ahead: Vec<String> = results
+        .standings
+        .iter()
+        .filter(|s| s.p.is_some_and(|p| p < 0.05) && s.wins > s.losses)
+        .map(|s| format!("{} ({} of {})", s.label, s.wins, s.wins + s.losses))
+        .collect();
+    let behind: Vec<String> = results
+        .standings
+        .iter()
+        .filter(|s| s.p.is_some_and(|p| p < 0.05) && s.wins < s.losses)
+        .map(|s| format!("{} ({} of {})", s.label, s.wins, s.wins + s.losses))
+        .collect();
+    let list = |names: Vec<String>| {
+        if names.is_empty() {
+            "none".to_string()
+        } else {
+            names.join(", ")
+        }
+    };
+    found.push(format!(
+        "Where a run ends up, seed by seed against tuned {}: better by more than chance (p < 0.05): {}; \
+         worse: {}. The rest cannot be told apart.",
+        results.baseline,
+        list(ahead),
+        list(behind)
+    ));
+    found
+}
+
+/// Who is best on each workload, in each sense.
+fn winners(results: &Results) -> Grid {
+    let mut grid = Grid::new([
+        "workload".to_string(),
+        "target".to_string(),
+        "fewest steps".to_string(),
+        "fewest gradients".to_string(),
+        "fewest seconds".to_string(),
+        format!("seconds of {}", results.baseline),
+        "best at the end".to_string(),
+        format!("{} at the end", results.baseline),
+    ]);
+    for one in &results.workloads {
+        let metric = &one.about.metric;
+        let fewest = |cost: Cost| {
+            one.entrants
+                .iter()
+                .filter_map(|e| Some((e.reached?.median(cost)?, e.label.as_str())))
+                .min_by(|a, b| a.0.total_cmp(&b.0))
+                .map_or(NOTHING.to_string(), |(value, label)| {
+                    format!("{label} ({})", place(value))
+                })
+        };
+        let baseline = one.entrant(&results.baseline);
+        let best = one
+            .entrants
+            .iter()
+            .filter_map(|e| Some((e.last?.estimate, e.label.as_str())))
+            .reduce(|a, b| if metric.better(a.0, b.0) == a.0 { a } else { b });
+        let seconds = baseline.and_then(|e| e.reached?.median(Cost::Seconds));
+        let last = baseline.and_then(|e| e.last);
+        grid.rows.push(vec![
+            one.about.name.clone(),
+            one.target.map_or(NOTHING.to_string(), |t| metric.show(t)),
+            fewest(Cost::Steps),
+            fewest(Cost::Evaluations),
+            fewest(Cost::Seconds),
+            seconds.map_or(NOTHING.to_string(), place),
+            best.map_or(NOTHING.to_string(), |(value, label)| {
+                format!("{label} ({})", metric.show(value))
+            }),
+            last.map_or(NOTHING.to_string(), |last| metric.show(last.estimate)),
+        ]);
+    }
+    grid
+}
+
+fn workload_blocks(
+    one: &WorkloadResults,
+    results: &Results,
+    palette: &Palette,
+    blocks: &mut Vec<Block>,
+) -> Result<(), BenchError> {
+    let about = &one.about;
+    blocks.push(Block::Heading(
+        2,
+        format!("{} ({})", about.title, about.name),
+    ));
+    blocks.push(Block::Text(format!("Why: {}.", about.reason)));
+    blocks.push(Block::Text(format!(
+        "Data: {}. {}, {}.{}",
+        about.data,
+        plural(one.parameters, "parameter"),
+        plural(one.steps, "step"),
+        target_text(one, results)
+    )));
+    let runs = one.entrants.iter().any(|entrant| !entrant.runs.is_empty());
+    if runs {
+        blocks.push(Block::Table(outcome(one, &results.baseline)));
+        blocks.push(Block::Figure(Figure {
+            name: format!("{}-curves", about.name),
+            svg: curves(one, palette, results.cpu_time)?,
+            caption: format!(
+                "{}, measured on the way: the median of the seeds, with a band from the least to the greatest; \
+                 the broken line is the target.",
+                capital(&about.metric.name)
+            ),
+        }));
+    }
+    if runs {
+        blocks.push(Block::Table(price(one)));
+    }
+    if let Some(svg) = solutions(one, palette)? {
+        blocks.push(Block::Figure(Figure {
+            name: format!("{}-solutions", about.name),
+            svg,
+            caption: "Left or alone: where the learning rate leads in the tuning trials. Eigenvalues: of the \
+                      Hessian of the training loss at the end of the runs, the median of the seeds."
+                .to_string(),
+        }));
+    }
+    let failed: Vec<String> = one
+        .entrants
+        .iter()
+        .filter_map(|e: &EntrantResults| Some(format!("{}: {}", e.label, e.failure.as_ref()?)))
+        .collect();
+    if !failed.is_empty() {
+        blocks.push(Block::Text("Could not be run here:".to_string()));
+        blocks.push(Block::List(failed));
+    }
+    if one
+        .entrants
+        .iter()
+        .any(|entrant| !entrant.tuning.is_empty())
+    {
+        blocks.push(Block::Folded("Tuning trials".to_string(), tuning(one)));
+    }
+    Ok(())
+}
+
+/// The text with a capital at its beginning.
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
+}
+
+fn target_text(one: &WorkloadResults, results: &Results) -> String {
+    let metric = &one.about.metric;
+    match (one.target, one.about.target) {
+        (None, _) => String::new(),
+        (Some(target), TargetRule::Value(_)) => {
+            format!(" Target: {}.", metric.phrase(target))
+        }
+        (Some(target), TargetRule::Baseline) => format!(
+            " Target: {}, the median over the seeds of the best that {} reached in the first {:.0} % of its \
+             run.",
+            metric.phrase(target),
+            results.baseline,
+            100.0 * BASELINE_SHARE
+        ),
+    }
+}
+
+fn protocol(results: &Results, budget: &Budget) -> Vec<String> {
+    vec![
+        format!(
+            "Tuning: {} for each optimizer on each workload, at learning rates spread evenly in their \
+             logarithm between 1/{w} and {w} times the rate that the optimizer's documentation begins a \
+             search at (a van der Corput sequence, shifted by the search seed {}). The places in the \
+             range are the same for all. Other settings are the documented defaults.",
+            plural(budget.trials, "trial"),
+            budget.search_seed,
+            w = budget.width,
+        ),
+        "The trial with the best last measurement wins; of equal ones that with the better mean over its run. \
+         Tuning trials have a seed of their own."
+            .to_string(),
+        format!(
+            "Runs: the winner with {}. Seed for seed, all optimizers start at the same weights and see the \
+             same batches. A run is measured {} times.",
+            plural(results.seeds.len(), "seed"),
+            budget.measurements
+        ),
+        format!(
+            "Step times were measured apart, in one process, in which all optimizers took turns ({} of ten \
+             steps each); what is shown is the median over the rounds of the ratio to {} in the same round.",
+            plural(budget.rounds, "round"),
+            results.baseline
+        ),
+    ]
+}
+
+fn reading(results: &Results) -> Vec<String> {
+    let mut items = vec![
+        "Last and best: the mean over the seeds, with the bootstrap's 95 % interval. Of a few seeds such an \
+         interval is too narrow: it covers the truth about nine times in ten."
+            .to_string(),
+        "To the target: the median over the seeds (Kaplan and Meier's, in which runs that never reach the \
+         target stay as censored), with the bootstrap's 95 % interval. In round brackets how many runs reached it \
+         where not all did; never: fewer than half did."
+            .to_string(),
+        if results.cpu_time {
+            "Seconds: processor time of the process in the steps; trials run side by side with one thread \
+             each. Measurements and the making of batches are left out."
+                .to_string()
+        } else {
+            "Seconds: time by the clock on the wall in the steps. Measurements and the making of batches are left \
+             out."
+                .to_string()
+        },
+        "Step time: over the baseline's. State / params: bytes of the optimizer's state over bytes of the \
+         parameters. Peak memory: the largest resident memory of a process in a run, of which the program itself \
+         is a part. Sharpness: the largest eigenvalue of the Hessian of the training loss at the end, median \
+         of the seeds."
+            .to_string(),
+    ];
+    let pairs = results.workloads.iter().flat_map(|w| &w.entrants);
+    let smallest = pairs
+        .filter_map(|e| e.paired)
+        .map(|paired| paired.test.smallest);
+    if let Some(smallest) = smallest.reduce(f64::max) {
+        items.push(format!(
+            "p: of the permutation test of the differences to {} in the last measurement, seed by seed (of \
+             logarithms, where the axis is logarithmic). {} cannot give less than {smallest:.3}: on one \
+             workload alone more is not to be had, and no correction for many comparisons is made.",
+            results.baseline,
+            plural(results.seeds.len(), "seed")
+        ));
+    }
+    items
+}
+
+fn settings(results: &Results) -> Grid {
+    let mut grid = Grid::new(["optimizer", "method", "settings"]);
+    for label in results.labels() {
+        let found = results.workloads.iter().find_map(|w| w.entrant(label));
+        if let Some(entrant) = found {
+            let settings = entrant.settings.to_string();
+            grid.rows
+                .push(vec![label.to_string(), entrant.method.clone(), settings]);
+        }
+    }
+    grid
+}
+
+fn environment(results: &Results) -> Vec<String> {
+    let environment = &results.environment;
+    let mut items = vec![
+        format!(
+            "osculate {}, burn {}",
+            environment.osculate, environment.burn
+        ),
+        format!(
+            "{}, {} on {}",
+            environment.device,
+            plural(environment.cores, "core"),
+            environment
+                .processor
+                .as_deref()
+                .unwrap_or("an unknown processor")
+        ),
+        environment.system.clone(),
+    ];
+    if let Some(seconds) = results.elapsed {
+        items.push(format!(
+            "{:.1} minutes from the first trial to the last",
+            seconds / 60.0
+        ));
+    }
+    if results.budget.is_none() {
+        let rates = results.workloads.first().map(|w| {
+            let pairs = w
+                .entrants
+                .iter()
+                .filter_map(|e| Some(format!("{} {}", e.label, rate(e.lr?))));
+            pairs.collect::<Vec<_>>().join(", ")
+        });
+        items.extend(rates.map(|rates| format!("peak learning rates: {rates}")));
+    }
+    items
+}

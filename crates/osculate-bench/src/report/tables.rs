@@ -1,0 +1,296 @@
+use super::grid::{Grid, NOTHING};
+use crate::analysis::{Cost, EntrantResults, Results, WorkloadResults};
+use crate::stats::{Interval, median};
+use crate::trial::Outcome;
+use crate::workload::Metric;
+
+/// What the optimizers reached on a workload, and when, with intervals.
+pub fn outcome(results: &WorkloadResults, baseline: &str) -> Grid {
+    let metric = &results.about.metric;
+    let mut grid = Grid::new(
+        [
+            "optimizer".to_string(),
+            "learning rate".to_string(),
+            format!("last {}", metric.heading()),
+            format!("best {}", metric.heading()),
+            format!("p against {baseline}"),
+        ]
+        .into_iter()
+        .chain(arrival_headings(results)),
+    );
+    for entrant in &results.entrants {
+        let mut row = vec![
+            name(entrant),
+            or_nothing(entrant.lr.map(rate)),
+            value(entrant.last, entrant, metric),
+            value(entrant.best, entrant, metric),
+            significance(entrant),
+        ];
+        row.extend(Cost::ALL.map(|cost| arrival(entrant, cost, true)));
+        grid.rows.push(row);
+    }
+    grid.without_empty_columns()
+}
+
+/// What the optimizers cost on a workload, and how sharp their solutions are.
+pub fn price(results: &WorkloadResults) -> Grid {
+    let mut grid = Grid::new([
+        "optimizer",
+        "step time",
+        "state / params",
+        "peak memory, MB",
+        "sharpness",
+        "smallest eigenvalue",
+        "skipped updates",
+    ]);
+    for entrant in &results.entrants {
+        let curvatures = entrant.runs.iter().filter_map(|run| run.curvature.as_ref());
+        let smallest: Vec<f64> = curvatures
+            .filter_map(|curvature| curvature.smallest)
+            .collect();
+        let skipped: usize = entrant.runs.iter().map(|run| run.skipped).sum();
+        let mut row = vec![name(entrant)];
+        row.extend(costs(entrant));
+        row.insert(
+            3,
+            or_nothing(
+                entrant
+                    .peak_memory
+                    .map(|b| format!("{:.0}", b as f64 / 1e6)),
+            ),
+        );
+        row.push(or_nothing(median(&smallest).map(number)));
+        row.push(if skipped > 0 {
+            skipped.to_string()
+        } else {
+            NOTHING.to_string()
+        });
+        grid.rows.push(row);
+    }
+    grid.without_empty_columns()
+}
+
+/// Outcome and price in as few columns as a terminal has room for.
+pub fn brief(results: &WorkloadResults) -> Grid {
+    let metric = &results.about.metric;
+    let mut grid = Grid::new(
+        [
+            "optimizer".to_string(),
+            format!("last {}", metric.heading()),
+            "best".to_string(),
+        ]
+        .into_iter()
+        .chain(arrival_headings(results))
+        .chain(["step time", "state / params", "sharpness"].map(String::from)),
+    );
+    for entrant in &results.entrants {
+        let best = entrant.best.map(|best| metric.show(best.estimate));
+        let mut row = vec![
+            name(entrant),
+            value(entrant.last, entrant, metric),
+            or_nothing(best),
+        ];
+        row.extend(Cost::ALL.map(|cost| arrival(entrant, cost, false)));
+        row.extend(costs(entrant));
+        grid.rows.push(row);
+    }
+    grid.without_empty_columns()
+}
+
+fn arrival_headings(results: &WorkloadResults) -> [String; 3] {
+    let target = results
+        .target
+        .map(|target| results.about.metric.show(target));
+    let target = target.unwrap_or_else(|| "target".to_string());
+    ["steps", "gradients", "seconds"].map(|what| format!("{what} to {target}"))
+}
+
+/// Step time, state and sharpness.
+fn costs(entrant: &EntrantResults) -> [String; 3] {
+    [
+        or_nothing(entrant.step_ratio.map(|ratio| format!("{ratio:.2}x"))),
+        or_nothing(entrant.state_ratio.map(|ratio| format!("{ratio:.2}"))),
+        or_nothing(entrant.sharpness.map(number)),
+    ]
+}
+
+fn or_nothing(text: Option<String>) -> String {
+    text.unwrap_or_else(|| NOTHING.to_string())
+}
+
+/// A measurement, with its interval where there are several seeds.
+fn value(interval: Option<Interval>, entrant: &EntrantResults, metric: &Metric) -> String {
+    or_nothing(interval.map(|interval| {
+        let Interval {
+            estimate,
+            low,
+            high,
+        } = interval;
+        if entrant.runs.len() > 1 {
+            format!(
+                "{} [{}, {}]",
+                metric.show(estimate),
+                metric.show(low),
+                metric.show(high)
+            )
+        } else {
+            metric.show(estimate)
+        }
+    }))
+}
+
+/// When the target was reached; how many runs reached it stands in brackets where not all did.
+fn arrival(entrant: &EntrantResults, cost: Cost, intervals: bool) -> String {
+    or_nothing(entrant.reached.map(|reached| {
+        let interval = reached.arrival(cost);
+        let all = entrant.runs.len();
+        let mut text = place(interval.estimate);
+        if intervals && all > 1 && reached.runs > 0 {
+            text += &format!(" [{}, {}]", place(interval.low), place(interval.high));
+        }
+        if reached.runs < all {
+            text += &format!(" ({}/{all})", reached.runs);
+        }
+        text
+    }))
+}
+
+fn significance(entrant: &EntrantResults) -> String {
+    or_nothing(entrant.paired.map(|paired| {
+        let way = if paired.test.mean > 0.0 {
+            "better"
+        } else if paired.test.mean < 0.0 {
+            "worse"
+        } else {
+            "equal"
+        };
+        format!("{way}, {:.3}", paired.test.p)
+    }))
+}
+
+/// The name, with what became of runs that did not finish.
+fn name(entrant: &EntrantResults) -> String {
+    if entrant.runs.is_empty() && entrant.failure.is_some() {
+        return format!("{} (no trial finished)", entrant.label);
+    }
+    let failed = |run: &&crate::analysis::RunResult| matches!(run.outcome, Outcome::Failed { .. });
+    let counts = [
+        (entrant.diverged(), "diverged"),
+        (entrant.runs.iter().filter(failed).count(), "failed"),
+    ];
+    let mut name = entrant.label.clone();
+    for (count, what) in counts {
+        if count > 0 {
+            name += &format!(" ({count} {what})");
+        }
+    }
+    name
+}
+
+/// The optimizers over all workloads.
+pub fn standings(results: &Results) -> Grid {
+    let mut grid = Grid::new([
+        "optimizer".to_string(),
+        "score, seconds".to_string(),
+        "score, gradients".to_string(),
+        "score, steps".to_string(),
+        "targets reached".to_string(),
+        format!("seeds won : lost against {}", results.baseline),
+        "p".to_string(),
+    ]);
+    let counted = results
+        .workloads
+        .iter()
+        .filter(|w| w.target.is_some())
+        .count();
+    for standing in &results.standings {
+        let score = |cost: Cost| format!("{:.2}", standing.profile(cost).score);
+        let is_baseline = standing.p.is_none();
+        grid.rows.push(vec![
+            standing.label.clone(),
+            score(Cost::Seconds),
+            score(Cost::Evaluations),
+            score(Cost::Steps),
+            format!("{} of {counted}", standing.reached),
+            if is_baseline {
+                NOTHING.to_string()
+            } else {
+                format!("{} : {}", standing.wins, standing.losses)
+            },
+            standing.p.map_or(NOTHING.to_string(), probability),
+        ]);
+    }
+    grid
+}
+
+/// The tuning trials of a workload, the best rate of each optimizer first.
+pub fn tuning(results: &WorkloadResults) -> Grid {
+    let metric = &results.about.metric;
+    let mut grid = Grid::new([
+        "optimizer".to_string(),
+        "best rate".to_string(),
+        format!("last {}", metric.heading()),
+        "all rates".to_string(),
+    ]);
+    for entrant in &results.entrants {
+        let mut trials = entrant.tuning.clone();
+        trials.sort_by(|a, b| a.lr.total_cmp(&b.lr));
+        let best = trials
+            .iter()
+            .filter_map(|trial| Some((trial.last?, trial.lr)))
+            .reduce(|a, b| if metric.better(a.0, b.0) == a.0 { a } else { b });
+        let all: Vec<String> = trials
+            .iter()
+            .map(|trial| {
+                let value = trial
+                    .last
+                    .map_or(NOTHING.to_string(), |last| metric.show(last));
+                format!("{}: {value}", rate(trial.lr))
+            })
+            .collect();
+        grid.rows.push(vec![
+            name(entrant),
+            best.map_or(NOTHING.to_string(), |(_, lr)| rate(lr)),
+            best.map_or(NOTHING.to_string(), |(value, _)| metric.show(value)),
+            all.join("  "),
+        ]);
+    }
+    grid
+}
+
+fn probability(p: f64) -> String {
+    if p < 0.001 {
+        "< 0.001".to_string()
+    } else {
+        format!("{p:.3}")
+    }
+}
+
+/// A learning rate.
+pub(super) fn rate(lr: f64) -> String {
+    if (1e-3..10.0).contains(&lr) {
+        let digits = (2 - lr.log10().floor() as i32).max(0) as usize;
+        format!("{lr:.digits$}")
+    } else {
+        format!("{lr:.2e}")
+    }
+}
+
+/// A place on the way to a target.
+pub(super) fn place(value: f64) -> String {
+    if !value.is_finite() {
+        "never".to_string()
+    } else if value < 10.0 {
+        format!("{value:.2}")
+    } else {
+        format!("{value:.0}")
+    }
+}
+
+fn number(value: f64) -> String {
+    if value == 0.0 || (0.01..1000.0).contains(&value.abs()) {
+        format!("{value:.2}")
+    } else {
+        format!("{value:.1e}")
+    }
+}

@@ -1,0 +1,280 @@
+use osculate::optim::catalogue::Method;
+use serde::{Deserialize, Serialize};
+
+use super::{Job, TUNING_SEED};
+use crate::entrant::{Entrant, check_labels};
+use crate::error::BenchError;
+use crate::workload::Workloads;
+
+/// How much of everything there is in a study.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Budget {
+    /// Tuning trials of each optimizer on each workload.
+    pub trials: usize,
+    /// Learning rates are searched from the documented one over this factor to that times this factor.
+    pub width: f64,
+    /// Seeds of the winner's runs, counted from 0.
+    pub seeds: usize,
+    /// Length of all runs, as a part of what the workloads say.
+    pub length: f64,
+    /// Measurements in a run.
+    pub measurements: usize,
+    /// Rounds in which step times are measured; 0 leaves them out.
+    pub rounds: usize,
+    /// Seed of the search.
+    pub search_seed: u64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            trials: 7,
+            width: 10.0,
+            seeds: 5,
+            length: 1.0,
+            measurements: 40,
+            rounds: 5,
+            search_seed: 0,
+        }
+    }
+}
+
+/// What a study is about. Two processes that work on one folder have the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StudyConfig {
+    /// Names of the workloads, in the order in which they are run.
+    pub workloads: Vec<String>,
+    /// The optimizers.
+    pub entrants: Vec<Entrant>,
+    /// Name of the optimizer that sets targets and that others are tested against.
+    pub baseline: String,
+    /// How much of everything.
+    pub budget: Budget,
+}
+
+/// Most trials and most seeds.
+const MOST: usize = 1000;
+
+impl StudyConfig {
+    /// Six workloads and eight optimizers: less than 40 minutes on two cores.
+    ///
+    /// # Errors
+    /// [`BenchError::Recipe`].
+    pub fn full() -> Result<Self, BenchError> {
+        let methods = [
+            Method::AdamW,
+            Method::Sgd,
+            Method::Sam,
+            Method::AdaHessian,
+            Method::SophiaH,
+            Method::Soap,
+            Method::PsgdKron,
+            Method::Muon,
+        ];
+        // The long ones first, so that no worker is left alone with one at the end.
+        let workloads = [
+            "char-lm",
+            "digits-conv",
+            "digits-noise",
+            "autoencoder",
+            "delayed-xor",
+            "pinn",
+        ];
+        Self::of(&workloads, &methods, Budget::default())
+    }
+
+    /// Three workloads and four optimizers: some minutes.
+    ///
+    /// # Errors
+    /// [`BenchError::Recipe`].
+    pub fn small() -> Result<Self, BenchError> {
+        let methods = [Method::AdamW, Method::Sgd, Method::Sam, Method::Soap];
+        let budget = Budget {
+            trials: 5,
+            seeds: 3,
+            ..Budget::default()
+        };
+        Self::of(
+            &["autoencoder", "digits-mlp", "factorisation"],
+            &methods,
+            budget,
+        )
+    }
+
+    fn of(workloads: &[&str], methods: &[Method], budget: Budget) -> Result<Self, BenchError> {
+        Ok(Self {
+            workloads: workloads.iter().map(ToString::to_string).collect(),
+            entrants: methods
+                .iter()
+                .map(|method| Entrant::new(*method))
+                .collect::<Result<_, _>>()?,
+            baseline: Method::AdamW.name().to_string(),
+            budget,
+        })
+    }
+
+    /// Checks names and numbers.
+    ///
+    /// # Errors
+    /// [`BenchError::Usage`] for the first that makes no sense.
+    pub fn validate(&self, workloads: &Workloads) -> Result<(), BenchError> {
+        let usage = |message: String| Err(BenchError::Usage(message));
+        if self.workloads.is_empty() || self.entrants.is_empty() {
+            return usage("a study needs at least one workload and one optimizer".to_string());
+        }
+        for (index, name) in self.workloads.iter().enumerate() {
+            workloads.get(name)?;
+            if self.workloads[..index].contains(name) {
+                return usage(format!("the workload {name} is named twice"));
+            }
+        }
+        check_labels(&self.entrants)?;
+        if !self
+            .entrants
+            .iter()
+            .any(|entrant| entrant.label == self.baseline)
+        {
+            return usage(format!(
+                "the baseline {} is not among the optimizers; name another with --baseline",
+                self.baseline
+            ));
+        }
+        let budget = &self.budget;
+        if !(1..=MOST).contains(&budget.trials) {
+            return usage(format!(
+                "--trials {}: expected from 1 to {MOST}",
+                budget.trials
+            ));
+        }
+        if budget.seeds > MOST {
+            return usage(format!("--seeds {}: expected at most {MOST}", budget.seeds));
+        }
+        if !(budget.width.is_finite() && budget.width > 1.0) {
+            return usage(format!(
+                "--width {}: expected a factor above 1",
+                budget.width
+            ));
+        }
+        if !(budget.length.is_finite() && budget.length > 0.0) {
+            return usage(format!(
+                "--length {}: expected a factor above 0",
+                budget.length
+            ));
+        }
+        if budget.measurements == 0 {
+            return usage("--measurements 0: expected at least 1".to_string());
+        }
+        Ok(())
+    }
+
+    /// The entrant of a name.
+    pub fn entrant(&self, label: &str) -> Option<&Entrant> {
+        self.entrants.iter().find(|entrant| entrant.label == label)
+    }
+
+    /// Steps of a run on a workload that says it takes so many.
+    pub fn steps(&self, said: usize) -> usize {
+        ((said as f64 * self.budget.length).round() as usize).max(1)
+    }
+
+    /// Seeds of the winner's runs.
+    pub fn seeds(&self) -> impl Iterator<Item = u64> {
+        (0..self.budget.seeds as u64).filter(|seed| *seed != TUNING_SEED)
+    }
+
+    /// All that is to be run, in order.
+    pub fn jobs(&self) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        for workload in &self.workloads {
+            let workload = || workload.clone();
+            for trial in 0..self.budget.trials {
+                jobs.extend(self.entrants.iter().map(|entrant| Job::Tune {
+                    workload: workload(),
+                    entrant: entrant.label.clone(),
+                    trial,
+                }));
+            }
+            for seed in self.seeds() {
+                jobs.extend(self.entrants.iter().map(|entrant| Job::Run {
+                    workload: workload(),
+                    entrant: entrant.label.clone(),
+                    seed,
+                }));
+            }
+            if self.budget.rounds > 0 {
+                jobs.push(Job::StepTimes {
+                    workload: workload(),
+                });
+            }
+        }
+        jobs
+    }
+
+    /// What differs from another configuration, in words; `None` where nothing does.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let names = |config: &Self| {
+            let labels = config.entrants.iter().map(|entrant| entrant.label.clone());
+            labels.collect::<Vec<_>>()
+        };
+        if self.workloads != other.workloads {
+            return Some(format!(
+                "workloads {:?} against {:?}",
+                self.workloads, other.workloads
+            ));
+        }
+        if names(self) != names(other) {
+            return Some(format!(
+                "optimizers {:?} against {:?}",
+                names(self),
+                names(other)
+            ));
+        }
+        let pairs = self.entrants.iter().zip(&other.entrants);
+        for (own, theirs) in pairs {
+            if !own.is_same(theirs) {
+                return Some(format!("settings of {}", own.label));
+            }
+        }
+        if self.baseline != other.baseline {
+            return Some(format!(
+                "baseline {} against {}",
+                self.baseline, other.baseline
+            ));
+        }
+        (self.budget != other.budget)
+            .then(|| format!("budget {:?} against {:?}", self.budget, other.budget))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_full_study_is_as_large_as_it_says() {
+        let config = StudyConfig::full().unwrap();
+        config.validate(&Workloads::built_in()).unwrap();
+        assert_eq!((config.workloads.len(), config.entrants.len()), (6, 8));
+        assert_eq!(config.jobs().len(), 6 * (8 * (7 + 5) + 1));
+        assert!(config.difference(&config.clone()).is_none());
+        let small = StudyConfig::small().unwrap();
+        small.validate(&Workloads::built_in()).unwrap();
+        assert!(small.difference(&config).unwrap().starts_with("workloads"));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let workloads = Workloads::built_in();
+        let wrong = |change: &dyn Fn(&mut StudyConfig)| {
+            let mut config = StudyConfig::small().unwrap();
+            change(&mut config);
+            config.validate(&workloads).unwrap_err().to_string()
+        };
+        assert!(wrong(&|c| c.workloads.push("digit".to_string())).contains("digits-mlp"));
+        assert!(wrong(&|c| c.workloads.push("autoencoder".to_string())).contains("twice"));
+        assert!(wrong(&|c| c.baseline = "lion".to_string()).contains("--baseline"));
+        assert!(wrong(&|c| c.budget.trials = 0).contains("--trials 0"));
+        assert!(wrong(&|c| c.budget.width = 1.0).contains("--width 1"));
+        assert!(wrong(&|c| c.budget.length = f64::NAN).contains("--length NaN"));
+    }
+}

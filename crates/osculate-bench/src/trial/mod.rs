@@ -1,0 +1,13 @@
+//! One optimizer on one workload with one learning rate and one seed.
+
+mod curvature;
+mod machine;
+mod record;
+mod step_times;
+mod train;
+
+pub use curvature::Curvature;
+pub use machine::{Environment, peak_memory, reset_peak_memory};
+pub use record::{Outcome, Point, Trial, TrialSpec};
+pub use step_times::{StepBlocks, StepTimes, StepTimesSpec, interleaved};
+pub use train::{Trainer, Watch};

@@ -1,0 +1,173 @@
+use serde::{Deserialize, Serialize};
+
+use super::Curvature;
+use crate::entrant::Entrant;
+
+/// What is to be run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TrialSpec {
+    /// Name of the workload.
+    pub workload: String,
+    /// The optimizer.
+    pub entrant: Entrant,
+    /// Peak learning rate.
+    pub lr: f64,
+    /// Seed of weights, batches and probes.
+    pub seed: u64,
+    /// Steps.
+    pub steps: usize,
+    /// Measurements of the network, evenly spread over the run, the one before the first step not
+    /// counted.
+    pub measurements: usize,
+    /// Whether the Hessian's largest eigenvalues at the end are wanted.
+    pub curvature: bool,
+}
+
+impl TrialSpec {
+    /// Seed 0, 40 measurements, no curvature.
+    pub fn new(workload: impl Into<String>, entrant: Entrant, lr: f64, steps: usize) -> Self {
+        Self {
+            workload: workload.into(),
+            entrant,
+            lr,
+            seed: 0,
+            steps,
+            measurements: 40,
+            curvature: false,
+        }
+    }
+
+    /// Replaces the seed.
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Asks for the Hessian's largest eigenvalues at the end.
+    pub fn with_curvature(mut self, curvature: bool) -> Self {
+        self.curvature = curvature;
+        self
+    }
+
+    /// Whether a result of the other is a result of this. JSON may have moved the last digit of the
+    /// learning rate.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same_rate = (self.lr - other.lr).abs() <= 1e-12 * self.lr.abs();
+        let plain = |spec: &Self| {
+            (
+                spec.workload.clone(),
+                spec.seed,
+                spec.steps,
+                spec.measurements,
+                spec.curvature,
+            )
+        };
+        same_rate && plain(self) == plain(other) && self.entrant.is_same(&other.entrant)
+    }
+
+    /// Whether the network is measured after so many steps.
+    pub(super) fn measures_after(&self, made: usize) -> bool {
+        let marks = |steps: usize| steps * self.measurements.max(1) / self.steps.max(1);
+        made == self.steps || marks(made) > marks(made.saturating_sub(1))
+    }
+}
+
+/// A run as it stood when the network was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// Steps made.
+    pub step: usize,
+    /// Gradient evaluations spent.
+    pub evaluations: f64,
+    /// Seconds spent in steps by the clock on the wall; measurements and the making of batches are left
+    /// out.
+    pub seconds: f64,
+    /// Seconds of all cores together spent in steps, on devices that are CPUs.
+    pub cpu_seconds: Option<f64>,
+    /// Mean training loss since the measurement before; `None` before the first step, and where it is no
+    /// finite number.
+    pub train_loss: Option<f64>,
+    /// The workload's metric; `None` where it is no finite number.
+    pub metric: Option<f64>,
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// All steps were made.
+    Finished,
+    /// The loss or the metric was no longer a finite number.
+    Diverged,
+    /// A step could not be made.
+    Failed {
+        /// Why.
+        message: String,
+    },
+    /// The person at the terminal stopped it.
+    Interrupted,
+}
+
+/// One run and all that was measured.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Trial {
+    /// What was run.
+    pub spec: TrialSpec,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The run over time, from before the first step.
+    pub points: Vec<Point>,
+    /// Mean seconds of a step, the first left out: the mean counts what a method does only now and
+    /// then.
+    pub step_seconds: f64,
+    /// Trainable numbers.
+    pub parameters: usize,
+    /// Bytes of the parameters.
+    pub parameter_bytes: usize,
+    /// Bytes of the optimizer's state at the end.
+    pub state_bytes: usize,
+    /// Largest resident memory of the process during the run, in bytes, where the system tells.
+    pub peak_memory: Option<u64>,
+    /// Parameters left out over all steps because a gradient was not finite.
+    pub skipped: usize,
+    /// The Hessian at the final weights, where it was asked for and the run finished.
+    pub curvature: Option<Curvature>,
+    /// Why the Hessian could not be measured.
+    pub curvature_error: Option<String>,
+}
+
+impl Trial {
+    /// A run of which nothing is known yet.
+    pub fn new(spec: TrialSpec) -> Self {
+        Self {
+            spec,
+            outcome: Outcome::Finished,
+            points: Vec::new(),
+            step_seconds: 0.0,
+            parameters: 0,
+            parameter_bytes: 0,
+            state_bytes: 0,
+            peak_memory: None,
+            skipped: 0,
+            curvature: None,
+            curvature_error: None,
+        }
+    }
+
+    /// Why the record cannot be what a run has left, if it cannot.
+    pub fn defect(&self) -> Option<String> {
+        let made = self.points.last().map_or(0, |point| point.step);
+        let forward = |pair: &[Point]| pair[0].step < pair[1].step;
+        if !self.points.windows(2).all(forward) {
+            return Some("its points are not in order".to_string());
+        }
+        match self.outcome {
+            Outcome::Finished if made != self.spec.steps => Some(format!(
+                "it is called finished after {made} of {} steps",
+                self.spec.steps
+            )),
+            Outcome::Interrupted => Some("it was interrupted".to_string()),
+            _ => None,
+        }
+    }
+}

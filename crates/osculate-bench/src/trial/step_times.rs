@@ -1,0 +1,173 @@
+use std::time::Instant;
+
+use burn::module::Module;
+use osculate::prelude::{ClosureOptimizer, Objective};
+use serde::{Deserialize, Serialize};
+
+use super::Watch;
+use crate::entrant::Entrant;
+use crate::error::BenchError;
+use crate::stats::median;
+
+/// What is to be measured.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StepTimesSpec {
+    /// The optimizers with their learning rates; ratios refer to the first.
+    pub entrants: Vec<(Entrant, f64)>,
+    /// Rounds, in each of which every optimizer makes one block of steps; a round before them is not
+    /// counted.
+    pub rounds: usize,
+    /// Steps in a block: a multiple of the periods at which methods do their rarer work.
+    pub block: usize,
+}
+
+/// Step times of several optimizers, measured in turns in one process: what slows the machine down for
+/// a while slows all of them down.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepTimes {
+    /// One for each optimizer, in the order given.
+    pub entrants: Vec<StepBlocks>,
+}
+
+/// The blocks of one optimizer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepBlocks {
+    /// Name of the optimizer.
+    pub label: String,
+    /// Mean seconds of a step, block by block.
+    pub seconds: Vec<f64>,
+    /// Bytes of the optimizer's state at the end.
+    pub state_bytes: usize,
+    /// Why a step was not made; there are no more blocks then.
+    pub failure: Option<String>,
+}
+
+impl StepTimes {
+    /// The median over the rounds of an optimizer's step time over that of the first in the same
+    /// round.
+    pub fn ratio(&self, label: &str) -> Option<f64> {
+        let first = self.entrants.first()?;
+        let blocks = self.entrants.iter().find(|blocks| blocks.label == label)?;
+        let ratios: Vec<f64> = blocks
+            .seconds
+            .iter()
+            .zip(&first.seconds)
+            .map(|(own, reference)| own / reference)
+            .collect();
+        median(&ratios)
+    }
+
+    /// The median over the rounds of an optimizer's step time, in seconds.
+    pub fn seconds(&self, label: &str) -> Option<f64> {
+        let blocks = self.entrants.iter().find(|blocks| blocks.label == label)?;
+        median(&blocks.seconds)
+    }
+}
+
+/// An optimizer with its model.
+struct Lane<M> {
+    optimizer: Box<dyn ClosureOptimizer<M>>,
+    model: Option<M>,
+    lr: f64,
+    blocks: StepBlocks,
+}
+
+/// Runs optimizers in turns on a problem that is given by its model and its batches.
+///
+/// # Errors
+/// [`BenchError::Recipe`] where an optimizer cannot be made, and what `model` and `batch` say.
+pub fn interleaved<M: Module>(
+    spec: &StepTimesSpec,
+    model: impl Fn() -> Result<M, BenchError>,
+    batch: impl Fn(usize) -> Result<Box<dyn Objective<M>>, BenchError>,
+    watch: &Watch,
+) -> Result<StepTimes, BenchError> {
+    let mut lanes = Vec::new();
+    for (entrant, lr) in &spec.entrants {
+        lanes.push(Lane {
+            optimizer: entrant.make::<M>(0)?,
+            model: Some(model()?),
+            lr: *lr,
+            blocks: StepBlocks {
+                label: entrant.label.clone(),
+                seconds: Vec::new(),
+                state_bytes: 0,
+                failure: None,
+            },
+        });
+    }
+    for round in 0..=spec.rounds {
+        let objectives = (0..spec.block)
+            .map(|step| batch(round * spec.block + step))
+            .collect::<Result<Vec<_>, _>>()?;
+        for lane in &mut lanes {
+            if watch.stopped() {
+                return Err(BenchError::Interrupted);
+            }
+            if let Some(seconds) = lane.block(&objectives)
+                && round > 0
+            {
+                lane.blocks.seconds.push(seconds);
+            }
+        }
+    }
+    Ok(StepTimes {
+        entrants: lanes.into_iter().map(Lane::finish).collect(),
+    })
+}
+
+impl<M: Module> Lane<M> {
+    /// Makes a block of steps and returns the mean seconds of one.
+    fn block(&mut self, objectives: &[Box<dyn Objective<M>>]) -> Option<f64> {
+        let mut model = self.model.take()?;
+        let start = Instant::now();
+        for objective in objectives {
+            match self.optimizer.step(self.lr, model, objective.as_ref()) {
+                Ok(step) => {
+                    // Waits for the device.
+                    let _ = step.report.loss();
+                    model = step.model;
+                }
+                Err(error) => {
+                    self.blocks.failure = Some(error.cause.to_string());
+                    return None;
+                }
+            }
+        }
+        let seconds = start.elapsed().as_secs_f64() / objectives.len().max(1) as f64;
+        self.model = Some(model);
+        Some(seconds)
+    }
+
+    fn finish(mut self) -> StepBlocks {
+        self.blocks.state_bytes = self.optimizer.state_bytes();
+        self.blocks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_are_taken_within_a_round() {
+        let blocks = |label: &str, seconds: &[f64]| StepBlocks {
+            label: label.to_string(),
+            seconds: seconds.to_vec(),
+            state_bytes: 0,
+            failure: None,
+        };
+        // The machine was ten times slower in the second round.
+        let times = StepTimes {
+            entrants: vec![
+                blocks("adamw", &[1.0, 10.0, 1.0]),
+                blocks("sam", &[2.0, 20.0, 2.2]),
+                blocks("broken", &[]),
+            ],
+        };
+        assert_eq!(times.ratio("adamw"), Some(1.0));
+        assert_eq!(times.ratio("sam"), Some(2.0));
+        assert_eq!(times.ratio("broken"), None);
+        assert_eq!(times.seconds("sam"), Some(2.2));
+    }
+}

@@ -1,0 +1,247 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use burn::module::Module;
+use burn::tensor::Device;
+use cpu_time::ProcessTime;
+use osculate::curvature::GradientOracle;
+
+use super::step_times::interleaved;
+use super::{
+    Curvature, Outcome, Point, StepTimes, StepTimesSpec, Trial, TrialSpec, peak_memory,
+    reset_peak_memory,
+};
+use crate::error::BenchError;
+use crate::workload::{About, Workload, WorkloadError};
+
+/// How a run is watched and stopped.
+#[derive(Clone, Copy)]
+pub struct Watch<'a> {
+    /// A run ends after the step in which this becomes set.
+    pub stop: &'a AtomicBool,
+    /// Called after every step with the number of steps made and the last measurement.
+    pub progress: &'a dyn Fn(usize, Option<f64>),
+}
+
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+impl Default for Watch<'_> {
+    fn default() -> Self {
+        Self {
+            stop: &NEVER,
+            progress: &|_, _| (),
+        }
+    }
+}
+
+impl Watch<'_> {
+    /// Whether to stop.
+    pub fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// A workload whose network's type is forgotten. Every [`Workload`] is one.
+pub trait Trainer: Send + Sync {
+    /// What the workload is.
+    fn about(&self) -> About;
+
+    /// Trains a network, on a device without autodiff.
+    ///
+    /// A loss that is no number, or a step that fails, ends the run and is in its outcome.
+    ///
+    /// # Errors
+    /// [`BenchError::Recipe`] where the optimizer cannot be made, [`BenchError::Workload`] where the
+    /// workload fails.
+    fn train(&self, spec: &TrialSpec, device: &Device, watch: &Watch) -> Result<Trial, BenchError>;
+
+    /// Measures the step times of several optimizers in turns.
+    ///
+    /// # Errors
+    /// As [`train`](Trainer::train).
+    fn step_times(
+        &self,
+        spec: &StepTimesSpec,
+        device: &Device,
+        watch: &Watch,
+    ) -> Result<StepTimes, BenchError>;
+}
+
+impl<W: Workload> Trainer for W {
+    fn about(&self) -> About {
+        Workload::about(self)
+    }
+
+    fn train(&self, spec: &TrialSpec, device: &Device, watch: &Watch) -> Result<Trial, BenchError> {
+        Run::begin(self, spec, device)?.to_the_end(watch)
+    }
+
+    fn step_times(
+        &self,
+        spec: &StepTimesSpec,
+        device: &Device,
+        watch: &Watch,
+    ) -> Result<StepTimes, BenchError> {
+        let failed = |source| failure(self, source);
+        let training = device.clone().autodiff();
+        interleaved(
+            spec,
+            || self.model(0, &training).map_err(failed),
+            |step| self.batch(0, step, &training).map_err(failed),
+            watch,
+        )
+    }
+}
+
+fn failure<W: Workload>(workload: &W, source: WorkloadError) -> BenchError {
+    BenchError::Workload {
+        name: Workload::about(workload).name,
+        source,
+    }
+}
+
+/// A run under way.
+struct Run<'a, W: Workload> {
+    workload: &'a W,
+    about: About,
+    spec: &'a TrialSpec,
+    device: Device,
+    training: Device,
+    trial: Trial,
+    wall: Duration,
+    processor: Duration,
+    /// Time of the first step, which compiles and allocates what later ones use.
+    first: Duration,
+    evaluations: f64,
+    made: usize,
+    losses: Vec<f64>,
+}
+
+impl<'a, W: Workload> Run<'a, W> {
+    fn begin(workload: &'a W, spec: &'a TrialSpec, device: &Device) -> Result<Self, BenchError> {
+        let about = Workload::about(workload);
+        if spec.steps == 0 {
+            return Err(BenchError::Usage(format!(
+                "{}: a run of 0 steps; expected at least 1",
+                about.name
+            )));
+        }
+        reset_peak_memory();
+        Ok(Self {
+            workload,
+            about,
+            spec,
+            device: device.clone(),
+            training: device.clone().autodiff(),
+            trial: Trial::new(spec.clone()),
+            wall: Duration::ZERO,
+            processor: Duration::ZERO,
+            first: Duration::ZERO,
+            evaluations: 0.0,
+            made: 0,
+            losses: Vec::new(),
+        })
+    }
+
+    fn failed(&self, source: WorkloadError) -> BenchError {
+        failure(self.workload, source)
+    }
+
+    fn to_the_end(mut self, watch: &Watch) -> Result<Trial, BenchError> {
+        let spec = self.spec;
+        let mut optimizer = spec.entrant.make::<W::Model>(spec.seed)?;
+        let made = self.workload.model(spec.seed, &self.training);
+        let mut model = made.map_err(|error| self.failed(error))?;
+        let mut metric = self.measure(&model)?;
+        while self.made < spec.steps {
+            if watch.stopped() {
+                self.trial.outcome = Outcome::Interrupted;
+                break;
+            }
+            let batch = self.workload.batch(spec.seed, self.made, &self.training);
+            let objective = batch.map_err(|error| self.failed(error))?;
+            let lr = spec.lr * self.about.schedule.factor(self.made, spec.steps);
+            let (wall, processor) = (Instant::now(), ProcessTime::now());
+            let step = match optimizer.step(lr, model, objective.as_ref()) {
+                Ok(step) => step,
+                Err(error) => {
+                    model = error.model;
+                    self.trial.outcome = Outcome::Failed {
+                        message: error.cause.to_string(),
+                    };
+                    break;
+                }
+            };
+            // Reading the loss waits for the device, so the clock sees the whole step.
+            let loss = step.report.loss();
+            let elapsed = wall.elapsed();
+            self.processor += processor.elapsed();
+            self.wall += elapsed;
+            model = step.model;
+            if self.made == 0 {
+                self.first = elapsed;
+                let oracle = GradientOracle::new(&model, objective.as_ref());
+                let layout = oracle.layout()?;
+                self.trial.parameters = layout.num_elements();
+                self.trial.parameter_bytes = layout.num_bytes();
+            }
+            self.evaluations += step.report.cost().gradient_evaluations();
+            self.trial.skipped += step.report.skipped().len();
+            self.losses.push(loss);
+            self.made += 1;
+            if spec.measures_after(self.made) || !loss.is_finite() {
+                metric = self.measure(&model)?;
+                if !loss.is_finite() || metric.is_none() {
+                    self.trial.outcome = Outcome::Diverged;
+                    break;
+                }
+            }
+            (watch.progress)(self.made, metric);
+        }
+        self.trial.state_bytes = optimizer.state_bytes();
+        self.trial.step_seconds =
+            (self.wall - self.first).as_secs_f64() / (self.made.max(2) - 1) as f64;
+        self.trial.peak_memory = peak_memory();
+        if spec.curvature && self.trial.outcome == Outcome::Finished {
+            self.measure_curvature(&model)?;
+        }
+        Ok(self.trial)
+    }
+
+    /// Adds a point, unless there is one of this step, and returns its metric.
+    fn measure(&mut self, model: &W::Model) -> Result<Option<f64>, BenchError> {
+        let value = self.workload.measure(&model.valid(), &self.device);
+        let value = value.map_err(|error| self.failed(error))?;
+        let metric = value.is_finite().then_some(value);
+        let loss = self.losses.iter().sum::<f64>() / self.losses.len() as f64;
+        self.losses.clear();
+        // A GPU computes while the process waits.
+        let on_cpu = ["flex", "ndarray", "cpu"].iter().any(|name| {
+            format!("{:?}", self.device)
+                .to_ascii_lowercase()
+                .contains(name)
+        });
+        self.trial.points.push(Point {
+            step: self.made,
+            evaluations: self.evaluations,
+            seconds: self.wall.as_secs_f64(),
+            cpu_seconds: on_cpu.then_some(self.processor.as_secs_f64()),
+            train_loss: loss.is_finite().then_some(loss),
+            metric,
+        });
+        Ok(metric)
+    }
+
+    fn measure_curvature(&mut self, model: &W::Model) -> Result<(), BenchError> {
+        let objective = self.workload.curvature_batch(&self.training);
+        let Some(objective) = objective.map_err(|error| self.failed(error))? else {
+            return Ok(());
+        };
+        match Curvature::measure(model, objective.as_ref()) {
+            Ok(found) => self.trial.curvature = Some(found),
+            // The run itself is sound: what the solution's Hessian does not give is no reason to lose it.
+            Err(error) => self.trial.curvature_error = Some(error.to_string()),
+        }
+        Ok(())
+    }
+}

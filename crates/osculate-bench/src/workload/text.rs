@@ -1,0 +1,59 @@
+//! What the workloads on characters share.
+
+use burn::tensor::{Device, Int, Tensor};
+use osculate::prelude::*;
+use osculate_problems::characters::{Characters, Part};
+use osculate_problems::modules::{LanguageModel, LanguageModelConfig, seeded};
+
+use super::WorkloadError;
+
+/// Rows and length of a batch.
+const WINDOWS: [usize; 2] = [16, 64];
+/// Rows of the validation text that are measured, in one batch.
+const VALIDATION_ROWS: usize = 128;
+/// Seed of the validation windows: no seed of a run.
+const VALIDATION_SEED: u64 = u64::MAX;
+
+fn forward(model: &LanguageModel, characters: &Tensor<2, Int>) -> Tensor<2> {
+    model.forward(characters.clone())
+}
+
+/// A transformer of two layers of width 64 over 64 characters.
+pub(super) fn model(text: &Characters, seed: u64, device: &Device) -> LanguageModel {
+    let config = LanguageModelConfig::new(text.vocabulary().len(), WINDOWS[1]);
+    seeded(config.init(device), seed)
+}
+
+/// The cross-entropy on 16 windows.
+pub(super) fn batch(
+    text: &Characters,
+    seed: u64,
+    step: usize,
+    device: &Device,
+) -> Result<Box<dyn Objective<LanguageModel>>, WorkloadError> {
+    let windows = text
+        .windows(Part::Train, WINDOWS, seed, step as u64, device)
+        .map_err(WorkloadError::new)?;
+    let criterion = Criterion::cross_entropy(windows.next);
+    Ok(Box::new(SupervisedBatch::new(
+        windows.characters,
+        forward,
+        criterion,
+    )))
+}
+
+/// The mean cross-entropy on the same windows of the validation text each time, in nats a character.
+pub(super) fn measure(
+    text: &Characters,
+    model: &LanguageModel,
+    device: &Device,
+) -> Result<f64, WorkloadError> {
+    let shape = [VALIDATION_ROWS, WINDOWS[1]];
+    let windows = text
+        .windows(Part::Validation, shape, VALIDATION_SEED, 0, device)
+        .map_err(WorkloadError::new)?;
+    let loss = Criterion::cross_entropy(windows.next)
+        .loss(forward(model, &windows.characters))
+        .map_err(WorkloadError::new)?;
+    Ok(f64::from(loss.into_scalar::<f32>()))
+}

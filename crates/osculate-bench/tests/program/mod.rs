@@ -1,0 +1,50 @@
+//! Starting the `osculate` command.
+
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+pub fn osculate(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_osculate"));
+    command.args(words).env_remove("BURN_DEVICE");
+    command
+}
+
+pub fn run(words: &[&str]) -> Output {
+    osculate(words).output().expect("the command starts")
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+pub fn json(path: &Path) -> Value {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_slice(&bytes).expect("valid JSON")
+}
+
+/// Sends what Ctrl-C sends.
+#[cfg(unix)]
+pub fn interrupt(child: &Child) {
+    let sent = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .expect("kill runs");
+    assert!(sent.success());
+}
+
+/// Waits for the end of a process, and fails where it does not come in time.
+pub fn wait(child: &mut Child, until: Instant) -> ExitStatus {
+    loop {
+        if let Some(status) = child.try_wait().expect("the process can be waited for") {
+            return status;
+        }
+        if Instant::now() > until {
+            child.kill().expect("the process can be ended");
+            panic!("the process did not end in time");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
