@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::config::FREE;
 use super::error::TrainerError;
-use super::{exact_json, picture};
+use super::{checkpoint, exact_json, picture};
 
 /// The program's configuration.
 pub(crate) const CONFIG_FILE: &str = "config.json";
@@ -30,7 +30,9 @@ pub(crate) fn prepare(
     if resume {
         return compare(&path, out, document);
     }
-    if path.exists() && !overwrite {
+    let checkpoints = out.join(CHECKPOINTS);
+    let in_use = path.exists() || out.join(LOG_FILE).exists() || checkpoints.exists();
+    if in_use && !overwrite {
         return Err(TrainerError::OutputInUse {
             path: out.display().to_string(),
         });
@@ -44,10 +46,7 @@ pub(crate) fn prepare(
             fs::remove_file(&path).map_err(TrainerError::output("remove", &path))?;
         }
     }
-    let checkpoints = out.join(CHECKPOINTS);
-    if checkpoints.exists() {
-        fs::remove_dir_all(&checkpoints).map_err(TrainerError::output("remove", &checkpoints))?;
-    }
+    checkpoint::clear(&checkpoints)?;
     write(&path, out, document)
 }
 
@@ -130,8 +129,19 @@ mod tests {
             Err(TrainerError::OutputInUse { .. })
         ));
         fs::write(out.join(LOG_FILE), "{}").unwrap();
+        let checkpoints = out.join(CHECKPOINTS);
+        fs::create_dir_all(checkpoints.join("step-000000003")).unwrap();
+        fs::write(checkpoints.join("notes.txt"), "of someone else").unwrap();
         prepare(&out, &document, false, true).unwrap();
         assert!(!out.join(LOG_FILE).exists());
+        assert!(!checkpoints.join("step-000000003").exists());
+        assert!(checkpoints.join("notes.txt").exists());
+        fs::remove_file(out.join(CONFIG_FILE)).unwrap();
+        assert!(matches!(
+            prepare(&out, &document, false, false),
+            Err(TrainerError::OutputInUse { .. })
+        ));
+        prepare(&out, &document, false, true).unwrap();
         prepare(&out, &document, true, false).unwrap();
     }
 

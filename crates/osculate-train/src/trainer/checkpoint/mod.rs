@@ -188,6 +188,23 @@ fn read(folder: &Path) -> Result<Loaded, String> {
     })
 }
 
+/// Removes the checkpoints in a folder, and nothing else.
+pub(crate) fn clear(folder: &Path) -> Result<(), TrainerError> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    let entries = fs::read_dir(folder).map_err(TrainerError::output("list", folder))?;
+    for entry in entries {
+        let path = entry.map_err(TrainerError::output("list", folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let own = name.strip_prefix(DAMAGED).unwrap_or(&name);
+        if own.starts_with(PREFIX) || own == WRITING {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Renames a damaged checkpoint, so that it is neither read nor counted again.
 fn set_aside(path: &Path) -> Result<(), TrainerError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
