@@ -50,13 +50,14 @@ impl Augmentation {
         out: &mut [u8],
     ) {
         assert_eq!([image.len(), out.len()], [shape.len(); 2]);
+        assert_eq!(fill.len(), shape.channels);
         let draw = |rng: &mut ChaCha8Rng, end: usize| rng.random_range(0..end);
         let top = draw(rng, 2 * self.crop + 1);
         let left = draw(rng, 2 * self.crop + 1);
         let mirrored = rng.random_bool(0.5) && self.flip;
         let centre = [draw(rng, shape.height), draw(rng, shape.width)];
         let (height, width) = (shape.height, shape.width);
-        for channel in 0..shape.channels {
+        for (channel, fill) in fill.iter().enumerate() {
             let plane = channel * shape.plane();
             for row in 0..height {
                 // Row and column in the image, which the padding moves by `crop`.
@@ -77,7 +78,7 @@ impl Augmentation {
             if self.cutout > 0 {
                 for row in rows {
                     let start = plane + row * width;
-                    out[start + columns.start..start + columns.end].fill(fill[channel]);
+                    out[start + columns.start..start + columns.end].fill(*fill);
                 }
             }
         }

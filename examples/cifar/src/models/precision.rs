@@ -85,3 +85,39 @@ impl Precision {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::layers::conv;
+    use burn::tensor::{DType, Distribution};
+
+    /// Output and gradients of a strided convolution, against those in full precision.
+    #[test]
+    fn a_convolution_is_rounded_and_no_more() {
+        let device = Device::flex().autodiff();
+        let layer = conv([6, 10], 3, 2, &device);
+        let shape = [4, 6, 9, 9];
+        let x = Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), &device);
+        let run = |precision: Precision| {
+            let x = x.clone().detach().require_grad();
+            let y = precision.conv(&layer, x.clone());
+            let gradients = y.clone().powi_scalar(3).sum().backward();
+            let gradient = |tensor: &Tensor<4>| tensor.grad(&gradients).unwrap();
+            [y.inner(), gradient(&x), gradient(&layer.weight.val())]
+        };
+        let exact = run(Precision::F32);
+        // Three products of two factors each, rounded to 8 and to 11 bits.
+        for (precision, accepted) in [(Precision::Bf16, 2e-2), (Precision::F16, 3e-3)] {
+            for (rounded, exact) in run(precision).into_iter().zip(&exact) {
+                assert_eq!(rounded.dtype(), DType::F32);
+                let norm = |t: Tensor<4>| t.square().sum().sqrt().into_scalar::<f32>();
+                let distance = norm(rounded - exact.clone()) / norm(exact.clone());
+                assert!(
+                    distance > 0.0 && distance < accepted,
+                    "{precision:?}: {distance}"
+                );
+            }
+        }
+    }
+}

@@ -145,18 +145,28 @@ fn mixed_precision_is_near_full_precision() {
             (logits, values.1)
         };
         let (logits, gradient) = run(Precision::F32);
-        for (precision, accepted) in [(Precision::Bf16, 0.2), (Precision::F16, 0.03)] {
+        for (precision, accepted) in [(Precision::Bf16, 0.1), (Precision::F16, 0.02)] {
             let (rounded, rounded_gradient) = run(precision);
-            let distance = apart(&rounded, &logits);
-            assert!(
-                distance > 0.0 && distance < accepted,
-                "{architecture:?} {precision:?}: logits {distance}"
-            );
-            let distance = apart(&rounded_gradient, &gradient);
-            assert!(
-                distance > 0.0 && distance < accepted,
-                "{architecture:?} {precision:?}: gradient {distance}"
-            );
+            // A number that rounding takes over ReLU's kink moves the gradient at once. Without kinks
+            // it is as near as the logits; `precision` tests a convolution alone.
+            let kinks: f64 = if architecture == Architecture::Vit {
+                1.0
+            } else {
+                10.0
+            };
+            for (what, distance, accepted) in [
+                ("logits", apart(&rounded, &logits), accepted),
+                (
+                    "gradient",
+                    apart(&rounded_gradient, &gradient),
+                    (kinks * accepted).min(0.5),
+                ),
+            ] {
+                assert!(
+                    distance > 0.0 && distance < accepted,
+                    "{architecture:?} {precision:?}: {what} {distance}"
+                );
+            }
         }
     }
 }
