@@ -25,7 +25,9 @@ fn runs(entrant: &str) -> Vec<Trial> {
         spec.measurements = EPOCHS;
         let workload = workloads.get("digits-noise").unwrap();
         let spec = spec.with_seed(seed);
-        workload.train(&spec, &Device::flex(), &Watch::default()).unwrap()
+        workload
+            .train(&spec, &Device::flex(), &Watch::default())
+            .unwrap()
     };
     (0..SEEDS).map(train).collect()
 }

@@ -33,7 +33,7 @@ impl Workload for CharLm {
             "char-lm",
             "Characters, transformer of 2 layers of width 64",
             Metric::loss("validation loss").linear(),
-            200,
+            160,
         )
         .because("attention, embeddings and layer norm: what matrix methods were made for")
         .on("the Jargon File, 1.6 million characters (public domain, embedded), in batches of 16 windows of 64; loss in nats a character on 128 windows of its last tenth")
