@@ -67,13 +67,17 @@ fn dense_ggn(
 }
 
 /// Every criterion on the network's outputs.
-fn criteria() -> [(&'static str, Criterion); 3] {
+fn criteria() -> [(&'static str, Criterion); 4] {
     let (_, _, labels) = network(Activation::Tanh);
     let values: Vec<f64> = (0..30).map(|i| 0.5 + 0.5 * f64::from(i).cos()).collect();
     let at = (&device(), DType::F64);
     let values = Tensor::<2>::from_data(TensorData::new(values, [10, 3]), at);
     [
-        ("cross-entropy", Criterion::cross_entropy(labels)),
+        ("cross-entropy", Criterion::cross_entropy(labels.clone())),
+        (
+            "smoothed cross-entropy",
+            Criterion::smoothed_cross_entropy(labels, 0.2).unwrap(),
+        ),
         ("mse", Criterion::mse(values.clone())),
         ("bce", Criterion::bce_with_logits(values)),
     ]
@@ -202,7 +206,8 @@ fn the_criteria_agree_with_finite_differences() {
     let values = Tensor::<2>::from_data([[0.0, 1.0, 0.25], [1.0, 0.5, 0.0]], at);
     let labels = Tensor::<1, Int>::from_data([2, 0], &device());
     for criterion in [
-        Criterion::cross_entropy(labels),
+        Criterion::cross_entropy(labels.clone()),
+        Criterion::smoothed_cross_entropy(labels, 0.3).unwrap(),
         Criterion::mse(values.clone()),
         Criterion::bce_with_logits(values),
     ] {
@@ -224,6 +229,36 @@ fn the_criteria_agree_with_finite_differences() {
         message.contains("[2, 3]") && message.contains("[1, 3]"),
         "{message}"
     );
+}
+
+#[test]
+fn smoothing_mixes_the_target_with_all_classes() {
+    let at = (&device(), DType::F64);
+    let outputs = Tensor::<2>::from_data([[0.3, -1.0, 0.7], [1.1, 0.2, -0.4]], at);
+    let labels = || Tensor::<1, Int>::from_data([2, 0], &device());
+    let loss = |smoothing| {
+        let criterion = Criterion::smoothed_cross_entropy(labels(), smoothing).unwrap();
+        criterion
+            .loss(outputs.clone())
+            .unwrap()
+            .into_scalar::<f64>()
+    };
+    let targets = Tensor::<2>::from_data([[0.1, 0.1, 0.8], [0.8, 0.1, 0.1]], at);
+    let log_p = burn::tensor::activation::log_softmax(outputs.clone(), 1);
+    let expected = (targets * log_p).sum().into_scalar::<f64>() / -2.0;
+    assert!(
+        (loss(0.3) - expected).abs() < 1e-12,
+        "{} {expected}",
+        loss(0.3)
+    );
+    let plain = Criterion::cross_entropy(labels())
+        .loss(outputs.clone())
+        .unwrap();
+    assert!((loss(0.0) - plain.into_scalar::<f64>()).abs() < 1e-12);
+    for invalid in [-0.1, 1.0, f64::NAN] {
+        let error = Criterion::smoothed_cross_entropy(labels(), invalid).unwrap_err();
+        assert!(error.to_string().contains("smoothing"), "{error}");
+    }
 }
 
 #[test]

@@ -61,8 +61,8 @@ pub use estimate::{
     gnb_diagonal, gnb_sample, hutchinson_abs, hutchinson_diagonal, hutchinson_trace,
 };
 pub use objective::{
-    Batched, Criterion, Fallible, Objective, Recordable, Supervised, SupervisedBatch,
-    SupervisedObjective,
+    Accumulated, Batched, Criterion, Fallible, GradientObjective, Objective, Part, Recordable,
+    Supervised, SupervisedBatch, SupervisedObjective,
 };
 pub use operator::{
     CurvatureOperator, DenseOperator, ErrorEstimate, Fisher, FisherKind, GaussNewton, Hessian,

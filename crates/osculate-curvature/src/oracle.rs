@@ -10,17 +10,19 @@ use burn::tensor::{Device, Tensor};
 
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::objective::{Objective, SupervisedObjective};
-use crate::params::{ParamLayout, ParamVec, Snapshot, collect_gradients};
+use crate::objective::{GradientObjective, Objective, Part, SupervisedObjective};
+use crate::params::{ParamLayout, ParamVec, Snapshot, collect_gradients, collect_registered};
 
 /// A loss and its gradient at one point.
 #[derive(Debug, Clone)]
 pub struct Evaluation {
-    /// The loss, one element, without autodiff.
+    /// The loss, one element, without autodiff. NaN where the objective is a
+    /// [`GradientObjective`](crate::GradientObjective).
     pub loss: Tensor<1>,
     /// The gradient with respect to every parameter that received one.
     pub gradient: ParamVec,
-    /// The outputs of shape `[samples, outputs]`, where the objective is supervised.
+    /// The outputs of shape `[samples, outputs]`, where the objective is supervised, one batch, and
+    /// the gradient was made from them.
     pub outputs: Option<Tensor<2>>,
 }
 
@@ -110,6 +112,18 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         self.objective
             .supervised()
             .ok_or(CurvatureError::NotSupervised { what })
+    }
+
+    /// The terms of an objective that is a sum of outputs' criteria, at least one.
+    pub(crate) fn supervised_terms(
+        &self,
+        what: &'static str,
+    ) -> Result<Vec<&'a dyn SupervisedObjective<M>>, CurvatureError> {
+        let terms = self.objective.supervised_terms();
+        if terms.is_empty() {
+            return Err(CurvatureError::NotSupervised { what });
+        }
+        Ok(terms)
     }
 
     /// What has been spent so far.
@@ -208,6 +222,16 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         scalar: impl FnOnce(Tensor<2>) -> Result<Tensor<1>, CurvatureError>,
     ) -> Result<ParamVec, CurvatureError> {
         let supervised = self.supervised("a vector-Jacobian product")?;
+        self.pull_back_of(supervised, layout, scalar)
+    }
+
+    /// The same for one of the terms of the objective.
+    pub(crate) fn pull_back_of(
+        &self,
+        supervised: &dyn SupervisedObjective<M>,
+        layout: &Arc<ParamLayout>,
+        scalar: impl FnOnce(Tensor<2>) -> Result<Tensor<1>, CurvatureError>,
+    ) -> Result<ParamVec, CurvatureError> {
         let model = self.snapshot.probe(None, true)?;
         self.spend(Cost::GRADIENT);
         let gradient = self.guarded(|| {
@@ -232,21 +256,28 @@ impl<'a, M: Module> GradientOracle<'a, M> {
     fn evaluate(&self, model: &M) -> Result<Evaluation, CurvatureError> {
         let _span = tracing::trace_span!("gradient").entered();
         self.spend(Cost::GRADIENT);
-        self.guarded(|| {
-            let (loss, outputs) = match self.objective.supervised() {
-                Some(supervised) => {
-                    let outputs = supervised.outputs(model);
-                    let kept = outputs.clone().without_autodiff();
-                    (supervised.criterion().loss(outputs)?, Some(kept))
-                }
-                None => (self.objective.loss(model)?, None),
-            };
-            let value = loss.clone().without_autodiff();
-            Ok(Evaluation {
-                gradient: backward(model, loss)?,
-                loss: value,
-                outputs,
-            })
+        if let Some(objective) = self.objective.gradient() {
+            return self.guarded(|| self.own_pass(model, objective));
+        }
+        let parts = self.objective.parts();
+        if let Some(evaluation) = self.guarded(|| accumulate(model, parts))? {
+            return Ok(evaluation);
+        }
+        self.guarded(|| pass(model, self.objective))
+    }
+
+    /// The passes of an objective that runs them itself.
+    fn own_pass(
+        &self,
+        model: &M,
+        objective: &dyn GradientObjective<M>,
+    ) -> Result<Evaluation, CurvatureError> {
+        let gradient = collect_registered(model, objective.gradients(model)?);
+        let device = self.devices.first().cloned().unwrap_or_default();
+        Ok(Evaluation {
+            gradient,
+            loss: Tensor::full([1], f64::NAN, &device.inner()),
+            outputs: None,
         })
     }
 
@@ -268,6 +299,53 @@ impl<'a, M: Module> GradientOracle<'a, M> {
     pub(crate) fn spend(&self, cost: Cost) {
         self.cost.set(self.cost.get() + cost);
     }
+}
+
+/// One forward and one backward pass.
+fn pass<M: Module>(model: &M, objective: &dyn Objective<M>) -> Result<Evaluation, CurvatureError> {
+    let (loss, outputs) = match objective.supervised() {
+        Some(supervised) => {
+            let outputs = supervised.outputs(model);
+            let kept = outputs.clone().without_autodiff();
+            (supervised.criterion().loss(outputs)?, Some(kept))
+        }
+        None => (objective.loss(model)?, None),
+    };
+    let value = loss.clone().without_autodiff();
+    Ok(Evaluation {
+        gradient: backward(model, loss)?,
+        loss: value,
+        outputs,
+    })
+}
+
+/// One forward and one backward pass for each part; `None` where there are no parts, or where they do
+/// not use the same parameters and must be one tape.
+fn accumulate<M: Module>(
+    model: &M,
+    parts: &[Part<M>],
+) -> Result<Option<Evaluation>, CurvatureError> {
+    let mut sum: Option<Evaluation> = None;
+    for part in parts {
+        let own = pass(model, part.objective())?;
+        let (loss, weight) = (own.loss.mul_scalar(part.weight()), part.weight());
+        sum = Some(match sum {
+            None => Evaluation {
+                loss,
+                gradient: own.gradient.scale(weight),
+                outputs: None,
+            },
+            Some(sum) if !own.gradient.layout().is_compatible(sum.gradient.layout()) => {
+                return Ok(None);
+            }
+            Some(sum) => Evaluation {
+                loss: sum.loss + loss,
+                gradient: sum.gradient.axpy(weight, &own.gradient),
+                outputs: None,
+            },
+        });
+    }
+    Ok(sum)
 }
 
 fn backward<M: Module>(model: &M, loss: Tensor<1>) -> Result<ParamVec, CurvatureError> {

@@ -91,6 +91,35 @@ pub trait ClosureOptimizer<M: Module>: StatefulOptimizer {
     ) -> Result<Step<M>, StepError<M>>;
 }
 
+impl<O: StatefulOptimizer + ?Sized> StatefulOptimizer for Box<O> {
+    fn name(&self) -> &'static str {
+        self.as_ref().name()
+    }
+
+    fn to_record(&self) -> StateRecord {
+        self.as_ref().to_record()
+    }
+
+    fn load_record(&mut self, record: StateRecord) -> Result<(), RecordError> {
+        self.as_mut().load_record(record)
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.as_ref().state_bytes()
+    }
+}
+
+impl<M: Module, O: ClosureOptimizer<M> + ?Sized> ClosureOptimizer<M> for Box<O> {
+    fn step(
+        &mut self,
+        lr: LearningRate,
+        model: M,
+        objective: &dyn Objective<M>,
+    ) -> Result<Step<M>, StepError<M>> {
+        self.as_mut().step(lr, model, objective)
+    }
+}
+
 /// Runs a step on a borrowed model and hands the model back where it failed.
 pub(crate) fn guard<M>(
     lr: LearningRate,

@@ -43,7 +43,8 @@ pub struct StepReport {
 }
 
 impl StepReport {
-    /// The loss at the weights before the step. Reads one number back.
+    /// The loss at the weights before the step, NaN where the objective hands out gradients only
+    /// ([`GradientObjective`](osculate_curvature::GradientObjective)). Reads one number back.
     pub fn loss(&self) -> f64 {
         scalar(&self.loss)
     }

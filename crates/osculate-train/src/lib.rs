@@ -1,1 +1,4 @@
 //! Training with osculate.
+
+pub mod learner;
+pub mod trainer;

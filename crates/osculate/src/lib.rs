@@ -43,7 +43,7 @@ pub mod device;
 /// What a training loop needs.
 pub mod prelude {
     pub use osculate_curvature::{
-        Batched, Criterion, Fallible, HvpMode, Objective, Supervised, SupervisedBatch,
+        Accumulated, Batched, Criterion, Fallible, HvpMode, Objective, Supervised, SupervisedBatch,
     };
     pub use osculate_optim::{
         AdaHessian, AdaHessianConfig, Asam, AsamConfig, ClosureOptimizer, EigenSolver, FirstOrder,

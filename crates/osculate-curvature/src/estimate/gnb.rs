@@ -33,6 +33,8 @@ impl Default for GnbConfig {
 /// unbiased because scores of independent rows have zero cross terms; with the batch's own targets
 /// it would be biased by about `B - 1` times the squared mean gradient.
 ///
+/// A loss that is a sum of such means has the sum of their diagonals.
+///
 /// Cost: one gradient evaluation for each draw. It needs a [`Supervised`](crate::Supervised)
 /// objective.
 ///
@@ -63,17 +65,28 @@ pub fn gnb_sample<M: Module>(
     oracle: &GradientOracle<'_, M>,
     seed: u64,
 ) -> Result<ParamVec, CurvatureError> {
-    let criterion = oracle
-        .supervised("a Gauss-Newton-Bartlett diagonal")?
-        .criterion();
+    let terms = oracle.supervised_terms("a Gauss-Newton-Bartlett diagonal")?;
     let layout = oracle.layout()?;
-    let mut factor = 1.0;
-    // Sampling looks at the outputs of the same pass whose tape it then uses.
-    let gradient = oracle.pull_back(&layout, |outputs| {
-        let [rows, columns] = outputs.dims();
-        factor = rows as f64 / criterion.likelihood_scale(columns);
-        criterion.sample(outputs.clone(), seed).loss(outputs)
-    })?;
-    let gradient = gradient.to_compute_dtype();
-    Ok(gradient.hadamard(&gradient).scale(factor))
+    let mut sum: Option<ParamVec> = None;
+    for (index, term) in terms.into_iter().enumerate() {
+        let seed = match index {
+            0 => seed,
+            index => random::mix(seed, index as u64),
+        };
+        let criterion = term.criterion();
+        let mut factor = 1.0;
+        // Sampling looks at the outputs of the same pass whose tape it then uses.
+        let gradient = oracle.pull_back_of(term, &layout, |outputs| {
+            let [rows, columns] = outputs.dims();
+            factor = rows as f64 / criterion.likelihood_scale(columns);
+            criterion.sample(outputs.clone(), seed).loss(outputs)
+        })?;
+        let gradient = gradient.to_compute_dtype();
+        let diagonal = gradient.hadamard(&gradient).scale(factor);
+        sum = Some(match sum {
+            None => diagonal,
+            Some(sum) => sum.add(&diagonal),
+        });
+    }
+    sum.ok_or(CurvatureError::NoGradient)
 }

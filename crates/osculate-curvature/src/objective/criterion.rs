@@ -1,5 +1,7 @@
+use std::mem::discriminant;
+
 use burn::tensor::activation::{log_sigmoid, log_softmax, sigmoid, softmax};
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
 use crate::error::CurvatureError;
 use crate::params::{compute_dtype, random};
@@ -11,12 +13,16 @@ use crate::params::{compute_dtype, random};
 /// | criterion | loss | output Hessian times `u` |
 /// |---|---|---|
 /// | cross-entropy | `mean_b -log softmax(f_b)[y_b]` | `(p*u - p (p.u)) / B` |
+/// | smoothed cross-entropy | `mean_b -sum_c t_bc log softmax(f_b)[c]` | `(p*u - p (p.u)) / B` |
 /// | mean squared error | `mean_bc (f - y)^2` | `2 u / (B C)` |
 /// | binary cross-entropy with logits | `mean_bc -y log s(f) - (1-y) log s(-f)` | `s(1-s) u / (B C)` |
 ///
+/// where the smoothed target `t_b` is `1 - ε` at the class of the row, and `ε / C` more everywhere.
+///
 /// Each is, up to scale, the negative log-likelihood of a model distribution: categorical, normal
-/// (of variance `C / 2`) and Bernoulli. [`sample`](Criterion::sample) draws targets from it, which
-/// is what the Fisher matrix and the Gauss-Newton-Bartlett diagonal need.
+/// (of variance `C / 2`) and Bernoulli; smoothing mixes the targets and leaves the distribution
+/// alone. [`sample`](Criterion::sample) draws targets from it, which is what the Fisher matrix and
+/// the Gauss-Newton-Bartlett diagonal need.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Criterion {
@@ -24,6 +30,13 @@ pub enum Criterion {
     CrossEntropy {
         /// Class of each row, in `0..C`.
         targets: Tensor<1, Int>,
+    },
+    /// Softmax cross-entropy with smoothed labels, targets of shape `[B]`.
+    SmoothedCrossEntropy {
+        /// Class of each row, in `0..C`.
+        targets: Tensor<1, Int>,
+        /// The part `ε` of each target that is spread over all classes, in `0..1`.
+        smoothing: f64,
     },
     /// Mean squared error over rows and columns, targets of shape `[B, C]`.
     Mse {
@@ -43,6 +56,20 @@ impl Criterion {
         Criterion::CrossEntropy { targets }
     }
 
+    /// Softmax cross-entropy with smoothed labels (Szegedy et al.,
+    /// <https://arxiv.org/abs/1512.00567>), mean over the rows.
+    ///
+    /// # Errors
+    /// [`CurvatureError::InvalidSetting`] for a `smoothing` outside `0..1`.
+    pub fn smoothed_cross_entropy(
+        targets: Tensor<1, Int>,
+        smoothing: f64,
+    ) -> Result<Self, CurvatureError> {
+        let valid = (0.0..1.0).contains(&smoothing);
+        CurvatureError::check(valid, "smoothing", smoothing, "at least 0 and less than 1")?;
+        Ok(Criterion::SmoothedCrossEntropy { targets, smoothing })
+    }
+
     /// Mean squared error, mean over rows and columns.
     pub fn mse(targets: Tensor<2>) -> Self {
         Criterion::Mse { targets }
@@ -55,23 +82,82 @@ impl Criterion {
 
     fn check(&self, outputs: &Tensor<2>) -> Result<(), CurvatureError> {
         let [rows, columns] = outputs.dims();
-        let targets = match self {
-            Criterion::CrossEntropy { targets } => targets.dims().to_vec(),
-            Criterion::Mse { targets } | Criterion::BceWithLogits { targets } => {
-                targets.dims().to_vec()
-            }
+        let (targets, expected) = match (self.labels(), self.values()) {
+            (Some(labels), _) => (labels.dims().to_vec(), vec![rows]),
+            (None, Some(values)) => (values.dims().to_vec(), vec![rows, columns]),
+            (None, None) => return Ok(()),
         };
-        let fits = match self {
-            Criterion::CrossEntropy { .. } => targets == [rows],
-            _ => targets == [rows, columns],
-        };
-        if fits {
+        if targets == expected {
             Ok(())
         } else {
             Err(CurvatureError::TargetShape {
                 outputs: vec![rows, columns],
                 targets,
             })
+        }
+    }
+
+    /// Rows of the targets.
+    pub(crate) fn rows(&self) -> usize {
+        match self {
+            Criterion::CrossEntropy { targets }
+            | Criterion::SmoothedCrossEntropy { targets, .. } => targets.dims()[0],
+            Criterion::Mse { targets } | Criterion::BceWithLogits { targets } => targets.dims()[0],
+        }
+    }
+
+    /// One criterion with the targets of several of one kind, or `None`.
+    pub(crate) fn joined(criteria: &[&Criterion]) -> Option<Criterion> {
+        let first = *criteria.first()?;
+        let kind = |criterion: &Criterion| (discriminant(criterion), criterion.smoothing());
+        if criteria
+            .iter()
+            .any(|criterion| kind(criterion) != kind(first))
+        {
+            return None;
+        }
+        let labels = || criteria.iter().filter_map(|criterion| criterion.labels());
+        let values = || criteria.iter().filter_map(|criterion| criterion.values());
+        Some(match first {
+            Criterion::CrossEntropy { .. } => Criterion::CrossEntropy {
+                targets: Tensor::cat(labels().collect(), 0),
+            },
+            Criterion::SmoothedCrossEntropy { smoothing, .. } => Criterion::SmoothedCrossEntropy {
+                targets: Tensor::cat(labels().collect(), 0),
+                smoothing: *smoothing,
+            },
+            Criterion::Mse { .. } => Criterion::Mse {
+                targets: Tensor::cat(values().collect(), 0),
+            },
+            Criterion::BceWithLogits { .. } => Criterion::BceWithLogits {
+                targets: Tensor::cat(values().collect(), 0),
+            },
+        })
+    }
+
+    /// The classes, where targets are classes.
+    fn labels(&self) -> Option<Tensor<1, Int>> {
+        match self {
+            Criterion::CrossEntropy { targets }
+            | Criterion::SmoothedCrossEntropy { targets, .. } => Some(targets.clone()),
+            Criterion::Mse { .. } | Criterion::BceWithLogits { .. } => None,
+        }
+    }
+
+    /// The values, where targets are values.
+    fn values(&self) -> Option<Tensor<2>> {
+        match self {
+            Criterion::Mse { targets } | Criterion::BceWithLogits { targets } => {
+                Some(targets.clone())
+            }
+            Criterion::CrossEntropy { .. } | Criterion::SmoothedCrossEntropy { .. } => None,
+        }
+    }
+
+    fn smoothing(&self) -> Option<f64> {
+        match self {
+            Criterion::SmoothedCrossEntropy { smoothing, .. } => Some(*smoothing),
+            _ => None,
         }
     }
 
@@ -92,12 +178,11 @@ impl Criterion {
     fn unchecked_per_sample(&self, outputs: Tensor<2>) -> Tensor<1> {
         let dtype = outputs.dtype();
         match self {
-            Criterion::CrossEntropy { targets } => {
-                let indices = targets.clone().unsqueeze_dim::<2>(1);
-                log_softmax(outputs, 1)
-                    .gather(1, indices)
-                    .neg()
-                    .squeeze_dim(1)
+            Criterion::CrossEntropy { targets } => surprise(log_softmax(outputs, 1), targets),
+            Criterion::SmoothedCrossEntropy { targets, smoothing } => {
+                let log_p = log_softmax(outputs, 1);
+                let spread: Tensor<1> = log_p.clone().mean_dim(1).neg().squeeze_dim(1);
+                surprise(log_p, targets).mul_scalar(1.0 - smoothing) + spread.mul_scalar(*smoothing)
             }
             Criterion::Mse { targets } => (outputs - targets.clone().cast(dtype))
                 .square()
@@ -119,11 +204,10 @@ impl Criterion {
         let [_, columns] = outputs.dims();
         let dtype = outputs.dtype();
         match self {
-            Criterion::CrossEntropy { targets } => {
-                let p = softmax(outputs, 1);
-                let at = targets.clone().unsqueeze_dim::<2>(1);
-                let minus_one = p.ones_like().slice(burn::tensor::s![.., 0..1]).neg();
-                p.scatter(1, at, minus_one, burn::tensor::IndexingUpdateOp::Add)
+            Criterion::CrossEntropy { targets } => minus_at(softmax(outputs, 1), targets, 1.0),
+            Criterion::SmoothedCrossEntropy { targets, smoothing } => {
+                let p = softmax(outputs, 1).sub_scalar(smoothing / columns as f64);
+                minus_at(p, targets, 1.0 - smoothing)
             }
             Criterion::Mse { targets } => {
                 (outputs - targets.clone().cast(dtype)).mul_scalar(2.0 / columns as f64)
@@ -149,7 +233,7 @@ impl Criterion {
     pub fn hessian_vp(&self, outputs: Tensor<2>, direction: Tensor<2>) -> Tensor<2> {
         let [rows, columns] = outputs.dims();
         match self {
-            Criterion::CrossEntropy { .. } => {
+            Criterion::CrossEntropy { .. } | Criterion::SmoothedCrossEntropy { .. } => {
                 let p = softmax(outputs, 1);
                 let pu = p.clone() * direction;
                 let mean = pu.clone().sum_dim(1);
@@ -164,7 +248,8 @@ impl Criterion {
         }
     }
 
-    /// The same criterion with targets drawn from the model's own distribution.
+    /// The same criterion with targets drawn from the model's own distribution. They are not
+    /// smoothed: the distribution has classes, not mixtures of them.
     ///
     /// The uniform or normal numbers are drawn on the host from `seed`, so that one seed gives the
     /// same targets on every backend; nothing is read back from the device.
@@ -176,7 +261,7 @@ impl Criterion {
         let [rows, columns] = outputs.dims();
         let device = outputs.device();
         match self {
-            Criterion::CrossEntropy { .. } => {
+            Criterion::CrossEntropy { .. } | Criterion::SmoothedCrossEntropy { .. } => {
                 // Inverse of the cumulative distribution: the class is the number of classes whose
                 // cumulative probability the uniform number has passed.
                 let uniform = random::uniform(rows, seed, dtype, &device).unsqueeze_dim::<2>(1);
@@ -209,8 +294,51 @@ impl Criterion {
     /// mean over `C` outputs in binary cross-entropy makes the loss `1/C` of the likelihood's.
     pub fn likelihood_scale(&self, outputs: usize) -> f64 {
         match self {
-            Criterion::CrossEntropy { .. } | Criterion::Mse { .. } => 1.0,
+            Criterion::CrossEntropy { .. }
+            | Criterion::SmoothedCrossEntropy { .. }
+            | Criterion::Mse { .. } => 1.0,
             Criterion::BceWithLogits { .. } => 1.0 / outputs.max(1) as f64,
+        }
+    }
+}
+
+/// The negative logarithm of the probability of each row's class.
+fn surprise(log_p: Tensor<2>, targets: &Tensor<1, Int>) -> Tensor<1> {
+    let at = targets.clone().unsqueeze_dim::<2>(1);
+    log_p.gather(1, at).neg().squeeze_dim(1)
+}
+
+/// Takes `value` away at the class of each row.
+fn minus_at(p: Tensor<2>, targets: &Tensor<1, Int>, value: f64) -> Tensor<2> {
+    let at = targets.clone().unsqueeze_dim::<2>(1);
+    let one = p.ones_like().slice(burn::tensor::s![.., 0..1]);
+    p.scatter(1, at, one.mul_scalar(-value), IndexingUpdateOp::Add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{DType, Device};
+
+    #[test]
+    fn row_gradients_are_those_of_the_summed_rows() {
+        let device = Device::flex().autodiff();
+        let at = (&device, DType::F64);
+        let labels = Tensor::<1, Int>::from_data([2, 0], &device);
+        let values = Tensor::<2>::from_data([[0.0, 1.0, 0.25], [1.0, 0.5, 0.0]], at);
+        for criterion in [
+            Criterion::cross_entropy(labels.clone()),
+            Criterion::smoothed_cross_entropy(labels, 0.3).unwrap(),
+            Criterion::mse(values.clone()),
+            Criterion::bce_with_logits(values),
+        ] {
+            let outputs = Tensor::<2>::from_data([[0.3, -1.0, 0.7], [1.1, 0.2, -0.4]], at);
+            let outputs = outputs.require_grad();
+            let sum = criterion.per_sample(outputs.clone()).unwrap().sum();
+            let gradient = outputs.grad(&sum.backward()).unwrap();
+            let closed = criterion.row_gradients(outputs).inner();
+            let apart = (closed - gradient).abs().max().into_scalar::<f64>();
+            assert!(apart < 1e-12, "{criterion:?}: {apart}");
         }
     }
 }

@@ -1,10 +1,14 @@
 //! How a loss is evaluated on a module and a fixed batch.
 
+mod accumulated;
 mod criterion;
+mod gradient;
 mod recordable;
 mod supervised;
 
+pub use accumulated::{Accumulated, Part};
 pub use criterion::Criterion;
+pub use gradient::GradientObjective;
 pub use recordable::{Batched, Recordable, SupervisedBatch};
 pub use supervised::{Supervised, SupervisedObjective};
 
@@ -45,11 +49,33 @@ pub trait Objective<M> {
         None
     }
 
+    /// The supervised objectives whose sum the loss is: itself, where it is one. A loss summed over
+    /// several batches has one for each.
+    ///
+    /// The Gauss-Newton-Bartlett diagonal is the sum of theirs.
+    fn supervised_terms(&self) -> Vec<&dyn SupervisedObjective<M>> {
+        self.supervised().into_iter().collect()
+    }
+
+    /// The same loss as a weighted sum of losses, whose gradients are then taken one by one: see
+    /// [`Accumulated`]. Empty where it is one loss.
+    fn parts(&self) -> &[Part<M>] {
+        &[]
+    }
+
     /// The same loss as a function whose batch is handed over, where it has that form: see
     /// [`Batched`] and [`SupervisedBatch`].
     ///
     /// Exact products need it.
     fn recordable(&self) -> Option<&dyn Recordable<M>> {
+        None
+    }
+
+    /// The same loss as code that runs the backward pass itself, where it has that form.
+    ///
+    /// All gradients are then taken from it, and [`loss`](Self::loss) is not called: the loss of an
+    /// evaluation is NaN.
+    fn gradient(&self) -> Option<&dyn GradientObjective<M>> {
         None
     }
 }

@@ -231,6 +231,12 @@ impl Tensors for Criterion {
             Criterion::CrossEntropy { targets } => Criterion::CrossEntropy {
                 targets: targets.map_tensors(f),
             },
+            Criterion::SmoothedCrossEntropy { targets, smoothing } => {
+                Criterion::SmoothedCrossEntropy {
+                    targets: targets.map_tensors(f),
+                    smoothing: *smoothing,
+                }
+            }
             Criterion::Mse { targets } => Criterion::Mse {
                 targets: targets.map_tensors(f),
             },

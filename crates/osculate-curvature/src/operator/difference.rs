@@ -34,7 +34,8 @@ impl<M: Module> Line<'_, '_, M> {
         random: bool,
     ) -> Result<(ParamVec, f64, ErrorEstimate), CurvatureError> {
         let stepper = &self.hessian.stepper;
-        let supervised = self.hessian.oracle.objective().supervised().is_some();
+        // There are none where gradients are not made from them, or batches accumulated.
+        let supervised = self.hessian.oracle.clean()?.outputs.is_some();
         let rule = match self.hessian.config.step {
             StepRule::Auto if supervised => StepRule::FunctionSpace { tau: self.tau() },
             StepRule::Auto if random => StepRule::Relative,
@@ -42,6 +43,9 @@ impl<M: Module> Line<'_, '_, M> {
             rule => rule,
         };
         match rule {
+            StepRule::FunctionSpace { .. } if !supervised => Err(CurvatureError::NotSupervised {
+                what: "a step in function space",
+            }),
             StepRule::FunctionSpace { tau } => self.in_function_space(tau),
             StepRule::Doubling => self.doubling(),
             StepRule::Fixed { length } => self.at(length),

@@ -8,6 +8,6 @@ mod vector;
 
 pub(crate) use layout::compute_dtype;
 pub use layout::{ParamEntry, ParamLayout};
-pub(crate) use module::{Snapshot, collect_gradients};
+pub(crate) use module::{Snapshot, collect_gradients, collect_registered};
 pub use module::{assign, unflatten};
 pub use vector::{FiniteFlags, ParamVec};

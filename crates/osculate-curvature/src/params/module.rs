@@ -283,9 +283,18 @@ pub fn unflatten<const D: usize>(tensor: Tensor<1>, shape: Shape) -> Tensor<D> {
 /// Takes the gradients of a module's parameters out of a backward pass, in visiting order. The
 /// first path of a tied parameter stands for all of them.
 pub(crate) fn collect_gradients<M: Module>(model: &M, gradients: Gradients) -> ParamVec {
+    collect(model, Source::Tape(gradients))
+}
+
+/// The same for gradients that were taken out before and are keyed by the parameters' identities.
+pub(crate) fn collect_registered<M: Module>(model: &M, gradients: GradientsParams) -> ParamVec {
+    collect(model, Source::Registered(gradients))
+}
+
+fn collect<M: Module>(model: &M, source: Source) -> ParamVec {
     let mut collector = Collector {
         path: Vec::new(),
-        gradients,
+        source,
         seen: HashSet::new(),
         entries: Vec::new(),
         tensors: Vec::new(),
@@ -297,9 +306,25 @@ pub(crate) fn collect_gradients<M: Module>(model: &M, gradients: Gradients) -> P
     )
 }
 
+enum Source {
+    Tape(Gradients),
+    Registered(GradientsParams),
+}
+
+impl Source {
+    fn take<const D: usize>(&mut self, param: &Param<Tensor<D>>) -> Option<Tensor<D>> {
+        match self {
+            // A tensor without autodiff has no gradient to ask for.
+            Source::Tape(_) if !param.is_require_grad() => None,
+            Source::Tape(gradients) => param.val().grad_remove(gradients),
+            Source::Registered(gradients) => gradients.remove(param.id),
+        }
+    }
+}
+
 struct Collector {
     path: Vec<String>,
-    gradients: Gradients,
+    source: Source,
     seen: HashSet<ParamId>,
     entries: Vec<ParamEntry>,
     tensors: Vec<Tensor<1>>,
@@ -315,13 +340,13 @@ impl ModuleVisitor for Collector {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        // A tensor without autodiff has no gradient to ask for.
-        if !param.is_require_grad() || !self.seen.insert(param.id) {
+        if self.seen.contains(&param.id) {
             return;
         }
-        let Some(gradient) = param.val().grad_remove(&mut self.gradients) else {
+        let Some(gradient) = self.source.take(param) else {
             return;
         };
+        self.seen.insert(param.id);
         let entry = ParamEntry {
             path: self.path.join("."),
             id: param.id,

@@ -1,10 +1,13 @@
+use std::sync::Arc;
+
 use burn::tensor::{DType, Device, Int, Tensor};
 use osculate_curvature::{
-    Criterion, CurvatureOperator, Fisher, FisherKind, GaussNewton, GradientOracle, HvpMode,
-    ParamVec, Provenance, SupervisedBatch, dense_diagonal, dense_matrix,
+    Criterion, CurvatureError, CurvatureOperator, Fisher, FisherKind, GaussNewton, GradientOracle,
+    HutchinsonConfig, HvpMode, ParamLayout, ParamVec, Product, Provenance, Structure,
+    SupervisedBatch, dense_diagonal, dense_matrix, hutchinson_diagonal, hutchinson_trace,
 };
 
-use crate::checks::{distance, exact, tensor};
+use crate::checks::{devices, distance, exact, tensor};
 use crate::models::{Mlp, fill};
 
 fn objective(
@@ -64,4 +67,67 @@ fn the_dense_diagonal_is_that_of_the_matrix() {
     let expected: Vec<f64> = (0..n).map(|k| matrix[k * n + k]).collect();
     let diagonal = dense_diagonal(&hessian).unwrap().to_values();
     assert!(distance(&diagonal, &expected) < 1e-14);
+}
+
+#[test]
+fn products_made_at_once_are_those_made_one_by_one() {
+    for device in devices() {
+        let model = fill(Mlp::new(true, [3, 4, 3], &device), DType::F64);
+        let objective = objective(&device);
+        let oracle = GradientOracle::new(&model, &objective);
+        let hessian = exact(&oracle);
+        let layout = hessian.layout();
+        let mut vectors: Vec<ParamVec> = (0..5).map(|k| ParamVec::gaussian(&layout, k)).collect();
+        vectors.push(ParamVec::zeros(&layout));
+        let before = oracle.cost();
+        let products = hessian.apply_many(&vectors).unwrap();
+        let spent = oracle.cost().since(before);
+        let told = products.iter().map(|product| product.cost).sum();
+        assert_eq!(spent, told);
+        for (v, product) in vectors.iter().zip(products) {
+            let alone = hessian.apply(v).unwrap();
+            assert_eq!(product.provenance, Provenance::Exact);
+            assert_eq!(product.value.to_values(), alone.value.to_values());
+        }
+        assert!(hessian.apply_many(&[]).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn an_estimate_does_not_depend_on_how_many_products_are_made_at_once() {
+    /// Hides that several products can be made at once.
+    struct OneByOne<A>(A);
+    impl<A: CurvatureOperator> CurvatureOperator for OneByOne<A> {
+        fn layout(&self) -> Arc<ParamLayout> {
+            self.0.layout()
+        }
+
+        fn structure(&self) -> Structure {
+            self.0.structure()
+        }
+
+        fn apply(&self, v: &ParamVec) -> Result<Product, CurvatureError> {
+            self.0.apply(v)
+        }
+    }
+
+    let device = Device::flex().autodiff();
+    let model = fill(Mlp::new(true, [3, 4, 3], &device), DType::F64);
+    let objective = objective(&device);
+    let oracle = GradientOracle::new(&model, &objective);
+    let hessian = exact(&oracle);
+    for relative_tolerance in [None, Some(0.3)] {
+        let config = HutchinsonConfig {
+            probes: 33,
+            relative_tolerance,
+            ..HutchinsonConfig::default()
+        };
+        let trace = hutchinson_trace(&hessian, &config).unwrap();
+        let alone = hutchinson_trace(&OneByOne(&hessian), &config).unwrap();
+        assert_eq!((trace.value, trace.probes), (alone.value, alone.probes));
+        let diagonal = hutchinson_diagonal(&hessian, &config).unwrap();
+        let alone = hutchinson_diagonal(&OneByOne(&hessian), &config).unwrap();
+        assert_eq!(diagonal.value.to_values(), alone.value.to_values());
+        assert_eq!(diagonal.probes, alone.probes);
+    }
 }

@@ -8,6 +8,7 @@ mod convolution;
 mod float;
 mod integer;
 mod integer_base;
+mod interpolation;
 mod module;
 mod normalization;
 mod numeric;

@@ -2,7 +2,7 @@ use burn_backend::ops::{ModuleOps, UnfoldOptions};
 use burn_dispatch::Dispatch as D;
 use burn_ir::ModuleOperationIr;
 
-use super::{attention, convolution, normalization, pooling, rule_table};
+use super::{attention, convolution, interpolation, normalization, pooling, rule_table};
 use crate::error::JvpError;
 
 rule_table!("Module", ModuleOperationIr, |cx| {
@@ -56,8 +56,7 @@ rule_table!("Module", ModuleOperationIr, |cx| {
     MaxPool2d(o) Differentiated "ẋ at the maxima" => pooling::max_2d(cx, o);
     MaxPool2dWithIndices(o) Differentiated "ẋ at the maxima" => pooling::max_2d_with_indices(cx, o);
     MaxPool2dWithIndicesBackward(_) Unsupported "" => Err(JvpError::no_rule("Module::MaxPool2dWithIndicesBackward"));
-    Interpolate(o) Differentiated "interpolate(ẋ)" =>
-        cx.linear(&o.x, &o.out, |x| D::interpolate(x, o.output_size, o.options.clone().into()));
+    Interpolate(o) Differentiated "interpolate(ẋ)" => interpolation::interpolate(cx, o);
     InterpolateBackward(_) Unsupported "" => Err(JvpError::no_rule("Module::InterpolateBackward"));
     Attention(o) Differentiated "composed of its steps" => attention::attention(cx, o);
     CtcLoss(_) Unsupported "" => Err(JvpError::no_rule("Module::CtcLoss"));

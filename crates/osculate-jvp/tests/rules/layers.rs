@@ -87,6 +87,28 @@ rule!(interpolate: [([1, 2, 3, 3],)], in -1.0..1.0, |x: 4| {
     };
     module::interpolate(x, options).sin()
 });
+fn resized(x: Tensor<4>, mode: InterpolateMode, align_corners: bool) -> Tensor<4> {
+    let options = InterpolateOptions {
+        output_size: Some([5, 2]),
+        ..InterpolateOptions::new(mode).with_align_corners(align_corners)
+    };
+    module::interpolate(x, options).sin()
+}
+rule!(interpolate_bilinear: [([1, 2, 3, 4],)], in -1.0..1.0, |x: 4| {
+    resized(x, InterpolateMode::Bilinear, true)
+});
+rule!(interpolate_bilinear_by_areas: [([2, 1, 4, 3],)], in -1.0..1.0, |x: 4| {
+    resized(x, InterpolateMode::Bilinear, false)
+});
+rule!(interpolate_bicubic: [([1, 2, 4, 4],)], in -1.0..1.0, |x: 4| {
+    resized(x, InterpolateMode::Bicubic, true)
+});
+rule!(interpolate_bicubic_by_areas: [([1, 1, 4, 3],)], in -1.0..1.0, |x: 4| {
+    resized(x, InterpolateMode::Bicubic, false)
+});
+rule!(interpolate_lanczos3: [([1, 1, 7, 6],)], in -1.0..1.0, |x: 4| {
+    resized(x, InterpolateMode::Lanczos3, false)
+});
 rule!(layer_norm: [([2, 4], [4], [4])], in -1.0..1.0, |x: 2, gamma: 1, beta: 1| {
     module::layer_norm(x, gamma, Some(beta), 1e-3)
 });

@@ -1,0 +1,289 @@
+//! One training's way through its epochs.
+
+use std::sync::Arc;
+
+use burn::data::dataloader::Progress;
+use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+use burn::train::{
+    EventProcessorTraining, InferenceStep, Interrupter, Learner, LearnerEvent, LearnerModel,
+    SupervisedTrainingEventProcessor, TrainLoader, TrainStep, TrainingItem, ValidLoader,
+};
+use osculate_curvature::CurvatureError;
+use osculate_optim::StepErrorCause;
+
+use super::error::LearnerError;
+use super::monitor::Observed;
+use super::objective::StepObjective;
+use super::strategy::Osculate;
+
+pub(super) struct Run<'a, M: LearnerModel> {
+    strategy: &'a Osculate<M>,
+    /// The learner without its model: burn lets the weights of a learner be set by records only.
+    learner: Learner<M>,
+    pub(super) model: M,
+    pub(super) processor: SupervisedTrainingEventProcessor<M>,
+    pub(super) interrupter: Interrupter,
+    batches_of_step: usize,
+    steps: usize,
+}
+
+/// A batch that waits for its step.
+struct Pending<I> {
+    input: I,
+    progress: Progress,
+    /// Number of the batch within the epoch, from 1.
+    iteration: usize,
+}
+
+impl<'a, M> Run<'a, M>
+where
+    M: LearnerModel,
+    <M as TrainStep>::Input: Clone,
+{
+    pub(super) fn new(
+        strategy: &'a Osculate<M>,
+        learner: Learner<M>,
+        processor: SupervisedTrainingEventProcessor<M>,
+        interrupter: Interrupter,
+        batches_of_step: usize,
+    ) -> Self {
+        Self {
+            strategy,
+            model: learner.model(),
+            learner,
+            processor,
+            interrupter,
+            batches_of_step,
+            steps: 0,
+        }
+    }
+
+    /// The learner with the present weights.
+    pub(super) fn learner(&mut self) -> &Learner<M> {
+        self.learner.load_model(self.model.clone().into_record());
+        &self.learner
+    }
+
+    /// Whether the training is to end, which is then logged.
+    pub(super) fn stopped(&self) -> bool {
+        if let Some(interruption) = self.interrupter.interruption() {
+            let reason = interruption.reason.as_deref().unwrap_or("reason unknown");
+            tracing::info!(reason, "training interrupted");
+        }
+        self.interrupter.should_stop()
+    }
+
+    pub(super) fn start_train(&mut self, epoch: usize, total_items: usize) {
+        self.train_event(LearnerEvent::StartSplit {
+            epoch_number: epoch,
+            total_items,
+        });
+    }
+
+    pub(super) fn end_train(&mut self, epoch: usize) {
+        self.train_event(LearnerEvent::EndSplit(epoch));
+    }
+
+    pub(super) fn train(&mut self, epoch: usize, loader: &TrainLoader<M>) {
+        tracing::info!(epoch, "training");
+        let mut batches = loader.iter();
+        let mut pending = Vec::with_capacity(self.batches_of_step);
+        let mut iteration = 0;
+        loop {
+            let complete = match batches.next() {
+                Some(Ok(input)) => {
+                    iteration += 1;
+                    let progress = batches.progress();
+                    let complete = progress.is_completed();
+                    pending.push(Pending {
+                        input,
+                        progress,
+                        iteration,
+                    });
+                    complete
+                }
+                Some(Err(error)) => {
+                    self.interrupter.fail(error);
+                    return;
+                }
+                None if pending.is_empty() => return,
+                None => true,
+            };
+            if (complete || pending.len() >= self.batches_of_step)
+                && !self.step(epoch, std::mem::take(&mut pending))
+            {
+                return;
+            }
+            if self.interrupter.should_stop() {
+                return;
+            }
+        }
+    }
+
+    /// Makes one step, and says whether it was made.
+    fn step(&mut self, epoch: usize, pending: Vec<Pending<<M as TrainStep>::Input>>) -> bool {
+        self.learner.lr_step();
+        let lr = self.learner.lr_current();
+        if let Err(error) = check_single_rate(&self.model, &lr) {
+            self.strategy.fail(&self.interrupter, error);
+            return false;
+        }
+        let batches = pending.len();
+        let first = pending.first().map_or(0, |batch| batch.iteration);
+        let (inputs, places): (Vec<_>, Vec<_>) = pending
+            .into_iter()
+            .map(|batch| (batch.input, (batch.progress, batch.iteration)))
+            .unzip();
+        let objective = StepObjective::new(inputs, self.strategy.supervised);
+        let mut optimizer = self.strategy.optimizer.borrow_mut();
+        let made = optimizer.step(lr.base(), self.model.clone(), &objective);
+        drop(optimizer);
+        let step = match made {
+            Ok(step) => step,
+            Err(error) => {
+                self.model = error.model;
+                let error = self.step_error(error.cause, epoch, first, batches);
+                self.strategy.fail(&self.interrupter, error);
+                return false;
+            }
+        };
+        self.model = step.model;
+        let outputs = objective.take_outputs();
+        let (sharpness, trace) = self.measure(&objective).unzip();
+        self.steps += 1;
+
+        let observed = Arc::new(Observed {
+            report: step.report,
+            sharpness,
+            trace,
+        });
+        for (output, (progress, iteration)) in outputs.into_iter().zip(places) {
+            self.strategy.monitor.publish(observed.clone());
+            let item = TrainingItem::new(output, progress, Some(iteration), Some(lr.clone()));
+            self.train_event(LearnerEvent::ProcessedItem(item));
+        }
+        true
+    }
+
+    fn measure(&self, objective: &StepObjective<M>) -> Option<(f64, f64)> {
+        let probe = self.strategy.probe.filter(|probe| probe.due(self.steps))?;
+        probe
+            .measure(&self.model, objective)
+            .inspect_err(|error| tracing::warn!(%error, "the curvature was not measured"))
+            .ok()
+    }
+
+    fn step_error(
+        &self,
+        cause: StepErrorCause,
+        epoch: usize,
+        iteration: usize,
+        batches: usize,
+    ) -> LearnerError {
+        match cause {
+            StepErrorCause::Curvature(CurvatureError::NotSupervised { what }) => {
+                if self.strategy.supervised.is_some() && batches > 1 {
+                    LearnerError::Accumulated { what, batches }
+                } else {
+                    LearnerError::NotSupervised {
+                        epoch,
+                        iteration,
+                        what,
+                    }
+                }
+            }
+            cause => LearnerError::Step {
+                epoch,
+                iteration,
+                cause,
+            },
+        }
+    }
+
+    pub(super) fn validate(&mut self, epoch: usize, loader: &ValidLoader<M>) {
+        tracing::info!(epoch, "validating");
+        self.valid_event(LearnerEvent::StartSplit {
+            epoch_number: epoch,
+            total_items: loader.num_items(),
+        });
+        let model = self.model.valid();
+        let mut batches = loader.iter();
+        let mut iteration = 0;
+        while let Some(batch) = batches.next() {
+            let input = match batch {
+                Ok(input) => input,
+                Err(error) => {
+                    self.interrupter.fail(error);
+                    break;
+                }
+            };
+            iteration += 1;
+            let progress = batches.progress();
+            let output = InferenceStep::step(&model, input);
+            let item = TrainingItem::new(output, progress, Some(iteration), None);
+            self.valid_event(LearnerEvent::ProcessedItem(item));
+            if self.interrupter.should_stop() {
+                break;
+            }
+        }
+        self.valid_event(LearnerEvent::EndSplit(epoch));
+        self.train_event(LearnerEvent::EndEpoch(epoch));
+    }
+
+    fn train_event(&mut self, event: LearnerEvent<<M as TrainStep>::Output>) {
+        let processed = self.processor.process_train(event);
+        self.interrupter.fail_on_error(processed);
+    }
+
+    fn valid_event(&mut self, event: LearnerEvent<<M as InferenceStep>::Output>) {
+        let processed = self.processor.process_valid(event);
+        self.interrupter.fail_on_error(processed);
+    }
+}
+
+/// Checks that a schedule has one learning rate for all trainable parameters.
+fn check_single_rate<M: Module>(model: &M, lr: &ModuleLearningRate) -> Result<(), LearnerError> {
+    let mut rates = Rates {
+        path: Vec::new(),
+        lr,
+        different: None,
+    };
+    model.visit(&mut rates);
+    match rates.different {
+        None => Ok(()),
+        Some((path, found)) => Err(LearnerError::GroupedLearningRate {
+            path,
+            found,
+            base: lr.base(),
+        }),
+    }
+}
+
+struct Rates<'a> {
+    path: Vec<String>,
+    lr: &'a ModuleLearningRate,
+    different: Option<(String, f64)>,
+}
+
+impl ModuleVisitor for Rates<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if self.different.is_some() {
+            return;
+        }
+        let path = self.path.join(".");
+        let found = self.lr.lr_from_param(param.id, Some(&path));
+        if found.to_bits() != self.lr.base().to_bits() {
+            self.different = Some((path, found));
+        }
+    }
+}

@@ -1,0 +1,97 @@
+use burn::train::TrainingError;
+use burn::train::checkpoint::CheckpointerError;
+use burn::train::train::WorkerFailure;
+use osculate_optim::{RecordError, StepErrorCause};
+use thiserror::Error;
+
+use super::checkpoint::CheckpointError;
+
+/// Why a training under [`Osculate`](super::Osculate) stopped.
+///
+/// burn's `LearningResult::error` holds the same text in a `TrainingError`; this is the error itself,
+/// from [`Monitor::error`](super::Monitor::error). The model comes back with the weights before the
+/// step that failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LearnerError {
+    /// A step was given up.
+    #[error("epoch {epoch}, iteration {iteration}: {cause}")]
+    Step {
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Batch within the epoch, from 1.
+        iteration: usize,
+        /// What happened.
+        cause: StepErrorCause,
+    },
+
+    /// The method needs the model's outputs.
+    #[error(
+        "epoch {epoch}, iteration {iteration}: {what} needs the model's outputs and the loss's kind: \
+         implement `SupervisedModel` for the model and make the strategy with \
+         `Osculate::supervised`"
+    )]
+    NotSupervised {
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Batch within the epoch, from 1.
+        iteration: usize,
+        /// What needs them.
+        what: &'static str,
+    },
+
+    /// The method needs the outputs of one batch, and there are several to a step.
+    #[error(
+        "{what} needs the outputs of one batch, which a step on {batches} accumulated batches does \
+         not have: train without `grads_accumulation`, or with another method"
+    )]
+    Accumulated {
+        /// What needs them.
+        what: &'static str,
+        /// Batches of the step.
+        batches: usize,
+    },
+
+    /// Parameters have learning rates of their own.
+    #[error(
+        "the schedule gives {path} the learning rate {found} and the model {base}: an optimizer \
+         behind the closure door has one for all parameters"
+    )]
+    GroupedLearningRate {
+        /// Path of the first parameter that differs.
+        path: String,
+        /// Its learning rate.
+        found: f64,
+        /// That of the whole model.
+        base: f64,
+    },
+
+    /// A checkpoint could not be written or restored.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+
+    /// The optimizer does not take over the state of a checkpoint.
+    #[error("the optimizer's state in checkpoint {epoch}: {source}")]
+    State {
+        /// The checkpoint.
+        epoch: usize,
+        /// Why.
+        source: RecordError,
+    },
+}
+
+impl LearnerError {
+    /// The same for burn, whose error type is closed.
+    pub(super) fn for_burn(&self) -> TrainingError {
+        let message = self.to_string();
+        match self {
+            Self::Checkpoint(_) | Self::State { .. } => {
+                TrainingError::Checkpoint(CheckpointerError::Unknown(message))
+            }
+            _ => TrainingError::Workers(vec![WorkerFailure {
+                device_id: 0,
+                message,
+            }]),
+        }
+    }
+}

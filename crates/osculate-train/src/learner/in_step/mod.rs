@@ -1,0 +1,380 @@
+//! An optimizer inside a model's training step.
+
+mod carrier;
+mod objective;
+
+use std::fmt::{Debug, Display, Formatter};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
+
+use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
+use burn::module::{Devices, Module, ModuleMapper, ModuleVisitor};
+use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer, MultiGradientsParams};
+use burn::tensor::Device;
+use burn::train::train::WorkerFailure;
+use burn::train::{InferenceStep, Interrupter, TrainOutput, TrainStep, TrainingError};
+use osculate_optim::{ClosureOptimizer, StepErrorCause};
+
+use carrier::{Carried, Carrier, exchange};
+use objective::{Batch, Batches};
+
+/// A model with an optimizer behind the closure door inside it, for burn's own training loops: on
+/// one device, on several (`ExecutionStrategy::multi`), and distributed (`ExecutionStrategy::ddp`).
+///
+/// Give it to `Learner::new` in place of the model. Each [`TrainStep::step`] is the model's own;
+/// [`TrainStep::optimize`] then makes the step of the closure door with the gradient that burn has
+/// gathered, and evaluates further gradients on all batches that went into it:
+///
+/// - On several devices each batch is evaluated on its device, in parallel, and the sum is what one
+///   device would get for all batches together. burn adds gradients of devices up, so losses that are
+///   means count once for each device.
+/// - In distributed training every worker makes the same step: copies of the model at other weights
+///   keep the marks by which burn reduces gradients over the workers, and random probes depend on the
+///   optimizer's seed and step alone. Curvature that needs the model's outputs would be that of one
+///   worker, so it is not offered: Sophia-H yes, Sophia-G no.
+///
+/// Paths of parameters, records and the printed form are the model's own. Methods that need gradients
+/// only do better as burn optimizers: `ShampooConfig::new().init()`.
+///
+/// - The burn optimizer given to `Learner::new` makes no steps. With [`carrier`](Self::carrier), burn's
+///   checkpoints hold the state of the optimizer within, and a resumed training goes on bit for bit,
+///   but for the dropout masks of its first step. With any other, the state begins anew.
+/// - The learning rate is the schedule's base rate.
+/// - The CPU backends have one random generator for all devices: with dropout, the masks of two CPU
+///   devices that compute at the same time are not the same in all passes.
+///
+/// ```
+/// use burn::module::Module;
+/// use burn::optim::AdamWConfig;
+/// use burn::train::{Learner, LearnerModel, TrainStep};
+/// use osculate_optim::SamConfig;
+/// use osculate_train::learner::InStep;
+///
+/// # fn typed<M: LearnerModel>(model: M) -> Result<(), osculate_optim::ConfigError>
+/// # where
+/// #     <M as TrainStep>::Input: Clone,
+/// # {
+/// let sam = SamConfig::new().init(AdamWConfig::new().init())?;
+/// let model = InStep::new(model, sam);
+/// let carrier = model.carrier();
+/// let learner = Learner::new(model, carrier, 1e-3);
+/// # drop(learner);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Panics
+/// [`TrainStep::optimize`] cannot return an error. A step that fails panics, unless
+/// [`with_interrupter`](Self::with_interrupter) was called.
+pub struct InStep<M: TrainStep, O> {
+    model: M,
+    optimizer: O,
+    interrupter: Option<Interrupter>,
+    seed: u64,
+    steps: u64,
+    /// Whether a state that burn restored has been looked for.
+    synced: bool,
+    /// Whether the learner's optimizer is our carrier.
+    carried: bool,
+    /// Batches whose gradients wait for the step. Shared by the copies of the model that burn hands
+    /// to its workers.
+    seen: Arc<Mutex<Vec<Seen<M::Input>>>>,
+}
+
+/// A batch with the thread that evaluated it.
+struct Seen<I> {
+    thread: ThreadId,
+    batch: Batch<I>,
+}
+
+impl<M: TrainStep, O> InStep<M, O> {
+    /// Puts an optimizer into a model.
+    pub fn new(model: M, optimizer: O) -> Self {
+        Self {
+            model,
+            optimizer,
+            interrupter: None,
+            seed: 0,
+            steps: 0,
+            synced: false,
+            carried: false,
+            seen: Arc::default(),
+        }
+    }
+
+    /// Seeds the dropout masks. Default 0. Masks differ from step to step and from device to device;
+    /// all passes of a step see the same.
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Stops the training on a step that fails, with the weights before it, instead of panicking:
+    /// for the handle of `SupervisedTraining::interrupter`.
+    pub fn with_interrupter(mut self, interrupter: Interrupter) -> Self {
+        self.interrupter = Some(interrupter);
+        self
+    }
+
+    /// The burn optimizer for `Learner::new` that takes this optimizer's state through burn's
+    /// checkpoints. It makes no steps.
+    pub fn carrier(&self) -> ModuleOptimizer {
+        Carrier.into()
+    }
+
+    /// The model.
+    pub fn model(&self) -> &M {
+        &self.model
+    }
+
+    /// The model, without the optimizer.
+    pub fn into_model(self) -> M {
+        self.model
+    }
+
+    /// The optimizer.
+    pub fn optimizer(&self) -> &O {
+        &self.optimizer
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Vec<Seen<M::Input>>> {
+        // No code panics while it holds the lock, and the data would be whole if it did.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The batches that the gradient was made of: those of this thread where it evaluates batches
+    /// itself, as a distributed worker does, and those of all threads otherwise.
+    fn take_batches(&self) -> Vec<(ThreadId, Batch<M::Input>)> {
+        let mut seen = self.seen();
+        let own = thread::current().id();
+        let taken: Vec<Seen<M::Input>> = if seen.iter().any(|batch| batch.thread == own) {
+            let (mine, others) = seen.drain(..).partition(|batch| batch.thread == own);
+            *seen = others;
+            mine
+        } else {
+            seen.drain(..).collect()
+        };
+        taken
+            .into_iter()
+            .map(|seen| (seen.thread, seen.batch))
+            .collect()
+    }
+
+    /// The model stays as it was.
+    fn fail(&self, cause: &StepErrorCause) {
+        let message = format!("the step was not made: {cause}");
+        match &self.interrupter {
+            Some(interrupter) => interrupter.fail(TrainingError::Workers(vec![WorkerFailure {
+                device_id: 0,
+                message,
+            }])),
+            None => panic!("{message}"),
+        }
+    }
+}
+
+// Derived, it would ask for batches that can be cloned.
+impl<M: TrainStep + Clone, O: Clone> Clone for InStep<M, O> {
+    fn clone(&self) -> Self {
+        Self {
+            model: self.model.clone(),
+            optimizer: self.optimizer.clone(),
+            interrupter: self.interrupter.clone(),
+            seed: self.seed,
+            steps: self.steps,
+            synced: self.synced,
+            carried: self.carried,
+            seen: self.seen.clone(),
+        }
+    }
+}
+
+impl<M: TrainStep + Debug, O> Debug for InStep<M, O> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InStep")
+            .field("model", &self.model)
+            .field("steps", &self.steps)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M: TrainStep + Display, O> Display for InStep<M, O> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        Display::fmt(&self.model, f)
+    }
+}
+
+impl<M, O> Module for InStep<M, O>
+where
+    M: TrainStep + Module,
+    O: Clone + Send,
+{
+    fn collect_devices(&self, devices: Devices) -> Devices {
+        self.model.collect_devices(devices)
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        Self {
+            model: self.model.fork(device),
+            ..self
+        }
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        Self {
+            model: self.model.to_device(device),
+            ..self
+        }
+    }
+
+    fn train(self) -> Self {
+        Self {
+            model: self.model.train(),
+            ..self
+        }
+    }
+
+    fn valid(&self) -> Self {
+        Self {
+            model: self.model.valid(),
+            ..self.clone()
+        }
+    }
+
+    fn materialize(self) -> Self {
+        Self {
+            model: self.model.materialize(),
+            ..self
+        }
+    }
+
+    fn visit<Visitor: ModuleVisitor>(&self, visitor: &mut Visitor) {
+        self.model.visit(visitor);
+    }
+
+    fn map<Mapper: ModuleMapper>(self, mapper: &mut Mapper) -> Self {
+        Self {
+            model: self.model.map(mapper),
+            ..self
+        }
+    }
+}
+
+impl<M, O> TrainStep for InStep<M, O>
+where
+    M: TrainStep + Module,
+    M::Input: Clone,
+    O: ClosureOptimizer<M> + Clone + Send + 'static,
+{
+    type Input = M::Input;
+    type Output = M::Output;
+
+    fn step(&self, input: M::Input) -> TrainOutput<M::Output> {
+        let thread = thread::current().id();
+        let device = self.model.devices().into_iter().next().unwrap_or_default();
+        let number = self.seen().iter().filter(|b| b.thread == thread).count();
+        let batch = Batch {
+            seed: mask_seed(self.seed, self.steps, number, &device),
+            device,
+            input,
+        };
+        let output = batch.evaluate(&self.model);
+        self.seen().push(Seen { thread, batch });
+        output
+    }
+
+    fn optimize(
+        mut self,
+        optim: &mut ModuleOptimizer,
+        lr_module: ModuleLearningRate,
+        grads: GradientsParams,
+    ) -> Self {
+        let batches = self.take_batches();
+        if let Err(cause) = self.sync(optim, &lr_module) {
+            self.fail(&cause);
+            return self;
+        }
+        let objective = Batches::new(batches, grads);
+        let made = self
+            .optimizer
+            .step(lr_module.base(), self.model.clone(), &objective);
+        match made {
+            Ok(step) => {
+                self.steps += 1;
+                self.model = step.model;
+            }
+            Err(error) => {
+                self.fail(&error.cause);
+                self.model = error.model;
+            }
+        }
+        if self.carried {
+            let state = Carried::of(self.optimizer.clone(), self.steps);
+            exchange(optim, &self.model, lr_module, Some(state));
+        }
+        self
+    }
+
+    fn optimize_multi(
+        self,
+        optim: &mut ModuleOptimizer,
+        lr_module: ModuleLearningRate,
+        grads: MultiGradientsParams,
+    ) -> Self {
+        // The step needs the whole gradient in one place.
+        let main = self.model.devices().into_iter().next().unwrap_or_default();
+        let mut sum = GradientsAccumulator::new();
+        for (part, _) in grads.grads {
+            sum.accumulate(&self.model, part.to_device(&main, &self.model));
+        }
+        self.optimize(optim, lr_module, sum.grads())
+    }
+}
+
+impl<M, O> InStep<M, O>
+where
+    M: TrainStep + Module,
+    O: ClosureOptimizer<M>,
+{
+    /// Takes over the state that burn has restored, before the first step.
+    fn sync(
+        &mut self,
+        optim: &mut ModuleOptimizer,
+        lr: &ModuleLearningRate,
+    ) -> Result<(), StepErrorCause> {
+        if self.synced {
+            return Ok(());
+        }
+        let exchanged = exchange(optim, &self.model, lr.clone(), None);
+        if let Some(loaded) = exchanged.found.and_then(|found| found.loaded()) {
+            let (steps, state) = loaded?;
+            self.optimizer.load_record(state)?;
+            self.steps = steps;
+        }
+        self.synced = true;
+        self.carried = exchanged.is_carrier;
+        Ok(())
+    }
+}
+
+impl<M, O> InferenceStep for InStep<M, O>
+where
+    M: TrainStep + InferenceStep,
+{
+    type Input = <M as InferenceStep>::Input;
+    type Output = <M as InferenceStep>::Output;
+
+    fn step(&self, input: Self::Input) -> Self::Output {
+        InferenceStep::step(&self.model, input)
+    }
+}
+
+/// A function of the run, the step, the batch within it and the device.
+fn mask_seed(seed: u64, step: u64, batch: usize, device: &Device) -> u64 {
+    // Odd multipliers keep neighbours apart.
+    let place = u64::from(crc32fast::hash(format!("{device:?}").as_bytes()));
+    seed.rotate_left(32)
+        ^ step.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        ^ (batch as u64).wrapping_mul(0xC2B2_AE3D_27D4_EB4F)
+        ^ place.wrapping_mul(0x1656_67B1_9E37_79F9)
+}

@@ -1,0 +1,366 @@
+//! The loop.
+
+use std::path::Path;
+use std::time::Instant;
+
+use burn::module::Module;
+use burn::optim::LearningRate;
+use osculate_curvature::Accumulated;
+use osculate_optim::{ClosureOptimizer, StepReport};
+
+use super::checkpoint::{Checkpoints, save_model};
+use super::config::{NonFiniteLoss, TrainerConfig};
+use super::console::Console;
+use super::error::TrainerError;
+use super::folder::{BEST_FILE, LOG_FILE};
+use super::interrupt::Interrupt;
+use super::log::{Line, Log, finite, read as read_log};
+use super::picture;
+use super::plan::Plan;
+use super::run::Finished;
+use super::sharpness::measure;
+use super::state::{Best, Evaluated, State};
+use super::summary::{Ending, Summary};
+use super::task::{Batch, BatchAt, Metrics, Task, listed};
+
+/// What a run works with.
+pub(crate) struct Equipment<M: Module> {
+    pub(crate) plan: Plan,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) log: Log,
+    pub(crate) console: Console,
+    pub(crate) optimizer: Box<dyn ClosureOptimizer<M>>,
+}
+
+/// A run under way.
+pub(crate) struct Drive<'a, T: Task> {
+    task: &'a T,
+    config: &'a TrainerConfig,
+    out: &'a Path,
+    interrupt: Interrupt,
+    with: Equipment<T::Model>,
+    state: State,
+    /// Step of the newest checkpoint.
+    saved: Option<u64>,
+    /// Seconds of the parts before this one.
+    before: f64,
+    start: Instant,
+    /// Steps whose numbers are still on the device.
+    pending: Vec<(u64, StepReport)>,
+    lr: LearningRate,
+}
+
+impl<'a, T: Task> Drive<'a, T> {
+    pub(crate) fn new(
+        task: &'a T,
+        config: &'a TrainerConfig,
+        out: &'a Path,
+        interrupt: Interrupt,
+        with: Equipment<T::Model>,
+        state: State,
+    ) -> Self {
+        Self {
+            task,
+            config,
+            out,
+            interrupt,
+            with,
+            saved: (state.step > 0).then_some(state.step),
+            before: state.seconds,
+            state,
+            start: Instant::now(),
+            pending: Vec::new(),
+            lr: 0.0,
+        }
+    }
+
+    /// Makes the steps that are left.
+    pub(crate) fn train(mut self, model: T::Model) -> Result<Finished<T::Model>, TrainerError> {
+        let mut model = model;
+        let ending = loop {
+            if let Some(ending) = self.ending() {
+                break ending;
+            }
+            model = self.advance(model)?;
+        };
+        // An interrupted run is to end now; a run that was resumed at its end has all of this.
+        if ending != Ending::Interrupted && !self.is_evaluated() {
+            self.guarded(&model, |drive| drive.evaluate(&model))?;
+        }
+        if self.saved != Some(self.state.step) {
+            self.save(&model)?;
+        }
+        let lines = read_log(&self.out.join(LOG_FILE))?;
+        picture::draw_all(&lines, self.task.judged(), self.out)?;
+        self.with.console.finish();
+        let summary = self.summary(&model, ending);
+        Ok(Finished { model, summary })
+    }
+
+    /// Why the run is over, if it is.
+    fn ending(&self) -> Option<Ending> {
+        let over = |spent: f64, budget: Option<f64>| budget.is_some_and(|budget| spent >= budget);
+        if self.state.step >= self.with.plan.steps() {
+            Some(Ending::Finished)
+        } else if self.interrupt.is_set() {
+            Some(Ending::Interrupted)
+        } else if over(self.seconds(), self.config.max_seconds) {
+            Some(Ending::OutOfTime)
+        } else if over(self.state.gradient_evaluations(), self.config.max_gradients) {
+            Some(Ending::OutOfGradients)
+        } else {
+            None
+        }
+    }
+
+    /// Makes one step, and what is due after it.
+    fn advance(&mut self, model: T::Model) -> Result<T::Model, TrainerError> {
+        let batch = self.guarded(&model, |drive| drive.batch())?;
+        let steps = self.with.plan.steps();
+        self.lr = self.config.peak_lr() * self.config.schedule.factor(self.state.step, steps);
+        let objective = batch.objective.as_ref();
+        let made = match self.with.optimizer.step(self.lr, model, objective) {
+            Ok(made) => made,
+            Err(error) => {
+                let step = self.state.step + 1;
+                return self.guarded(&error.model, |_| {
+                    Err(TrainerError::Step {
+                        step,
+                        cause: error.cause,
+                    })
+                });
+            }
+        };
+        let model = made.model;
+        self.state.step += 1;
+        self.state.spend(made.report.cost());
+        self.pending.push((self.state.step, made.report));
+        self.with.console.step(self.state.step);
+
+        let step = self.state.step;
+        let due = |every: u64| every > 0 && step.is_multiple_of(every);
+        if due(self.config.log_every) || step == steps {
+            self.log_steps()?;
+        }
+        let evaluate = match self.config.evaluate_every {
+            Some(every) => due(every),
+            None => self.with.plan.ends_epoch(step),
+        };
+        if evaluate {
+            // A loss that is not finite is found out before it is measured and saved.
+            self.read_back()?;
+            self.guarded(&model, |drive| drive.evaluate(&model))?;
+        }
+        if due(self.config.sharpness.every) {
+            self.read_back()?;
+            self.guarded(&model, |drive| drive.measure_sharpness(&model))?;
+        }
+        if due(self.config.checkpoint_every) {
+            self.save(&model)?;
+        }
+        Ok(model)
+    }
+
+    /// The batches of the next step as one.
+    fn batch(&self) -> Result<Batch<T::Model>, TrainerError> {
+        let at = self.with.plan.at(self.state.step);
+        let mut batches = (at.first..at.first + at.count)
+            .map(|index| {
+                let at = BatchAt {
+                    seed: self.config.seed,
+                    epoch: at.epoch,
+                    index,
+                };
+                self.task.batch(at)
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(TrainerError::task("making a batch"))?;
+        if batches.len() == 1
+            && let Some(batch) = batches.pop()
+        {
+            return Ok(batch);
+        }
+        let samples = batches.iter().map(|batch| batch.samples).sum();
+        let parts = batches
+            .into_iter()
+            .map(|batch| (batch.objective, batch.samples));
+        Ok(Batch::new(Accumulated::new(parts.collect()), samples))
+    }
+
+    /// Runs what may fail while the weights are good: they are saved first where it does.
+    fn guarded<R>(
+        &mut self,
+        model: &T::Model,
+        run: impl FnOnce(&mut Self) -> Result<R, TrainerError>,
+    ) -> Result<R, TrainerError> {
+        run(self).inspect_err(|_| {
+            if self.state.step > 0 && self.saved != Some(self.state.step) {
+                // The first error is the one to report.
+                if let Err(second) = self.save(model) {
+                    self.with.console.warn(&second.to_string());
+                }
+            }
+            self.with.console.finish();
+        })
+    }
+
+    /// Reads the numbers of the steps since the last time back.
+    fn read_back(&mut self) -> Result<(), TrainerError> {
+        for (step, report) in self.pending.drain(..) {
+            let loss = report.loss();
+            if !loss.is_finite() && self.config.non_finite == NonFiniteLoss::Stop {
+                self.with.console.finish();
+                return Err(TrainerError::LossNotFinite { step, loss });
+            }
+            let skipped = report.skipped().len() as u64;
+            self.state.skipped += skipped;
+            let window = &mut self.state.window;
+            window.steps += 1;
+            window.loss_sum += loss;
+            window.skipped += skipped;
+        }
+        Ok(())
+    }
+
+    /// Writes the line of the steps since the last one.
+    fn log_steps(&mut self) -> Result<(), TrainerError> {
+        let last = self.pending.last().map(|(_, report)| report.clone());
+        self.read_back()?;
+        let window = std::mem::take(&mut self.state.window);
+        self.state.train_loss = window.mean();
+        let (norm, win_rate) = match &last {
+            Some(report) => (finite(report.gradient_norm()), report.win_rate()),
+            None => (None, None),
+        };
+        self.with.log.write(&Line::Train {
+            step: self.state.step,
+            epoch: self.with.plan.epoch_of(self.state.step),
+            seconds: self.seconds(),
+            gradient_evaluations: self.state.gradient_evaluations(),
+            lr: self.lr,
+            loss: finite(self.state.train_loss),
+            gradient_norm: norm,
+            skipped: window.skipped,
+            win_rate: win_rate.and_then(finite),
+        })?;
+        self.show();
+        Ok(())
+    }
+
+    fn is_evaluated(&self) -> bool {
+        let evaluated = self.state.evaluated.as_ref();
+        evaluated.is_some_and(|evaluated| evaluated.step == self.state.step)
+    }
+
+    /// Measures the weights, and keeps them where they are the best so far.
+    fn evaluate(&mut self, model: &T::Model) -> Result<(), TrainerError> {
+        let metrics = self
+            .task
+            .evaluate(&model.valid())
+            .map_err(TrainerError::task("the evaluation"))?;
+        let judged = self.task.judged();
+        let value = metrics
+            .iter()
+            .find(|(name, _)| name == judged.metric)
+            .map(|(_, value)| *value)
+            .ok_or_else(|| TrainerError::TaskInvalid {
+                what: format!("the evaluation gave no metric {:?}", judged.metric),
+                expected: "the metric that `Task::judged` names",
+            })?;
+        let step = self.state.step;
+        self.with.log.write(&Line::Evaluation {
+            step,
+            epoch: self.with.plan.epoch_of(step),
+            seconds: self.seconds(),
+            gradient_evaluations: self.state.gradient_evaluations(),
+            metrics: metrics
+                .iter()
+                .map(|(name, value)| (name.clone(), finite(*value)))
+                .collect(),
+        })?;
+        let best = self.state.best;
+        if !value.is_nan() && best.is_none_or(|best| judged.improves(value, best.value)) {
+            save_model(model, &self.out.join(BEST_FILE))?;
+            self.state.best = Some(Best { step, value });
+        }
+        self.with
+            .console
+            .say(format!("step {step}: {}", listed(&metrics)));
+        self.state.evaluated = Some(Evaluated::new(step, &metrics));
+        self.show();
+        Ok(())
+    }
+
+    fn measure_sharpness(&mut self, model: &T::Model) -> Result<(), TrainerError> {
+        let batch = self
+            .task
+            .sharpness_batch(self.config.seed)
+            .map_err(TrainerError::task("making the batch for the sharpness"))?;
+        let settings = &self.config.sharpness;
+        let found = measure(model, batch.objective.as_ref(), settings, self.config.seed)
+            .map_err(TrainerError::Sharpness)?;
+        self.with.log.write(&Line::Sharpness {
+            step: self.state.step,
+            epoch: self.with.plan.epoch_of(self.state.step),
+            seconds: self.seconds(),
+            sharpness: finite(found.value),
+            converged: found.converged,
+        })
+    }
+
+    /// Writes a checkpoint.
+    fn save(&mut self, model: &T::Model) -> Result<(), TrainerError> {
+        self.read_back()?;
+        self.with.log.sync()?;
+        self.state.seconds = self.seconds();
+        self.state.log_bytes = self.with.log.bytes();
+        self.with.checkpoints.save(
+            model,
+            self.with.optimizer.as_ref(),
+            &self.state,
+            self.config.keep_checkpoints,
+        )?;
+        self.saved = Some(self.state.step);
+        Ok(())
+    }
+
+    fn seconds(&self) -> f64 {
+        self.before + self.start.elapsed().as_secs_f64()
+    }
+
+    fn metrics(&self) -> Metrics {
+        let evaluated = self.state.evaluated.as_ref();
+        evaluated.map(Evaluated::metrics).unwrap_or_default()
+    }
+
+    fn show(&self) {
+        let metrics = self.metrics();
+        let loss = self.state.train_loss;
+        self.with.console.show(loss, self.lr, &metrics);
+    }
+
+    fn summary(&self, model: &T::Model, ending: Ending) -> Summary {
+        let window = &self.state.window;
+        Summary {
+            optimizer: self.config.optimizer.method().to_string(),
+            ending,
+            step: self.state.step,
+            steps: self.with.plan.steps(),
+            passes: self.with.plan.passes(self.state.step),
+            seconds: self.seconds(),
+            gradient_evaluations: self.state.gradient_evaluations(),
+            train_loss: if window.steps > 0 {
+                window.mean()
+            } else {
+                self.state.train_loss
+            },
+            metrics: self.metrics(),
+            judged: self.task.judged().metric,
+            best: self.state.best,
+            skipped: self.state.skipped,
+            parameters: model.num_params(),
+            state_bytes: self.with.optimizer.state_bytes(),
+            out: self.out.to_path_buf(),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Why a run could not start, go on or end.
+
+use std::fmt::Display;
+use std::path::Path;
+
+use osculate_curvature::CurvatureError;
+use osculate_optim::catalogue::RecipeError;
+use osculate_optim::{RecordError, StepErrorCause};
+use thiserror::Error;
+
+use super::task::TaskError;
+
+/// Why a run could not start, go on or end.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TrainerError {
+    /// A setting is out of its range.
+    #[error("{name} = {value} is invalid, expected {expected}")]
+    Setting {
+        /// Name of the setting, as in `config.json`.
+        name: &'static str,
+        /// The value given.
+        value: String,
+        /// What would be valid.
+        expected: &'static str,
+    },
+
+    /// The optimizer or one of its settings is unknown or invalid.
+    #[error(transparent)]
+    Optimizer(#[from] RecipeError),
+
+    /// A `--set` is not `key=value`.
+    #[error("--set {text:?} is invalid, expected KEY=VALUE such as --set beta_2=0.99")]
+    Set {
+        /// The text given.
+        text: String,
+    },
+
+    /// A configuration could not be read.
+    #[error("cannot read {path}: {message}")]
+    Config {
+        /// The file.
+        path: String,
+        /// Why.
+        message: String,
+    },
+
+    /// Something could not be written, created or listed.
+    #[error("cannot {action} {path}: {source}")]
+    Output {
+        /// What was attempted.
+        action: &'static str,
+        /// The file or folder.
+        path: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+
+    /// The output folder already holds a run.
+    #[error(
+        "{path} already holds a run: go on with it (--resume), replace it (--overwrite), or choose another folder (--out)"
+    )]
+    OutputInUse {
+        /// The folder.
+        path: String,
+    },
+
+    /// There is no run to go on with.
+    #[error("{path} holds no run to resume: it has no config.json")]
+    NothingToResume {
+        /// The folder.
+        path: String,
+    },
+
+    /// The run was started with other settings.
+    #[error("{path} was started with other settings, which a resumed run cannot change: {}", differences.join("; "))]
+    OtherConfig {
+        /// The configuration of the run.
+        path: String,
+        /// What differs, as `name: old value, now new value`.
+        differences: Vec<String>,
+    },
+
+    /// No checkpoint of the run can be used.
+    #[error("no checkpoint in {path} can be used: {}", reasons.join("; "))]
+    NoUsableCheckpoint {
+        /// The folder of the checkpoints.
+        path: String,
+        /// What is wrong with each.
+        reasons: Vec<String>,
+    },
+
+    /// A whole checkpoint does not fit the program.
+    #[error("the checkpoint {path} does not fit: {message}")]
+    Checkpoint {
+        /// The checkpoint.
+        path: String,
+        /// Why.
+        message: String,
+    },
+
+    /// The optimizer's state could not be saved or used.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+
+    /// The loss is not finite, under [`NonFiniteLoss::Stop`](super::NonFiniteLoss::Stop).
+    #[error(
+        "the loss of step {step} is {loss}; a lower learning rate, a warm-up or gradient clipping may help"
+    )]
+    LossNotFinite {
+        /// The step, from 1.
+        step: u64,
+        /// The loss.
+        loss: f64,
+    },
+
+    /// A step was not made.
+    #[error("step {step} was not made: {cause}")]
+    Step {
+        /// The step, from 1.
+        step: u64,
+        /// Why.
+        #[source]
+        cause: StepErrorCause,
+    },
+
+    /// The program's own code failed.
+    #[error("{what} failed: {source}")]
+    Task {
+        /// What the trainer had asked for.
+        what: &'static str,
+        /// Why it failed.
+        source: TaskError,
+    },
+
+    /// The program gave something that makes no sense.
+    #[error("{what}, expected {expected}")]
+    TaskInvalid {
+        /// What it gave.
+        what: String,
+        /// What would be valid.
+        expected: &'static str,
+    },
+
+    /// The sharpness could not be measured.
+    #[error("the sharpness could not be measured: {0}")]
+    Sharpness(#[source] CurvatureError),
+
+    /// A picture could not be drawn.
+    #[error("cannot draw {path}: {message}")]
+    Picture {
+        /// The file.
+        path: String,
+        /// Why.
+        message: String,
+    },
+
+    /// Ctrl-C could not be caught.
+    #[error("cannot catch Ctrl-C: {message}")]
+    Interrupt {
+        /// Why.
+        message: String,
+    },
+}
+
+impl TrainerError {
+    pub(crate) fn check(
+        valid: bool,
+        name: &'static str,
+        value: impl Display,
+        expected: &'static str,
+    ) -> Result<(), Self> {
+        if valid {
+            Ok(())
+        } else {
+            Err(Self::Setting {
+                name,
+                value: value.to_string(),
+                expected,
+            })
+        }
+    }
+
+    pub(crate) fn output(
+        action: &'static str,
+        path: &Path,
+    ) -> impl FnOnce(std::io::Error) -> Self + use<> {
+        let path = path.display().to_string();
+        move |source| Self::Output {
+            action,
+            path,
+            source,
+        }
+    }
+
+    pub(crate) fn task(what: &'static str) -> impl FnOnce(TaskError) -> Self {
+        move |source| Self::Task { what, source }
+    }
+}

@@ -1,0 +1,169 @@
+//! The output folder, and the configuration in it.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::config::FREE;
+use super::error::TrainerError;
+use super::{exact_json, picture};
+
+/// The program's configuration.
+pub(crate) const CONFIG_FILE: &str = "config.json";
+/// The log.
+pub(crate) const LOG_FILE: &str = "metrics.jsonl";
+/// The weights at the best evaluation.
+pub(crate) const BEST_FILE: &str = "best.bpk";
+/// The folder of the checkpoints.
+pub(crate) const CHECKPOINTS: &str = "checkpoints";
+
+/// Makes the folder ready for a run: empties it for a new one and writes its configuration, or
+/// compares the configuration with that of the run to resume.
+pub(crate) fn prepare(
+    out: &Path,
+    document: &Value,
+    resume: bool,
+    overwrite: bool,
+) -> Result<(), TrainerError> {
+    let path = out.join(CONFIG_FILE);
+    if resume {
+        return compare(&path, out, document);
+    }
+    if path.exists() && !overwrite {
+        return Err(TrainerError::OutputInUse {
+            path: out.display().to_string(),
+        });
+    }
+    fs::create_dir_all(out).map_err(TrainerError::output("create", out))?;
+    // The configuration goes first: a folder without it holds no run.
+    let files = [CONFIG_FILE, LOG_FILE, BEST_FILE];
+    for name in files.into_iter().chain(picture::FILES) {
+        let path = out.join(name);
+        if path.exists() {
+            fs::remove_file(&path).map_err(TrainerError::output("remove", &path))?;
+        }
+    }
+    let checkpoints = out.join(CHECKPOINTS);
+    if checkpoints.exists() {
+        fs::remove_dir_all(&checkpoints).map_err(TrainerError::output("remove", &checkpoints))?;
+    }
+    write(&path, out, document)
+}
+
+fn write(path: &Path, out: &Path, document: &Value) -> Result<(), TrainerError> {
+    let write = || {
+        let mut file = tempfile::NamedTempFile::new_in(out)?;
+        serde_json::to_writer_pretty(&mut file, document)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().map_err(TrainerError::output("write", path))
+}
+
+fn compare(path: &Path, out: &Path, document: &Value) -> Result<(), TrainerError> {
+    if !path.exists() {
+        return Err(TrainerError::NothingToResume {
+            path: out.display().to_string(),
+        });
+    }
+    let unreadable = |message: String| TrainerError::Config {
+        path: path.display().to_string(),
+        message,
+    };
+    let text = fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+    let before: Value = exact_json::read(&text).map_err(|error| unreadable(error.to_string()))?;
+    let mut differences = Vec::new();
+    differ("", &before, document, &mut differences);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(TrainerError::OtherConfig {
+        path: path.display().to_string(),
+        differences,
+    })
+}
+
+/// Lists the settings in which two configurations differ, but for those that a resumed run may
+/// change.
+fn differ(name: &str, before: &Value, now: &Value, differences: &mut Vec<String>) {
+    let free = name.strip_prefix("trainer.");
+    if before == now || free.is_some_and(|name| FREE.contains(&name)) {
+        return;
+    }
+    let (Value::Object(old), Value::Object(new)) = (before, now) else {
+        differences.push(format!("{name}: {before}, now {now}"));
+        return;
+    };
+    let added = new.keys().filter(|key| !old.contains_key(*key));
+    for key in old.keys().chain(added) {
+        let name = if name.is_empty() {
+            key.clone()
+        } else {
+            format!("{name}.{key}")
+        };
+        let value =
+            |of: &'_ serde_json::Map<String, Value>| of.get(key).cloned().unwrap_or(Value::Null);
+        differ(&name, &value(old), &value(new), differences);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_in_use_is_not_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("deep/run");
+        let document = json!({ "trainer": { "lr": 0.1 } });
+        assert!(matches!(
+            prepare(&out, &document, true, false),
+            Err(TrainerError::NothingToResume { .. })
+        ));
+        prepare(&out, &document, false, false).unwrap();
+        assert!(matches!(
+            prepare(&out, &document, false, false),
+            Err(TrainerError::OutputInUse { .. })
+        ));
+        fs::write(out.join(LOG_FILE), "{}").unwrap();
+        prepare(&out, &document, false, true).unwrap();
+        assert!(!out.join(LOG_FILE).exists());
+        prepare(&out, &document, true, false).unwrap();
+    }
+
+    #[test]
+    fn a_resumed_run_may_change_budgets_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = json!({ "trainer": { "lr": 0.1, "max_seconds": null, "schedule": { "kind": "cosine" } }, "width": 8 });
+        prepare(folder.path(), &before, false, false).unwrap();
+        let mut now = before.clone();
+        now["trainer"]["max_seconds"] = json!(60.0);
+        prepare(folder.path(), &now, true, false).unwrap();
+        now["trainer"]["schedule"]["kind"] = json!("linear");
+        now["depth"] = json!(2);
+        let error = prepare(folder.path(), &now, true, false)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("trainer.schedule.kind: \"cosine\", now \"linear\""),
+            "{error}"
+        );
+        assert!(error.contains("depth: null, now 2"), "{error}");
+        assert!(!error.contains("max_seconds"), "{error}");
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_the_folder_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("file");
+        fs::write(&out, "").unwrap();
+        let error = prepare(&out.join("run"), &json!({}), false, false)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("file"), "{error}");
+    }
+}

@@ -1,0 +1,58 @@
+//! A training loop for programs with data of their own: checkpoints that resume bit for bit,
+//! budgets, a log and pictures, with any optimizer of osculate or burn.
+//!
+//! A program implements [`Task`] (model, batches, evaluation), flattens [`TrainerArgs`] into its
+//! flags and runs a [`Trainer`]; see [`TrainerArgs`] for the whole of it. For burn's `Learner`, which
+//! owns the loop itself, see the crate's other modules.
+//!
+//! # The output folder
+//!
+//! | file | content |
+//! |---|---|
+//! | `config.json` | the program's configuration, [`TrainerConfig`] in its field `trainer` |
+//! | `metrics.jsonl` | one [`Line`] of JSON for each log interval, evaluation and sharpness |
+//! | `checkpoints/step-000000500/` | weights, optimizer state, place in the run, and a manifest with lengths and checksums |
+//! | `best.bpk` | the weights at the best evaluation, as burn's `ModuleRecord` |
+//! | `loss.svg`, `evaluation.svg`, `sharpness.svg` | the run in pictures |
+//!
+//! Where standard error is a terminal it shows a progress bar; elsewhere, and with `--no-progress`,
+//! evaluations are events of the `tracing` crate at the level of information.
+//!
+//! # Resuming
+//!
+//! A run that was killed at any moment and resumed is bit for bit the run that was not: weights,
+//! optimizer state, and the lines of `metrics.jsonl` but for seconds. This holds on devices whose
+//! arithmetic is the same in every run, such as burn's CPU backends. A checkpoint is written under a
+//! temporary name, flushed to the disk and renamed. Where the newest is damaged nevertheless, the run
+//! says so and goes on from the one before it.
+
+mod args;
+mod checkpoint;
+mod config;
+mod console;
+mod drive;
+mod error;
+mod exact_json;
+mod folder;
+mod interrupt;
+mod log;
+mod picture;
+mod plan;
+mod recipe_file;
+mod run;
+mod schedule;
+mod sharpness;
+mod state;
+mod summary;
+mod task;
+
+pub use args::TrainerArgs;
+pub use config::{Length, NonFiniteLoss, SharpnessConfig, SharpnessKind, TrainerConfig};
+pub use error::TrainerError;
+pub use interrupt::{INTERRUPTED, Interrupt};
+pub use log::Line;
+pub use run::{Finished, Trainer};
+pub use schedule::{Schedule, ScheduleKind};
+pub use state::Best;
+pub use summary::{Ending, Summary};
+pub use task::{Batch, BatchAt, Judged, Metrics, Task, TaskError, listed};

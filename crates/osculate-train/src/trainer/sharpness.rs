@@ -1,0 +1,101 @@
+//! How sharp the minimum is under the weights of a run.
+
+use burn::module::Module;
+use osculate_curvature::{
+    CurvatureError, GaussNewton, GradientOracle, Hessian, LanczosConfig, Objective, lanczos,
+};
+
+use super::config::{SharpnessConfig, SharpnessKind};
+
+/// Products that an eigenvalue may take.
+const PRODUCTS: usize = 30;
+/// Residual of the eigenvalue, relative to it.
+const TOLERANCE: f64 = 1e-2;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Sharpness {
+    pub(crate) value: f64,
+    pub(crate) converged: bool,
+}
+
+/// Measures on one batch. The model is only read.
+pub(crate) fn measure<M: Module>(
+    model: &M,
+    objective: &dyn Objective<M>,
+    config: &SharpnessConfig,
+    seed: u64,
+) -> Result<Sharpness, CurvatureError> {
+    let oracle = GradientOracle::new(model, objective).with_seed(seed);
+    let settings = LanczosConfig {
+        largest: 1,
+        steps: PRODUCTS,
+        tolerance: TOLERANCE,
+        seed,
+        ..LanczosConfig::default()
+    };
+    let spectrum = match config.kind {
+        SharpnessKind::Hessian => lanczos(&Hessian::new(&oracle)?, &settings)?,
+        SharpnessKind::GaussNewton => lanczos(&GaussNewton::new(&oracle)?, &settings)?,
+        SharpnessKind::Sam => return climb(&oracle, config.rho),
+    };
+    Ok(Sharpness {
+        value: spectrum.largest.first().map_or(f64::NAN, |pair| pair.value),
+        converged: spectrum.converged,
+    })
+}
+
+fn climb<M: Module>(oracle: &GradientOracle<'_, M>, rho: f64) -> Result<Sharpness, CurvatureError> {
+    let clean = oracle.clean()?;
+    let norm = clean.gradient.norm();
+    let loss = |loss: &burn::tensor::Tensor<1>| loss.to_data().iter::<f64>().next();
+    let (Some(here), true) = (loss(&clean.loss), norm > 0.0) else {
+        return Ok(Sharpness {
+            value: 0.0,
+            converged: true,
+        });
+    };
+    let above = oracle.evaluate_at(&clean.gradient, rho / norm)?;
+    Ok(Sharpness {
+        value: loss(&above.loss).map_or(f64::NAN, |above| above - here),
+        converged: true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::module::Param;
+    use burn::tensor::{Device, Tensor};
+
+    use super::*;
+
+    /// A loss `(3 x^2 + y^2) / 2` of two weights.
+    #[derive(Module, Debug)]
+    struct Bowl {
+        at: Param<Tensor<1>>,
+    }
+
+    #[test]
+    fn a_bowl_is_as_sharp_as_it_is() {
+        let device = Device::flex().autodiff();
+        let bowl = Bowl {
+            at: Param::from_data([0.0, 2.0], &device),
+        };
+        let scale = Tensor::<1>::from_data([1.5, 0.5], &device);
+        let loss = move |bowl: &Bowl| (bowl.at.val().square() * scale.clone()).sum();
+        let mut config = SharpnessConfig::default();
+        let found = measure(&bowl, &loss, &config, 1).unwrap();
+        assert!(
+            found.converged && (found.value - 3.0).abs() < 1e-2,
+            "{found:?}"
+        );
+
+        config.kind = SharpnessKind::Sam;
+        config.rho = 0.1;
+        let found = measure(&bowl, &loss, &config, 1).unwrap();
+        // From y = 2 up to y = 2.1.
+        assert!((found.value - 0.205).abs() < 1e-5, "{found:?}");
+
+        config.kind = SharpnessKind::GaussNewton;
+        assert!(measure(&bowl, &loss, &config, 1).is_err());
+    }
+}

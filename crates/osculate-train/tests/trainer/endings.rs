@@ -1,0 +1,121 @@
+use osculate_optim::catalogue::Method;
+use osculate_train::trainer::{Ending, Length, Line, SharpnessKind};
+
+use crate::task::{BATCHES, DigitsTask, Events};
+use crate::{STEPS, checkpoints, config, log, trainer};
+
+#[test]
+fn a_run_writes_what_it_promises() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(Method::Sam);
+    config.sharpness.every = 6;
+    config.sharpness.kind = SharpnessKind::Sam;
+    config.keep_checkpoints = 2;
+    let task = DigitsTask::new(Events::default());
+    let finished = trainer(&task, &config, folder.path()).run().unwrap();
+    let (lines, _) = log(folder.path());
+
+    let mut train = Vec::new();
+    let mut evaluated = Vec::new();
+    let mut sharpness = Vec::new();
+    for line in &lines {
+        match line {
+            Line::Train {
+                step,
+                epoch,
+                gradient_evaluations,
+                loss,
+                gradient_norm,
+                lr,
+                ..
+            } => {
+                assert_eq!(*gradient_evaluations, 2.0 * *step as f64);
+                assert_eq!(*epoch, (step - 1) / BATCHES as u64);
+                assert!(loss.unwrap() > 0.0 && gradient_norm.unwrap() > 0.0 && *lr > 0.0);
+                train.push(*step);
+            }
+            Line::Evaluation { step, metrics, .. } => {
+                assert!(metrics["loss"].unwrap() > 0.0);
+                evaluated.push(*step);
+            }
+            Line::Sharpness {
+                step, sharpness: s, ..
+            } => {
+                assert!(s.unwrap() > 0.0);
+                sharpness.push(*step);
+            }
+        }
+    }
+    assert_eq!(train, [4, 8, 12, 14]);
+    assert_eq!(evaluated, [5, 10, 14]);
+    assert_eq!(sharpness, [6, 12]);
+    assert_eq!(checkpoints(folder.path()), [10, 14]);
+    for file in [
+        "config.json",
+        "best.bpk",
+        "loss.svg",
+        "evaluation.svg",
+        "sharpness.svg",
+    ] {
+        assert!(folder.path().join(file).exists(), "{file}");
+    }
+    let text = finished.summary.to_string();
+    for part in [
+        "sam: 14 of 14 steps",
+        "28 gradient evaluations",
+        "best loss",
+        "all steps made",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[test]
+fn budgets_end_a_run_after_the_step_that_spends_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(Method::Sam);
+    config.max_gradients = Some(7.0);
+    let task = DigitsTask::new(Events::default());
+    let finished = trainer(&task, &config, &folder.path().join("a"))
+        .run()
+        .unwrap();
+    assert_eq!(finished.summary.ending, Ending::OutOfGradients);
+    assert_eq!(finished.summary.step, 4);
+    assert!(
+        !finished.summary.metrics.is_empty(),
+        "the last weights are evaluated"
+    );
+
+    config.max_gradients = None;
+    config.max_seconds = Some(1e-9);
+    let finished = trainer(&task, &config, &folder.path().join("b"))
+        .run()
+        .unwrap();
+    assert_eq!(finished.summary.ending, Ending::OutOfTime);
+    assert_eq!(finished.summary.step, 0);
+}
+
+#[test]
+fn a_step_over_all_batches_of_a_pass_counts_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(Method::Sgd);
+    config.accumulate = BATCHES;
+    config.length = Length::Epochs(2);
+    let task = DigitsTask::new(Events::default());
+    let finished = trainer(&task, &config, folder.path()).run().unwrap();
+    assert_eq!(finished.summary.step, 2);
+    assert_eq!(finished.summary.gradient_evaluations, 2.0);
+    assert_eq!(task.made.get(), 2 * BATCHES as u64);
+    assert_eq!(finished.summary.passes, 2.0);
+}
+
+#[test]
+fn epochs_and_steps_are_two_lengths_of_one_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(Method::AdamW);
+    config.length = Length::Epochs(3);
+    let task = DigitsTask::new(Events::default());
+    let finished = trainer(&task, &config, folder.path()).run().unwrap();
+    assert_eq!(finished.summary.steps, 3 * BATCHES as u64);
+    assert_ne!(finished.summary.steps, STEPS);
+}

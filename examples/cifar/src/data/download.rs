@@ -1,0 +1,95 @@
+//! burn-dataset's downloader of CIFAR-10 and CIFAR-100.
+
+use std::panic::catch_unwind;
+use std::path::{Path, PathBuf};
+
+use burn_dataset::Dataset;
+use burn_dataset::vision::{CifarDataset, CifarType};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use super::error::DataError;
+use super::image_set::ImageSet;
+use super::png_folder;
+
+const TRAIN_IMAGES: usize = 50_000;
+const TEST_IMAGES: usize = 10_000;
+
+/// A data set that can be downloaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+pub enum Download {
+    /// CIFAR-10, 10 classes.
+    #[value(name = "cifar-10")]
+    #[serde(rename = "cifar-10")]
+    Cifar10,
+    /// CIFAR-100, 100 classes.
+    #[value(name = "cifar-100")]
+    #[serde(rename = "cifar-100")]
+    Cifar100,
+}
+
+impl Download {
+    fn name(self) -> &'static str {
+        match self {
+            Download::Cifar10 => "CIFAR-10",
+            Download::Cifar100 => "CIFAR-100",
+        }
+    }
+
+    fn cifar_type(self) -> CifarType {
+        match self {
+            Download::Cifar10 => CifarType::Cifar10,
+            Download::Cifar100 => CifarType::Cifar100,
+        }
+    }
+
+    /// Downloads the data set (about 160 MB) into the user's cache folder, unless it is there, and
+    /// reads it.
+    ///
+    /// # Errors
+    /// [`DataError::Download`] where the network or the cache folder fails, [`DataError::Incomplete`]
+    /// where an earlier download was interrupted, and as [`png_folder::read`].
+    pub fn read(self) -> Result<ImageSet, DataError> {
+        let folder = self.folder()?;
+        let mut set = png_folder::read(&folder)?;
+        let (train, test) = (set.train.len(), set.test.len());
+        if (train, test) != (TRAIN_IMAGES, TEST_IMAGES) {
+            return Err(DataError::Incomplete {
+                folder,
+                train,
+                test,
+            });
+        }
+        set.source = format!("{} from {}", self.name(), folder.display());
+        Ok(set)
+    }
+
+    /// The folder with `train` and `test`.
+    fn folder(self) -> Result<PathBuf, DataError> {
+        let failed = |message: String| DataError::Download {
+            dataset: self.name(),
+            message,
+        };
+        // burn-dataset panics where the network, the archive or the cache folder fails, and tells
+        // its folder through the path of an image only.
+        let path = catch_unwind(|| {
+            let train = CifarDataset::new(self.cifar_type()).train();
+            let first = train.get(0).ok();
+            first.map(|item| PathBuf::from(item.image_path))
+        })
+        .map_err(|payload| {
+            let message = payload.downcast_ref::<String>().map(String::as_str);
+            let message = message.or_else(|| payload.downcast_ref::<&str>().copied());
+            failed(
+                message
+                    .unwrap_or("the downloader gave no reason")
+                    .to_string(),
+            )
+        })?;
+        path.as_deref()
+            .and_then(|image| image.ancestors().find(|folder| folder.ends_with("train")))
+            .and_then(Path::parent)
+            .map(Path::to_path_buf)
+            .ok_or_else(|| failed("the downloaded folder holds no image".to_string()))
+    }
+}

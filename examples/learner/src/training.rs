@@ -1,0 +1,118 @@
+//! The training.
+
+use std::error::Error;
+use std::path::Path;
+
+use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
+use burn::optim::SgdConfig;
+use burn::tensor::Device;
+use burn::train::metric::{AccuracyMetric, LearningRateMetric, LossMetric};
+use burn::train::renderer::CliMetricsRenderer;
+use burn::train::{Learner, LearningResult, SupervisedTraining};
+use osculate::optim::catalogue::Recipe;
+use osculate_train::learner::{Checkpoints, CurvatureProbe, Osculate, Quantity};
+
+use crate::args::Args;
+use crate::data::Loaders;
+use crate::model::Net;
+
+/// What the dashboard shows of every step, beside burn's own metrics.
+const SHOWN: [Quantity; 6] = [
+    Quantity::Sharpness,
+    Quantity::Trace,
+    Quantity::WinRate,
+    Quantity::CurvatureAge,
+    Quantity::SkippedParameters,
+    Quantity::GradientEvaluations,
+];
+
+pub fn train(args: &Args, device: &Device) -> Result<LearningResult<Net>, Box<dyn Error>> {
+    let recipe = recipe(args)?;
+    let loaders = Loaders::new(usize::from(args.batch_size), args.seed)?;
+    let batches = loaders
+        .train
+        .num_items()
+        .div_ceil(usize::from(args.batch_size));
+    let peak = args.lr.unwrap_or(recipe.learning_rate());
+    let steps = (args.epochs * batches).max(1);
+    let schedule = CosineAnnealingLrSchedulerConfig::new(peak, steps).init()?;
+
+    let directory = args.directory();
+    let checkpoints = Checkpoints::new(directory.join("checkpoint"));
+    let from = starting_point(args, &checkpoints, &directory)?;
+
+    // Any optimizer of osculate or burn: the line that changes.
+    let optimizer = recipe.make::<Net>(args.seed)?;
+
+    let mut strategy = Osculate::supervised(optimizer).with_checkpoints(&checkpoints);
+    if args.curvature > 0 {
+        strategy = strategy.with_curvature(CurvatureProbe::every(args.curvature));
+    }
+    let monitor = strategy.monitor();
+    let mut training = SupervisedTraining::new(&directory, loaders.train, loaders.test)
+        .num_epochs(args.epochs)
+        .metrics((LossMetric::new(), AccuracyMetric::new()))
+        .metric_train_numeric(LearningRateMetric::new())
+        .with_custom_checkpointers(
+            checkpoints.model(),
+            checkpoints.optimizer(),
+            checkpoints.scheduler(),
+        )
+        .with_training_strategy(strategy.into())
+        .summary();
+    for quantity in SHOWN {
+        training = training.metric_train_numeric(monitor.metric(quantity));
+    }
+    if args.plain {
+        training = training.renderer(Box::new(CliMetricsRenderer::new()));
+    }
+    if let Some(epoch) = from {
+        training = training.checkpoint(epoch);
+    }
+
+    let training_device = device.clone().autodiff();
+    training_device.seed(args.seed);
+    let model = Net::new(&training_device);
+    // The strategy's optimizer makes the steps; burn asks for one all the same.
+    let result = training.launch(Learner::new(model, SgdConfig::new().init(), schedule));
+    match monitor.error() {
+        Some(error) => Err(error.into()),
+        None => Ok(result),
+    }
+}
+
+fn recipe(args: &Args) -> Result<Recipe, Box<dyn Error>> {
+    let recipe = Recipe::new(args.optimizer);
+    match &args.settings {
+        Some(settings) => {
+            let settings = serde_json::from_str(settings)
+                .map_err(|error| format!("--settings is not JSON: {error}"))?;
+            Ok(recipe.with_overrides(&settings)?)
+        }
+        None => Ok(recipe),
+    }
+}
+
+/// The checkpoint to go on from. A folder that has some is not written over.
+fn starting_point(
+    args: &Args,
+    checkpoints: &Checkpoints,
+    directory: &Path,
+) -> Result<Option<usize>, Box<dyn Error>> {
+    let found = checkpoints.latest()?;
+    let directory = directory.display();
+    match (found, args.resume) {
+        (Some(found), true) => {
+            println!("going on from {found}");
+            Ok(Some(found.epoch))
+        }
+        (Some(found), false) => Err(format!(
+            "{directory} holds a training up to epoch {}: add --resume to go on with it, or choose \
+             another folder with --dir",
+            found.epoch
+        )
+        .into()),
+        (None, true) => Err(format!("{directory} holds no checkpoint to resume from").into()),
+        (None, false) => Ok(None),
+    }
+}
