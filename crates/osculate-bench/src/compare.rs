@@ -241,6 +241,7 @@ mod tests {
             complete: true,
             cpu_time: false,
             elapsed: None,
+            processor_seconds: None,
             workloads: vec![WorkloadResults {
                 steps: 1,
                 parameters: 1,

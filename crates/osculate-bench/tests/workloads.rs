@@ -15,7 +15,8 @@ use osculate_bench::workload::{About, Workloads};
 fn train(workloads: &Workloads, name: &str, entrant: &str, steps: usize) -> Trial {
     let entrant: Entrant = entrant.parse().unwrap();
     let lr = entrant.documented_rate();
-    let mut spec = TrialSpec::new(name, entrant, lr, steps).with_curvature(true);
+    // Eigenvalues of a transformer take seconds.
+    let mut spec = TrialSpec::new(name, entrant, lr, steps).with_curvature(!text(name));
     spec.measurements = 2;
     let workload = workloads.get(name).unwrap();
     workload
@@ -23,10 +24,15 @@ fn train(workloads: &Workloads, name: &str, entrant: &str, steps: usize) -> Tria
         .unwrap()
 }
 
+/// Whether it is a transformer on characters.
+fn text(name: &str) -> bool {
+    matches!(name, "char-lm" | "wikitext")
+}
+
 /// Steps that show an effect, in a second or so.
 fn few(name: &str) -> usize {
     match name {
-        "char-lm" | "wikitext" => 6,
+        _ if text(name) => 6,
         "cifar" => 3,
         "delayed-xor" => 300,
         _ => 60,
@@ -49,15 +55,16 @@ fn check(workloads: &Workloads, about: &About) {
         assert!(better, "{}: {metrics:?}", about.name);
     }
     assert!(trial.parameters > 0 && trial.points[2].evaluations == few(&about.name) as f64);
+    if text(&about.name) {
+        return;
+    }
+    let why = trial.curvature_error;
     let curvature = trial
         .curvature
-        .unwrap_or_else(|| panic!("{}: {:?}", about.name, trial.curvature_error));
+        .unwrap_or_else(|| panic!("{}: {why:?}", about.name));
     assert!(curvature.largest[0].is_finite(), "{}", about.name);
-    assert!(
-        curvature.largest.windows(2).all(|pair| pair[0] >= pair[1]),
-        "{}",
-        about.name
-    );
+    let descends = |pair: &[f64]| pair[0] >= pair[1];
+    assert!(curvature.largest.windows(2).all(descends), "{}", about.name);
 }
 
 #[test]

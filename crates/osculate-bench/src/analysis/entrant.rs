@@ -166,15 +166,25 @@ pub(super) fn last(trial: &Trial) -> Option<f64> {
     trial.points.last().filter(|_| finished)?.metric
 }
 
+/// The number to six significant digits: files of results are read and kept for long.
+fn short(value: f64) -> f64 {
+    format!("{value:.5e}").parse().unwrap_or(value)
+}
+
 fn run_result(trial: &Trial, about: &About, cpu_time: bool) -> RunResult {
     let points: Vec<Point> = trial
         .points
         .iter()
         .map(|point| Point {
-            seconds: point
-                .cpu_seconds
-                .filter(|_| cpu_time)
-                .unwrap_or(point.seconds),
+            seconds: short(
+                point
+                    .cpu_seconds
+                    .filter(|_| cpu_time)
+                    .unwrap_or(point.seconds),
+            ),
+            cpu_seconds: None,
+            train_loss: point.train_loss.map(short),
+            metric: point.metric.map(short),
             ..*point
         })
         .collect();

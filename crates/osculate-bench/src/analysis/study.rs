@@ -89,6 +89,7 @@ pub fn analyse(
         complete,
         cpu_time: true,
         elapsed: elapsed(store, config),
+        processor_seconds: processor_seconds(board, config),
         standings: standings(&labels, &config.baseline, &workloads),
         workloads,
     })
@@ -106,4 +107,10 @@ fn elapsed(store: &Store, config: &StudyConfig) -> Option<f64> {
     last.duration_since(begun)
         .ok()
         .map(|time| time.as_secs_f64())
+}
+
+fn processor_seconds(board: &Board, config: &StudyConfig) -> Option<f64> {
+    let jobs = config.jobs();
+    let trials = jobs.iter().filter_map(|job| board.trial(job));
+    trials.map(|trial| trial.points.last()?.cpu_seconds).sum()
 }

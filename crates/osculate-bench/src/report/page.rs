@@ -275,6 +275,12 @@ fn environment(results: &Results) -> Vec<String> {
             seconds / 60.0
         ));
     }
+    if let Some(seconds) = results.processor_seconds {
+        items.push(format!(
+            "{:.1} minutes of processor time in the steps of all trials",
+            seconds / 60.0
+        ));
+    }
     if results.budget.is_none() {
         let rates = results.workloads.first().map(|w| {
             let pairs = w
