@@ -71,9 +71,8 @@ impl StudyConfig {
             Method::PsgdKron,
             Method::Muon,
         ];
-        // The long ones first, so that no worker is left alone with one at the end.
+        // The longest last: where a study is cut short, the others are whole.
         let workloads = [
-            "char-lm",
             "digits-noise",
             "delayed-xor",
             "autoencoder",
@@ -81,6 +80,7 @@ impl StudyConfig {
             "digits-conv",
             "logistic",
             "factorisation",
+            "char-lm",
         ];
         let mut config = Self::of(&workloads, &methods, Budget::default())?;
         // SAM's usual radius is that of large networks; ten times as much suits small ones with noise.
