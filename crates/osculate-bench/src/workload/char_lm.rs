@@ -56,6 +56,7 @@ impl Workload for CharLm {
     fn measure(&self, model: &LanguageModel, device: &Device) -> Result<f64, WorkloadError> {
         text::measure(characters()?, model, device)
     }
+
     fn curvature_batch(
         &self,
         device: &Device,

@@ -78,6 +78,7 @@ impl Workload for WikiText {
     fn measure(&self, model: &LanguageModel, device: &Device) -> Result<f64, WorkloadError> {
         text::measure(&self.text, model, device)
     }
+
     fn curvature_batch(
         &self,
         device: &Device,
