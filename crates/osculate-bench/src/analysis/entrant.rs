@@ -74,8 +74,32 @@ pub struct EntrantResults {
     pub failure: Option<String>,
 }
 
+/// An end of the range of learning rates that was tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edge {
+    /// The lowest.
+    Lowest,
+    /// The highest.
+    Highest,
+}
+
 impl EntrantResults {
-    /// Runs with this outcome, by its name in JSON.
+    /// Whether the runs' learning rate is the lowest or the highest that was tried: a wider search might
+    /// have found a better one.
+    pub fn at_edge(&self) -> Option<Edge> {
+        let rates = || self.tuning.iter().map(|trial| trial.lr);
+        let (own, lowest) = (self.lr?, rates().reduce(f64::min)?);
+        let highest = rates().reduce(f64::max)?;
+        if lowest == highest {
+            None
+        } else if own <= lowest {
+            Some(Edge::Lowest)
+        } else {
+            (own >= highest).then_some(Edge::Highest)
+        }
+    }
+
+    /// Runs that diverged.
     pub fn diverged(&self) -> usize {
         let diverged = |run: &&RunResult| run.outcome == Outcome::Diverged;
         self.runs.iter().filter(diverged).count()
@@ -281,6 +305,31 @@ pub(super) mod tests {
                 .median(Cost::Steps),
             None
         );
+    }
+
+    #[test]
+    fn a_rate_at_the_edge_of_the_search_is_told() {
+        let tuned = |rate: f64| {
+            let mut trial = trial(9, &[0.1, 0.2]);
+            trial.spec.lr = rate;
+            trial
+        };
+        let tuning = [tuned(0.01), tuned(0.1), tuned(1.0)];
+        let edge = |lr: f64| {
+            let run = [tuned(lr)];
+            let input = EntrantInput {
+                label: "sam",
+                tuning: tuning.iter().collect(),
+                runs: run.iter().collect(),
+                baseline: Vec::new(),
+                step_ratio: None,
+                cpu_time: false,
+            };
+            entrant_results(&input, &about(), None).at_edge()
+        };
+        assert_eq!(edge(0.01), Some(Edge::Lowest));
+        assert_eq!(edge(0.1), None);
+        assert_eq!(edge(1.0), Some(Edge::Highest));
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod study;
 mod target;
 
 pub use arrival::{Cost, Reached};
-pub use entrant::{EntrantInput, EntrantResults, RunResult, TuneResult, entrant_results};
+pub use entrant::{Edge, EntrantInput, EntrantResults, RunResult, TuneResult, entrant_results};
 pub use paired::Paired;
 pub use profiles::{LARGEST_FACTOR, Standing, standings};
 pub use results::{Results, WorkloadResults};

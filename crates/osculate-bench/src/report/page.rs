@@ -3,7 +3,9 @@ use super::figure::{Palette, curves, profiles, solutions};
 use super::findings::{findings, winners};
 use super::grid::Grid;
 use super::tables::{outcome, price, rate, standings, tuning};
-use crate::analysis::{BASELINE_SHARE, EntrantResults, LARGEST_FACTOR, Results, WorkloadResults};
+use crate::analysis::{
+    BASELINE_SHARE, Edge, EntrantResults, LARGEST_FACTOR, Results, WorkloadResults,
+};
 use crate::error::BenchError;
 use crate::study::Budget;
 use crate::workload::TargetRule;
@@ -47,6 +49,8 @@ pub(super) fn page(results: &Results) -> Result<Vec<Block>, BenchError> {
     if let Some(budget) = &results.budget {
         blocks.push(Block::Heading(2, "Protocol".to_string()));
         blocks.push(Block::List(protocol(results, budget)));
+        blocks.push(Block::Heading(2, "What this does not show".to_string()));
+        blocks.push(Block::List(limits(results)));
     }
     blocks.push(Block::Heading(2, "How to read the tables".to_string()));
     blocks.push(Block::List(reading(results)));
@@ -120,10 +124,17 @@ fn workload_blocks(
         blocks.push(Block::Figure(Figure {
             name: format!("{}-solutions", about.name),
             svg,
-            caption: "Left or alone: where the learning rate leads in the tuning trials. Eigenvalues: of the \
+            caption: "Left or alone: where the learning rate leads in the tuning trials that finished. Eigenvalues: of the \
                       Hessian of the training loss at the end of the runs, the median of the seeds."
                 .to_string(),
         }));
+    }
+    let edges = edges(one);
+    if !edges.is_empty() {
+        blocks.push(Block::Text(format!(
+            "The best rate lies at the edge of the search, beyond which a better one may be, of: {}.",
+            edges.join(", ")
+        )));
     }
     let failed: Vec<String> = one
         .entrants
@@ -142,6 +153,18 @@ fn workload_blocks(
         blocks.push(Block::Folded("Tuning trials".to_string(), tuning(one)));
     }
     Ok(())
+}
+
+/// The optimizers whose best rate is the lowest or the highest that was tried.
+fn edges(one: &WorkloadResults) -> Vec<String> {
+    let edge = |entrant: &EntrantResults| {
+        let side = match entrant.at_edge()? {
+            Edge::Lowest => "lowest",
+            Edge::Highest => "highest",
+        };
+        Some(format!("{} ({side})", entrant.label))
+    };
+    one.entrants.iter().filter_map(edge).collect()
 }
 
 /// The text with a capital at its beginning.
@@ -175,7 +198,8 @@ fn protocol(results: &Results, budget: &Budget) -> Vec<String> {
             "Tuning: {} for each optimizer on each workload, at learning rates spread evenly in their \
              logarithm between 1/{w} and {w} times the rate that the optimizer's documentation begins a \
              search at (a van der Corput sequence, shifted by the search seed {}). The places in the \
-             range are the same for all. Other settings are the documented defaults.",
+             range are the same for all. Other settings are the optimizers' defaults, but for Sophia's gamma \
+             of 1 and for embeddings and heads, which Muon leaves to AdamW.",
             plural(budget.trials, "trial"),
             budget.search_seed,
             w = budget.width,
@@ -195,6 +219,27 @@ fn protocol(results: &Results, budget: &Budget) -> Vec<String> {
             plural(budget.rounds, "round"),
             results.baseline
         ),
+    ]
+}
+
+/// What the numbers do not say.
+fn limits(results: &Results) -> Vec<String> {
+    vec![
+        format!(
+            "Targets come from {b} itself: by construction about half of its runs reach them, at the \
+             latest after {:.0} % of a run.",
+            100.0 * BASELINE_SHARE,
+            b = results.baseline
+        ),
+        "Rates are chosen, and runs judged, on the same held-out data, with other seeds: levels are a little \
+         too good, for all optimizers alike."
+            .to_string(),
+        "Only the learning rate is tuned. A method with a setting of its own that matters, such as SAM's \
+         radius, may do better than here."
+            .to_string(),
+        "The tasks are small and the runs short. Pairs of seeds on one workload say little of another \
+         workload, and nothing here says how the methods scale."
+            .to_string(),
     ]
 }
 
