@@ -197,3 +197,95 @@ impl Comparison {
         self.rows.iter().filter(worse).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::{EntrantInput, entrant_results};
+    use crate::trial::{Environment, Point, Trial, TrialSpec};
+    use crate::workload::About;
+
+    fn results(lasts: &[f64]) -> Results {
+        let about = About::new("w", "W", Metric::accuracy("accuracy"), 2);
+        let trials: Vec<Trial> = (0..)
+            .zip(lasts)
+            .map(|(seed, last)| {
+                let spec = TrialSpec::new("w", "sam".parse().unwrap(), 0.1, 1).with_seed(seed);
+                let mut trial = Trial::new(spec);
+                trial.points = vec![Point {
+                    step: 1,
+                    evaluations: 2.0,
+                    seconds: 1.0,
+                    cpu_seconds: None,
+                    train_loss: None,
+                    metric: Some(*last),
+                }];
+                trial
+            })
+            .collect();
+        let input = EntrantInput {
+            label: "sam",
+            tuning: Vec::new(),
+            runs: trials.iter().collect(),
+            baseline: Vec::new(),
+            step_ratio: Some(2.0),
+            cpu_time: false,
+        };
+        Results {
+            title: String::new(),
+            command: String::new(),
+            environment: Environment::current(&burn::tensor::Device::flex()),
+            budget: None,
+            baseline: "sam".to_string(),
+            seeds: Vec::new(),
+            complete: true,
+            cpu_time: false,
+            elapsed: None,
+            processor_seconds: None,
+            workloads: vec![WorkloadResults {
+                steps: 1,
+                parameters: 1,
+                target: Some(0.5),
+                entrants: vec![entrant_results(&input, &about, Some(0.5))],
+                about,
+            }],
+            standings: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_loss_on_every_seed_is_a_regression() {
+        let before = results(&[0.90, 0.91, 0.92, 0.93, 0.94, 0.95]);
+        let after = results(&[0.80, 0.82, 0.83, 0.80, 0.84, 0.85]);
+        let found = compare(&before, &after);
+        assert!(
+            found.unmatched.is_empty() && found.warnings.is_empty(),
+            "{found:?}"
+        );
+        let (mean, p) = found.rows[0].difference.unwrap();
+        assert!(mean < -0.09 && (p - 2.0 / 64.0).abs() < 1e-12, "{mean} {p}");
+        assert_eq!(found.rows[0].evaluations, [Some(2.0), Some(2.0)]);
+        assert_eq!(
+            (found.regressions(0.05).len(), found.regressions(0.01).len()),
+            (1, 0)
+        );
+        assert!(compare(&after, &before).regressions(0.05).is_empty());
+        let same = compare(&before, &before);
+        assert_eq!(same.rows[0].difference, Some((0.0, 1.0)));
+        assert!(
+            same.table().rows[0][3].starts_with("equal"),
+            "{:?}",
+            same.table()
+        );
+    }
+
+    #[test]
+    fn what_only_one_has_is_named() {
+        let mut other = results(&[0.9]);
+        other.workloads[0].about.name = "v".to_string();
+        other.complete = false;
+        let found = compare(&results(&[0.9]), &other);
+        assert_eq!(found.unmatched, ["w: only before", "v: only after"]);
+        assert_eq!(found.warnings, ["the results after are partial"]);
+    }
+}

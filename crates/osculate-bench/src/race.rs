@@ -91,6 +91,7 @@ pub fn race(
         complete,
         cpu_time: false,
         elapsed: Some(start.elapsed().as_secs_f64()),
+        processor_seconds: None,
         workloads: found,
         standings: Vec::new(),
     })

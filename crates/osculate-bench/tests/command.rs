@@ -7,11 +7,15 @@
 
 mod program;
 
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
-use program::{json, osculate, run, text};
+use program::{json, osculate, text};
 use serde_json::json;
+
+fn run(words: &[&str]) -> Output {
+    osculate(words).output().expect("the command starts")
+}
 
 #[test]
 fn a_race_leaves_a_table_pictures_and_json() {

@@ -64,6 +64,16 @@ fn trials(out: &Path) -> BTreeMap<PathBuf, SystemTime> {
     found
 }
 
+/// What the workers of all processes have said.
+fn logs(out: &Path) -> Vec<String> {
+    let files = fs::read_dir(out)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path());
+    let logs = files.filter(|path| path.extension().is_some_and(|end| end == "log"));
+    logs.map(|path| fs::read_to_string(path).unwrap()).collect()
+}
+
 /// Waits until so many results are there.
 fn wait_for(out: &Path, count: usize, child: &mut Child) {
     let until = soon();
@@ -144,22 +154,22 @@ fn processes_share_a_folder_without_losing_or_repeating_trials() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("shared");
     // Two studies with two workers each begin at once.
-    let both = [start(&out, "2"), start(&out, "0")];
+    let both = [start(&out, "2"), start(&out, "2")];
     for child in both {
         let done = child.wait_with_output().unwrap();
         assert!(done.status.success(), "{}", text(&done.stderr));
     }
     assert_eq!(trials(&out).len(), JOBS);
-    let begun: usize = ["worker-0.log", "worker-1.log"]
+    let mut done: Vec<String> = logs(&out)
         .iter()
-        .map(|log| fs::read_to_string(out.join(log)).unwrap())
-        .map(|log| {
-            log.lines()
-                .filter(|line| line.starts_with("done: "))
-                .count()
-        })
-        .sum();
-    assert!(begun <= JOBS);
+        .flat_map(|log| log.lines())
+        .filter(|line| line.starts_with("done: "))
+        .map(String::from)
+        .collect();
+    assert_eq!(done.len(), JOBS, "{done:?}");
+    done.sort();
+    done.dedup();
+    assert_eq!(done.len(), JOBS);
     let results = json(&out.join("results.json"));
     assert_eq!(results["complete"], true);
 }
@@ -206,4 +216,24 @@ fn an_interrupt_stops_the_workers_and_the_report_is_partial() {
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(trials(&out).len(), there, "a worker went on");
     assert_eq!(json(&out.join("results.json"))["complete"], false);
+}
+
+#[cfg(unix)]
+#[test]
+fn workers_stop_where_the_process_that_started_them_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("study");
+    let mut child = start(&out, "2");
+    wait_for(&out, 1, &mut child);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The trial under way is given up after its step.
+    std::thread::sleep(Duration::from_millis(700));
+    let there = trials(&out).len();
+    std::thread::sleep(Duration::from_millis(700));
+    assert_eq!(trials(&out).len(), there, "a worker went on");
+    assert!(there < JOBS);
+    let done = start(&out, "2").wait_with_output().unwrap();
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    assert_eq!(trials(&out).len(), JOBS);
 }

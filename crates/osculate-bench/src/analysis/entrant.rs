@@ -1,89 +1,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::stats::{
-    Bootstrap, Interval, PairedTest, Time, mean, median, paired_test, survival_median,
-};
+use super::arrival::{Reached, reached};
+use super::paired::{Paired, paired};
+use crate::stats::{Bootstrap, Interval, mean, median};
 use crate::trial::{Curvature, Outcome, Point, Trial};
 use crate::workload::About;
-
-/// What the way to the target is measured in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cost {
-    /// Steps.
-    Steps,
-    /// Gradient evaluations.
-    Evaluations,
-    /// Seconds in steps: of all cores together where the device is a CPU and trials run side by side,
-    /// else by the clock on the wall.
-    Seconds,
-}
-
-impl Cost {
-    /// All of them.
-    pub const ALL: [Cost; 3] = [Cost::Steps, Cost::Evaluations, Cost::Seconds];
-
-    /// Name in headings and file names.
-    pub fn name(self) -> &'static str {
-        match self {
-            Cost::Steps => "steps",
-            Cost::Evaluations => "evaluations",
-            Cost::Seconds => "seconds",
-        }
-    }
-
-    /// The place of a point.
-    pub fn of(self, point: &Point) -> f64 {
-        match self {
-            Cost::Steps => point.step as f64,
-            Cost::Evaluations => point.evaluations,
-            Cost::Seconds => point.seconds,
-        }
-    }
-}
-
-/// How many runs reached the target, and when.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Reached {
-    /// Runs that did.
-    pub runs: usize,
-    /// In steps: the censored median with the interval of its bootstrap, infinite where too few runs
-    /// arrived.
-    pub steps: Interval,
-    /// In gradient evaluations.
-    pub evaluations: Interval,
-    /// In seconds.
-    pub seconds: Interval,
-}
-
-impl Reached {
-    /// The censored median in one measure, `None` where too few runs arrived.
-    pub fn median(&self, cost: Cost) -> Option<f64> {
-        let found = self.arrival(cost).estimate;
-        found.is_finite().then_some(found)
-    }
-
-    /// The arrival in one measure.
-    pub fn arrival(&self, cost: Cost) -> Interval {
-        match cost {
-            Cost::Steps => self.steps,
-            Cost::Evaluations => self.evaluations,
-            Cost::Seconds => self.seconds,
-        }
-    }
-}
-
-/// The last measurements against the baseline's, seed by seed.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Paired {
-    /// Differences, and how likely they are by chance; positive is better than the baseline.
-    #[serde(flatten)]
-    pub test: PairedTest,
-    /// Seeds on which it is better.
-    pub wins: usize,
-    /// Seeds on which it is worse.
-    pub losses: usize,
-}
 
 /// A tuning trial.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -152,8 +74,32 @@ pub struct EntrantResults {
     pub failure: Option<String>,
 }
 
+/// An end of the range of learning rates that was tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edge {
+    /// The lowest.
+    Lowest,
+    /// The highest.
+    Highest,
+}
+
 impl EntrantResults {
-    /// Runs with this outcome, by its name in JSON.
+    /// Whether the runs' learning rate is the lowest or the highest that was tried: a wider search might
+    /// have found a better one.
+    pub fn at_edge(&self) -> Option<Edge> {
+        let rates = || self.tuning.iter().map(|trial| trial.lr);
+        let (own, lowest) = (self.lr?, rates().reduce(f64::min)?);
+        let highest = rates().reduce(f64::max)?;
+        if lowest == highest {
+            None
+        } else if own <= lowest {
+            Some(Edge::Lowest)
+        } else {
+            (own >= highest).then_some(Edge::Highest)
+        }
+    }
+
+    /// Runs that diverged.
     pub fn diverged(&self) -> usize {
         let diverged = |run: &&RunResult| run.outcome == Outcome::Diverged;
         self.runs.iter().filter(diverged).count()
@@ -239,9 +185,14 @@ fn tune_result(trial: &Trial) -> TuneResult {
 }
 
 /// The last measurement of a trial that finished.
-fn last(trial: &Trial) -> Option<f64> {
+pub(super) fn last(trial: &Trial) -> Option<f64> {
     let finished = trial.outcome == Outcome::Finished;
     trial.points.last().filter(|_| finished)?.metric
+}
+
+/// The number to six significant digits: files of results are read and kept for long.
+fn short(value: f64) -> f64 {
+    format!("{value:.5e}").parse().unwrap_or(value)
 }
 
 fn run_result(trial: &Trial, about: &About, cpu_time: bool) -> RunResult {
@@ -249,10 +200,15 @@ fn run_result(trial: &Trial, about: &About, cpu_time: bool) -> RunResult {
         .points
         .iter()
         .map(|point| Point {
-            seconds: point
-                .cpu_seconds
-                .filter(|_| cpu_time)
-                .unwrap_or(point.seconds),
+            seconds: short(
+                point
+                    .cpu_seconds
+                    .filter(|_| cpu_time)
+                    .unwrap_or(point.seconds),
+            ),
+            cpu_seconds: None,
+            train_loss: point.train_loss.map(short),
+            metric: point.metric.map(short),
             ..*point
         })
         .collect();
@@ -267,71 +223,6 @@ fn run_result(trial: &Trial, about: &About, cpu_time: bool) -> RunResult {
         curvature: trial.curvature.clone(),
         points,
     }
-}
-
-fn reached(runs: &[RunResult], about: &About, target: f64) -> Option<Reached> {
-    let times = |cost: Cost| -> Vec<Time> {
-        let time = |run: &RunResult| {
-            let hit = run.points.iter().find(|point| {
-                let value = point.metric;
-                value.is_some_and(|value| about.metric.reaches(value, target))
-            });
-            match (hit, run.points.last()) {
-                (Some(point), _) => Some(Time::happened(cost.of(point))),
-                (None, Some(point)) => Some(Time::censored(cost.of(point))),
-                (None, None) => None,
-            }
-        };
-        // A run that broke down early was not watched for less time: it will never arrive. It counts
-        // as watched for as long as the longest.
-        let mut times: Vec<Time> = runs.iter().filter_map(time).collect();
-        let longest = times.iter().map(|time| time.at).fold(0.0, f64::max);
-        for time in times.iter_mut().filter(|time| !time.happened) {
-            time.at = longest;
-        }
-        times
-    };
-    let arrival = |cost: Cost| {
-        let statistic = |sample: &[Time]| survival_median(sample).unwrap_or(f64::INFINITY);
-        Bootstrap::default().interval(&times(cost), statistic)
-    };
-    Some(Reached {
-        runs: times(Cost::Steps)
-            .iter()
-            .filter(|time| time.happened)
-            .count(),
-        steps: arrival(Cost::Steps)?,
-        evaluations: arrival(Cost::Evaluations)?,
-        seconds: arrival(Cost::Seconds)?,
-    })
-}
-
-/// On a logarithmic metric differences are those of logarithms, so that a seed with a large error does not
-/// decide alone.
-fn paired(runs: &[&Trial], baseline: &[&Trial], about: &About) -> Option<Paired> {
-    let metric = &about.metric;
-    let scale = |value: f64| {
-        if metric.logarithmic {
-            value.ln()
-        } else {
-            value
-        }
-    };
-    let sign = if metric.higher_is_better { 1.0 } else { -1.0 };
-    let differences = runs
-        .iter()
-        .map(|run| {
-            let other = baseline
-                .iter()
-                .find(|other| other.spec.seed == run.spec.seed)?;
-            Some(sign * (scale(last(run)?) - scale(last(other)?)))
-        })
-        .collect::<Option<Vec<f64>>>()?;
-    Some(Paired {
-        test: paired_test(&differences)?,
-        wins: differences.iter().filter(|d| **d > 0.0).count(),
-        losses: differences.iter().filter(|d| **d < 0.0).count(),
-    })
 }
 
 /// The reason of the first trial, where no tuning trial finished or every run failed.
@@ -350,6 +241,7 @@ fn failure(input: &EntrantInput) -> Option<String> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::analysis::Cost;
     use crate::trial::TrialSpec;
     use crate::workload::Metric;
 
@@ -413,6 +305,31 @@ pub(super) mod tests {
                 .median(Cost::Steps),
             None
         );
+    }
+
+    #[test]
+    fn a_rate_at_the_edge_of_the_search_is_told() {
+        let tuned = |rate: f64| {
+            let mut trial = trial(9, &[0.1, 0.2]);
+            trial.spec.lr = rate;
+            trial
+        };
+        let tuning = [tuned(0.01), tuned(0.1), tuned(1.0)];
+        let edge = |lr: f64| {
+            let run = [tuned(lr)];
+            let input = EntrantInput {
+                label: "sam",
+                tuning: tuning.iter().collect(),
+                runs: run.iter().collect(),
+                baseline: Vec::new(),
+                step_ratio: None,
+                cpu_time: false,
+            };
+            entrant_results(&input, &about(), None).at_edge()
+        };
+        assert_eq!(edge(0.01), Some(Edge::Lowest));
+        assert_eq!(edge(0.1), None);
+        assert_eq!(edge(1.0), Some(Edge::Highest));
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! What follows from the trials of a race or a study.
 
+mod arrival;
 mod entrant;
+mod paired;
 mod profiles;
 mod results;
 mod study;
 mod target;
 
-pub use entrant::{
-    Cost, EntrantInput, EntrantResults, Paired, Reached, RunResult, TuneResult, entrant_results,
-};
+pub use arrival::{Cost, Reached};
+pub use entrant::{Edge, EntrantInput, EntrantResults, RunResult, TuneResult, entrant_results};
+pub use paired::Paired;
 pub use profiles::{LARGEST_FACTOR, Standing, standings};
 pub use results::{Results, WorkloadResults};
 pub use study::analyse;

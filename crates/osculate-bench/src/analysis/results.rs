@@ -29,6 +29,8 @@ pub struct Results {
     pub cpu_time: bool,
     /// Seconds from the first trial to the last, where they are known.
     pub elapsed: Option<f64>,
+    /// Processor seconds of all trials in their steps, where the device is a CPU.
+    pub processor_seconds: Option<f64>,
     /// The workloads.
     pub workloads: Vec<WorkloadResults>,
     /// The optimizers over all workloads, the best first; empty of a race.

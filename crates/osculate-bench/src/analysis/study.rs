@@ -19,6 +19,9 @@ pub fn analyse(
     complete: bool,
     device: &Device,
 ) -> Result<Results, BenchError> {
+    let processor_seconds = processor_seconds(board, config);
+    // Trials that run side by side slow each other down by the clock, but not in processor time.
+    let cpu_time = processor_seconds.is_some();
     let mut workloads = Vec::new();
     for name in &config.workloads {
         let about = board.about(name).ok_or_else(|| BenchError::Content {
@@ -63,7 +66,7 @@ pub fn analyse(
                         baseline.clone()
                     },
                     step_ratio: board.step_times(name).and_then(|times| times.ratio(label)),
-                    cpu_time: true,
+                    cpu_time,
                 };
                 entrant_results(&input, about, target)
             })
@@ -87,8 +90,9 @@ pub fn analyse(
         baseline: config.baseline.clone(),
         seeds: config.seeds().collect(),
         complete,
-        cpu_time: true,
+        cpu_time,
         elapsed: elapsed(store, config),
+        processor_seconds,
         standings: standings(&labels, &config.baseline, &workloads),
         workloads,
     })
@@ -106,4 +110,10 @@ fn elapsed(store: &Store, config: &StudyConfig) -> Option<f64> {
     last.duration_since(begun)
         .ok()
         .map(|time| time.as_secs_f64())
+}
+
+fn processor_seconds(board: &Board, config: &StudyConfig) -> Option<f64> {
+    let jobs = config.jobs();
+    let trials = jobs.iter().filter_map(|job| board.trial(job));
+    trials.map(|trial| trial.points.last()?.cpu_seconds).sum()
 }

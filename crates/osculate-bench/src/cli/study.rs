@@ -12,7 +12,7 @@ use crate::study::StudyConfig;
 /// What a folder holds already decides where no option is given that says what to run.
 #[derive(Debug, Clone, Args)]
 pub struct StudyArgs {
-    /// Eight optimizers on six workloads: less than 40 minutes on two cores. Without it, four on
+    /// Eight optimizers on eight workloads: less than 40 minutes on two cores. Without it, four on
     /// three.
     #[arg(long, help_heading = "What to run")]
     pub full: bool,

@@ -2,6 +2,7 @@
 
 mod document;
 mod figure;
+mod findings;
 mod grid;
 mod page;
 mod tables;

@@ -1,9 +1,10 @@
 use super::document::{Block, Figure};
 use super::figure::{Palette, curves, profiles, solutions};
-use super::grid::{Grid, NOTHING};
-use super::tables::{outcome, place, price, rate, standings, tuning};
+use super::findings::{findings, winners};
+use super::grid::Grid;
+use super::tables::{outcome, price, rate, standings, tuning};
 use crate::analysis::{
-    BASELINE_SHARE, Cost, EntrantResults, LARGEST_FACTOR, Results, WorkloadResults,
+    BASELINE_SHARE, Edge, EntrantResults, LARGEST_FACTOR, Results, WorkloadResults,
 };
 use crate::error::BenchError;
 use crate::study::Budget;
@@ -48,6 +49,8 @@ pub(super) fn page(results: &Results) -> Result<Vec<Block>, BenchError> {
     if let Some(budget) = &results.budget {
         blocks.push(Block::Heading(2, "Protocol".to_string()));
         blocks.push(Block::List(protocol(results, budget)));
+        blocks.push(Block::Heading(2, "What this does not show".to_string()));
+        blocks.push(Block::List(limits(results)));
     }
     blocks.push(Block::Heading(2, "How to read the tables".to_string()));
     blocks.push(Block::List(reading(results)));
@@ -80,118 +83,6 @@ fn opening(results: &Results) -> String {
         ),
         None => format!("{what}, at given learning rates."),
     }
-}
-
-/// The main results in words, made from the numbers.
-fn findings(results: &Results) -> Vec<String> {
-    let mut found = Vec::new();
-    let by = |cost: Cost| {
-        let mut order: Vec<_> = results.standings.iter().collect();
-        order.sort_by(|a, b| b.profile(cost).score.total_cmp(&a.profile(cost).score));
-        order
-    };
-    for cost in [Cost::Seconds, Cost::Evaluations, Cost::Steps] {
-        let order = by(cost);
-        let Some(first) = order.first() else { continue };
-        let rank = order.iter().position(|s| s.label == results.baseline);
-        let name = match cost {
-            Cost::Seconds => "seconds",
-            Cost::Evaluations => "gradient evaluations",
-            Cost::Steps => "steps",
-        };
-        let mut text = format!(
-            "Counted in {name}, {} scores highest ({:.2})",
-            first.label,
-            first.profile(cost).score
-        );
-        match rank {
-            Some(0) | None => text.push('.'),
-            Some(rank) => {
-                text += &format!(
-                    "; {} is number {} of {} ({:.2}).",
-                    results.baseline,
-                    rank + 1,
-                    order.len(),
-                    order[rank].profile(cost).score
-                );
-            }
-        }
-        found.push(text);
-    }
-    let ahead: Vec<String> = results
-        .standings
-        .iter()
-        .filter(|s| s.p.is_some_and(|p| p < 0.05) && s.wins > s.losses)
-        .map(|s| format!("{} ({} of {})", s.label, s.wins, s.wins + s.losses))
-        .collect();
-    let behind: Vec<String> = results
-        .standings
-        .iter()
-        .filter(|s| s.p.is_some_and(|p| p < 0.05) && s.wins < s.losses)
-        .map(|s| format!("{} ({} of {})", s.label, s.wins, s.wins + s.losses))
-        .collect();
-    let list = |names: Vec<String>| {
-        if names.is_empty() {
-            "none".to_string()
-        } else {
-            names.join(", ")
-        }
-    };
-    found.push(format!(
-        "Where a run ends up, seed by seed against tuned {}: better by more than chance (p < 0.05): {}; \
-         worse: {}. The rest cannot be told apart.",
-        results.baseline,
-        list(ahead),
-        list(behind)
-    ));
-    found
-}
-
-/// Who is best on each workload, in each sense.
-fn winners(results: &Results) -> Grid {
-    let mut grid = Grid::new([
-        "workload".to_string(),
-        "target".to_string(),
-        "fewest steps".to_string(),
-        "fewest gradients".to_string(),
-        "fewest seconds".to_string(),
-        format!("seconds of {}", results.baseline),
-        "best at the end".to_string(),
-        format!("{} at the end", results.baseline),
-    ]);
-    for one in &results.workloads {
-        let metric = &one.about.metric;
-        let fewest = |cost: Cost| {
-            one.entrants
-                .iter()
-                .filter_map(|e| Some((e.reached?.median(cost)?, e.label.as_str())))
-                .min_by(|a, b| a.0.total_cmp(&b.0))
-                .map_or(NOTHING.to_string(), |(value, label)| {
-                    format!("{label} ({})", place(value))
-                })
-        };
-        let baseline = one.entrant(&results.baseline);
-        let best = one
-            .entrants
-            .iter()
-            .filter_map(|e| Some((e.last?.estimate, e.label.as_str())))
-            .reduce(|a, b| if metric.better(a.0, b.0) == a.0 { a } else { b });
-        let seconds = baseline.and_then(|e| e.reached?.median(Cost::Seconds));
-        let last = baseline.and_then(|e| e.last);
-        grid.rows.push(vec![
-            one.about.name.clone(),
-            one.target.map_or(NOTHING.to_string(), |t| metric.show(t)),
-            fewest(Cost::Steps),
-            fewest(Cost::Evaluations),
-            fewest(Cost::Seconds),
-            seconds.map_or(NOTHING.to_string(), place),
-            best.map_or(NOTHING.to_string(), |(value, label)| {
-                format!("{label} ({})", metric.show(value))
-            }),
-            last.map_or(NOTHING.to_string(), |last| metric.show(last.estimate)),
-        ]);
-    }
-    grid
 }
 
 fn workload_blocks(
@@ -233,10 +124,17 @@ fn workload_blocks(
         blocks.push(Block::Figure(Figure {
             name: format!("{}-solutions", about.name),
             svg,
-            caption: "Left or alone: where the learning rate leads in the tuning trials. Eigenvalues: of the \
+            caption: "Left or alone: where the learning rate leads in the tuning trials that finished. Eigenvalues: of the \
                       Hessian of the training loss at the end of the runs, the median of the seeds."
                 .to_string(),
         }));
+    }
+    let edges = edges(one);
+    if !edges.is_empty() {
+        blocks.push(Block::Text(format!(
+            "The best rate lies at the edge of the search, beyond which a better one may be, of: {}.",
+            edges.join(", ")
+        )));
     }
     let failed: Vec<String> = one
         .entrants
@@ -255,6 +153,18 @@ fn workload_blocks(
         blocks.push(Block::Folded("Tuning trials".to_string(), tuning(one)));
     }
     Ok(())
+}
+
+/// The optimizers whose best rate is the lowest or the highest that was tried.
+fn edges(one: &WorkloadResults) -> Vec<String> {
+    let edge = |entrant: &EntrantResults| {
+        let side = match entrant.at_edge()? {
+            Edge::Lowest => "lowest",
+            Edge::Highest => "highest",
+        };
+        Some(format!("{} ({side})", entrant.label))
+    };
+    one.entrants.iter().filter_map(edge).collect()
 }
 
 /// The text with a capital at its beginning.
@@ -288,7 +198,8 @@ fn protocol(results: &Results, budget: &Budget) -> Vec<String> {
             "Tuning: {} for each optimizer on each workload, at learning rates spread evenly in their \
              logarithm between 1/{w} and {w} times the rate that the optimizer's documentation begins a \
              search at (a van der Corput sequence, shifted by the search seed {}). The places in the \
-             range are the same for all. Other settings are the documented defaults.",
+             range are the same for all. Other settings are the optimizers' defaults, but for Sophia's gamma \
+             of 1 and for embeddings and heads, which Muon leaves to AdamW.",
             plural(budget.trials, "trial"),
             budget.search_seed,
             w = budget.width,
@@ -308,6 +219,27 @@ fn protocol(results: &Results, budget: &Budget) -> Vec<String> {
             plural(budget.rounds, "round"),
             results.baseline
         ),
+    ]
+}
+
+/// What the numbers do not say.
+fn limits(results: &Results) -> Vec<String> {
+    vec![
+        format!(
+            "Targets come from {b} itself: by construction about half of its runs reach them, at the \
+             latest after {:.0} % of a run.",
+            100.0 * BASELINE_SHARE,
+            b = results.baseline
+        ),
+        "Rates are chosen, and runs judged, on the same held-out data, with other seeds: levels are a little \
+         too good, for all optimizers alike."
+            .to_string(),
+        "Only the learning rate is tuned. A method with a setting of its own that matters, such as SAM's \
+         radius, may do better than here."
+            .to_string(),
+        "The tasks are small and the runs short. Pairs of seeds on one workload say little of another \
+         workload, and nothing here says how the methods scale."
+            .to_string(),
     ]
 }
 
@@ -385,6 +317,12 @@ fn environment(results: &Results) -> Vec<String> {
     if let Some(seconds) = results.elapsed {
         items.push(format!(
             "{:.1} minutes from the first trial to the last",
+            seconds / 60.0
+        ));
+    }
+    if let Some(seconds) = results.processor_seconds {
+        items.push(format!(
+            "{:.1} minutes of processor time in the steps of all trials",
             seconds / 60.0
         ));
     }

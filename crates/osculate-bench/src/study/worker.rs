@@ -45,8 +45,13 @@ pub fn work(
             if watch.stopped() {
                 return Err(BenchError::Interrupted);
             }
-            if matches!(board.state(&job)?, State::Done | State::Impossible) {
-                continue;
+            match board.state(&job)? {
+                State::Done | State::Impossible => continue,
+                State::Waiting => {
+                    left.push(job);
+                    continue;
+                }
+                State::Open(_) | State::Corrupt(..) => (),
             }
             let Some(claim) = store.claim(&job)? else {
                 left.push(job);

@@ -14,7 +14,7 @@ const LINES: usize = 8;
 
 /// Runs this program several times side by side, each with the given words and one thread for
 /// arithmetic, until all of them end. Workers see the end of their standard input when this process
-/// ends or `watch` stops it, and stop too. Their output is in `worker-N.log` in the folder.
+/// ends or `watch` stops it, and stop too. Their output is in `worker-PROCESS-N.log` in the folder.
 ///
 /// `tick` is called a few times a second.
 ///
@@ -32,7 +32,7 @@ pub fn run_workers(
         std::env::current_exe().map_err(BenchError::file("find", Path::new("osculate")))?;
     let mut workers = Vec::new();
     for number in 0..count {
-        let log = folder.join(format!("worker-{number}.log"));
+        let log = folder.join(format!("worker-{}-{number}.log", std::process::id()));
         let file = File::create(&log).map_err(BenchError::file("write", &log))?;
         let copy = file.try_clone().map_err(BenchError::file("write", &log))?;
         let mut command = Command::new(&program);

@@ -83,11 +83,14 @@ pub struct Point {
     /// out.
     pub seconds: f64,
     /// Seconds of all cores together spent in steps, on devices that are CPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_seconds: Option<f64>,
     /// Mean training loss since the measurement before; `None` before the first step, and where it is no
     /// finite number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_loss: Option<f64>,
     /// The workload's metric; `None` where it is no finite number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<f64>,
 }
 

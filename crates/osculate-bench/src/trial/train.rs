@@ -73,7 +73,7 @@ impl<W: Workload> Trainer for W {
     }
 
     fn train(&self, spec: &TrialSpec, device: &Device, watch: &Watch) -> Result<Trial, BenchError> {
-        Run::begin(self, spec, device)?.to_the_end(watch)
+        Run::begin(self, spec, device)?.finish(watch)
     }
 
     fn step_times(
@@ -147,7 +147,7 @@ impl<'a, W: Workload> Run<'a, W> {
         failure(self.workload, source)
     }
 
-    fn to_the_end(mut self, watch: &Watch) -> Result<Trial, BenchError> {
+    fn finish(mut self, watch: &Watch) -> Result<Trial, BenchError> {
         let spec = self.spec;
         let mut optimizer = spec.entrant.make::<W::Model>(spec.seed)?;
         let made = self.workload.model(spec.seed, &self.training);

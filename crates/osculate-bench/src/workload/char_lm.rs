@@ -33,10 +33,10 @@ impl Workload for CharLm {
             "char-lm",
             "Characters, transformer of 2 layers of width 64",
             Metric::loss("validation loss").linear(),
-            200,
+            120,
         )
         .because("attention, embeddings and layer norm: what matrix methods were made for")
-        .on("the Jargon File, 1.6 million characters (public domain, embedded), in batches of 16 windows of 64; loss in nats a character on 128 windows of its last tenth")
+        .on("the Jargon File, 1.6 million characters (public domain, embedded), in batches of 16 windows of 64; loss in nats a character on 48 windows of its last tenth")
         .with_schedule(Schedule::WarmUpCosine)
     }
 
@@ -55,5 +55,12 @@ impl Workload for CharLm {
 
     fn measure(&self, model: &LanguageModel, device: &Device) -> Result<f64, WorkloadError> {
         text::measure(characters()?, model, device)
+    }
+
+    fn curvature_batch(
+        &self,
+        device: &Device,
+    ) -> Result<Option<Box<dyn Objective<LanguageModel>>>, WorkloadError> {
+        text::curvature_batch(characters()?, device).map(Some)
     }
 }

@@ -10,7 +10,9 @@ use super::WorkloadError;
 /// Rows and length of a batch.
 const WINDOWS: [usize; 2] = [16, 64];
 /// Rows of the validation text that are measured, in one batch.
-const VALIDATION_ROWS: usize = 128;
+const VALIDATION_ROWS: usize = 48;
+/// Windows on which curvature is measured.
+const CURVATURE_ROWS: usize = 4;
 /// Seed of the validation windows: no seed of a run.
 const VALIDATION_SEED: u64 = u64::MAX;
 
@@ -31,8 +33,26 @@ pub(super) fn batch(
     step: usize,
     device: &Device,
 ) -> Result<Box<dyn Objective<LanguageModel>>, WorkloadError> {
+    of(text, WINDOWS, seed, step, device)
+}
+
+/// The cross-entropy on few windows: curvature takes many passes.
+pub(super) fn curvature_batch(
+    text: &Characters,
+    device: &Device,
+) -> Result<Box<dyn Objective<LanguageModel>>, WorkloadError> {
+    of(text, [CURVATURE_ROWS, WINDOWS[1]], 0, 0, device)
+}
+
+fn of(
+    text: &Characters,
+    shape: [usize; 2],
+    seed: u64,
+    step: usize,
+    device: &Device,
+) -> Result<Box<dyn Objective<LanguageModel>>, WorkloadError> {
     let windows = text
-        .windows(Part::Train, WINDOWS, seed, step as u64, device)
+        .windows(Part::Train, shape, seed, step as u64, device)
         .map_err(WorkloadError::new)?;
     let criterion = Criterion::cross_entropy(windows.next);
     Ok(Box::new(SupervisedBatch::new(

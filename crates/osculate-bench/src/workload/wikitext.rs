@@ -78,4 +78,11 @@ impl Workload for WikiText {
     fn measure(&self, model: &LanguageModel, device: &Device) -> Result<f64, WorkloadError> {
         text::measure(&self.text, model, device)
     }
+
+    fn curvature_batch(
+        &self,
+        device: &Device,
+    ) -> Result<Option<Box<dyn Objective<LanguageModel>>>, WorkloadError> {
+        text::curvature_batch(&self.text, device).map(Some)
+    }
 }

@@ -1,7 +1,7 @@
 //! Starting the `osculate` command.
 
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Output};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -10,10 +10,6 @@ pub fn osculate(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_osculate"));
     command.args(words).env_remove("BURN_DEVICE");
     command
-}
-
-pub fn run(words: &[&str]) -> Output {
-    osculate(words).output().expect("the command starts")
 }
 
 pub fn text(bytes: &[u8]) -> String {
