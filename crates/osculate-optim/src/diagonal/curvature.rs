@@ -41,8 +41,10 @@ pub(super) struct CurvatureSource {
     /// The finite-difference step that worked last: looking for it anew at every estimate would
     /// cost two forward passes. It is part of the state, or a resumed run would differ.
     last_step: Option<f64>,
-    /// Why exact products are not possible, once that is known. It is part of the state too.
+    /// Why exact products are not possible, once that is known.
     fallback: HvpFallback,
+    /// Whether that was known after the last step that was made. It is part of the state too.
+    differences: bool,
 }
 
 #[derive(Clone)]
@@ -81,6 +83,7 @@ impl CurvatureSource {
             probes: None,
             last_step: None,
             fallback: HvpFallback::default(),
+            differences: false,
         }
     }
 
@@ -101,16 +104,19 @@ impl CurvatureSource {
         self.last_step
     }
 
+    /// Takes over what an estimate found, once its step has been made.
     pub(super) fn set_last_step(&mut self, step: Option<f64>) {
         self.last_step = step;
+        self.differences = self.fallback.reason().is_some();
     }
 
     pub(super) fn write(&self, record: &mut StateRecord) {
-        record.set_products(self.last_step, &self.fallback);
+        record.set_products(self.last_step, self.differences);
     }
 
     pub(super) fn read(&mut self, record: &StateRecord) {
         (self.last_step, self.fallback) = record.products();
+        self.differences = self.fallback.reason().is_some();
     }
 
     /// Estimates at the oracle's weights. `combine` makes the estimate out of a probe and its

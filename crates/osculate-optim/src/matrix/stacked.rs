@@ -43,6 +43,8 @@ struct Products {
     last_step: Option<f64>,
     /// Why exact products are not possible, once that is known.
     fallback: HvpFallback,
+    /// Whether that was known after the last step that was made.
+    differences: bool,
 }
 
 impl std::fmt::Debug for Products {
@@ -72,6 +74,7 @@ impl<R: MatrixRule> Stacked<R> {
                 probes: None,
                 last_step: None,
                 fallback: HvpFallback::default(),
+                differences: false,
             },
             state: StackState::default(),
             steps: 0,
@@ -172,6 +175,7 @@ impl<R: MatrixRule> Stacked<R> {
         report.curvature_age = self.age.map(|age| age as usize);
         report.solver_failures = update.prepared.solver_failures;
         self.products.last_step = update.last_step;
+        self.products.differences = self.products.fallback.reason().is_some();
         update.prepared.commit(&mut self.state);
         self.steps += 1;
         report.state_bytes += self.state.num_bytes();
@@ -182,7 +186,7 @@ impl<R: MatrixRule> Stacked<R> {
         if let Some(age) = self.age {
             record.set_count("age", age);
         }
-        record.set_products(self.products.last_step, &self.products.fallback);
+        record.set_products(self.products.last_step, self.products.differences);
         self.state.write(record);
     }
 
@@ -193,6 +197,7 @@ impl<R: MatrixRule> Stacked<R> {
         read.steps = record.count("steps")?;
         read.age = record.count("age").ok();
         (read.products.last_step, read.products.fallback) = record.products();
+        read.products.differences = read.products.fallback.reason().is_some();
         Ok(read)
     }
 }

@@ -181,9 +181,9 @@ impl StateRecord {
 
     /// Keeps how Hessian products are made: the finite-difference step that worked last, and
     /// whether they have to be finite differences.
-    pub(crate) fn set_products(&mut self, last_step: Option<f64>, fallback: &HvpFallback) {
+    pub(crate) fn set_products(&mut self, last_step: Option<f64>, differences: bool) {
         self.set_optional("finite_difference_step", last_step);
-        self.set_optional("finite_differences", fallback.reason().map(|_| 1.0));
+        self.set_optional("finite_differences", differences.then_some(1.0));
     }
 
     /// What [`set_products`](Self::set_products) kept.
