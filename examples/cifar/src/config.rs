@@ -29,11 +29,11 @@ pub struct Cli {
     #[arg(long, value_enum, value_name = "DATASET")]
     pub download: Option<Download>,
 
-    /// Use only so many training images, evenly spaced.
+    /// Use only so many training images, always the same.
     #[arg(long, value_name = "COUNT")]
     pub train_images: Option<usize>,
 
-    /// Use only so many test images, evenly spaced.
+    /// Use only so many test images, always the same.
     #[arg(long, value_name = "COUNT")]
     pub test_images: Option<usize>,
 

@@ -1,3 +1,7 @@
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
+use rand::seq::index;
+
 /// Size of every image of a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageShape {
@@ -89,16 +93,18 @@ impl Split {
         &mut self.labels
     }
 
-    /// At most `limit` of the images, evenly spaced, so that a set that is ordered by class keeps
-    /// all of its classes.
+    /// At most `limit` of the images, always the same ones, drawn at random: whatever the order of the
+    /// files, every class keeps about its share.
     pub fn thinned(self, limit: usize) -> Self {
         let len = self.len();
         if limit >= len {
             return self;
         }
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let mut positions = index::sample(&mut rng, len, limit).into_vec();
+        positions.sort_unstable();
         let mut kept = Split::with_capacity(self.shape, limit);
-        for index in 0..limit {
-            let position = index * len / limit;
+        for position in positions {
             kept.push(self.image(position), self.labels[position]);
         }
         kept
@@ -140,16 +146,27 @@ mod tests {
             height: 1,
             width: 2,
         };
-        let mut split = Split::with_capacity(shape, 0);
-        for image in 0..100_u8 {
-            split.push(&[image, image + 1], u16::from(image / 10));
+        // Ordered by class, and class after class in turn.
+        for class in [|image: u16| image / 100, |image| image % 10] {
+            let mut split = Split::with_capacity(shape, 0);
+            for image in 0..1000_u16 {
+                split.push(&image.to_be_bytes(), class(image));
+            }
+            let thinned = split.clone().thinned(200);
+            assert_eq!(thinned, split.clone().thinned(200));
+            assert_eq!(thinned.len(), 200);
+            let mut counts = [0; 10];
+            let mut last = None;
+            for position in 0..200 {
+                let pixels = thinned.image(position);
+                let image = u16::from_be_bytes([pixels[0], pixels[1]]);
+                assert!(last < Some(image), "each image once, in order");
+                last = Some(image);
+                assert_eq!(thinned.labels()[position], class(image));
+                counts[usize::from(class(image))] += 1;
+            }
+            assert!(counts.iter().all(|n| (8..35).contains(n)), "{counts:?}");
+            assert_eq!(split.clone().thinned(1000), split);
         }
-        let thinned = split.clone().thinned(20);
-        assert_eq!(thinned.len(), 20);
-        assert_eq!(thinned.image(3), [15, 16]);
-        for class in 0..10 {
-            assert_eq!(thinned.labels().iter().filter(|l| **l == class).count(), 2);
-        }
-        assert_eq!(split.clone().thinned(100), split);
     }
 }
