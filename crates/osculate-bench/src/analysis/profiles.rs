@@ -23,7 +23,8 @@ pub struct Standing {
     pub wins: usize,
     /// Pairs in which it is worse.
     pub losses: usize,
-    /// Two-sided p-value of the sign test of wins against losses; `None` for the baseline.
+    /// Two-sided p-value of the sign test of wins against losses; `None` without either, as for the
+    /// baseline itself.
     pub p: Option<f64>,
 }
 
@@ -76,7 +77,7 @@ pub fn standings(
                 seconds: seconds.next()?,
                 wins,
                 losses,
-                p: (label != baseline).then(|| sign_test(wins, losses)),
+                p: (label != baseline && wins + losses > 0).then(|| sign_test(wins, losses)),
             })
         })
         .collect();

@@ -1,6 +1,6 @@
 use super::grid::{Grid, NOTHING};
 use super::tables::place;
-use crate::analysis::{Cost, Results};
+use crate::analysis::{Cost, Results, WorkloadResults};
 
 /// The main results in words, made from the numbers.
 pub(super) fn findings(results: &Results) -> Vec<String> {
@@ -64,7 +64,32 @@ pub(super) fn findings(results: &Results) -> Vec<String> {
         list(ahead),
         list(behind)
     ));
+    found.extend(narrow(results));
     found
+}
+
+/// Where the search did not reach far enough for the baseline, which makes the others look better than they are.
+fn narrow(results: &Results) -> Option<String> {
+    let at_edge = |w: &&WorkloadResults| {
+        let baseline = w.entrant(&results.baseline);
+        baseline.is_some_and(|baseline| baseline.at_edge().is_some())
+    };
+    let names: Vec<&str> = results
+        .workloads
+        .iter()
+        .filter(at_edge)
+        .map(|w| w.about.name.as_str())
+        .collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "On {} of {} workloads ({}) the best rate of {} is the lowest or the highest that was tried. A \
+             wider search may make it better there, and what is said against it holds for this search only.",
+            names.len(),
+            results.workloads.len(),
+            names.join(", "),
+            results.baseline
+        )
+    })
 }
 
 /// Who is best on each workload, in each sense.

@@ -226,7 +226,7 @@ fn protocol(results: &Results, budget: &Budget) -> Vec<String> {
 fn limits(results: &Results) -> Vec<String> {
     vec![
         format!(
-            "Targets come from {b} itself: by construction about half of its runs reach them, at the \
+            "Targets come from {b} itself: by construction at least half of its runs reach them, at the \
              latest after {:.0} % of a run.",
             100.0 * BASELINE_SHARE,
             b = results.baseline
@@ -248,9 +248,9 @@ fn reading(results: &Results) -> Vec<String> {
         "Last and best: the mean over the seeds, with the bootstrap's 95 % interval. Of a few seeds such an \
          interval is too narrow: it covers the truth about nine times in ten."
             .to_string(),
-        "To the target: the median over the seeds (Kaplan and Meier's, in which runs that never reach the \
-         target stay as censored), with the bootstrap's 95 % interval. In round brackets how many runs reached it \
-         where not all did; never: fewer than half did."
+        "To the target: Kaplan and Meier's median over the seeds, the first time by which at least half of the \
+         runs are there, with the bootstrap's 95 % interval. Runs that never reach the target stay in it as \
+         censored. In round brackets how many runs reached it where not all did; never: fewer than half did."
             .to_string(),
         if results.cpu_time {
             "Seconds: processor time of the process in the steps; trials run side by side with one thread \

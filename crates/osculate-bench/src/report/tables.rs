@@ -18,7 +18,7 @@ pub fn outcome(results: &WorkloadResults, baseline: &str) -> Grid {
         .into_iter()
         .chain(arrival_headings(results)),
     );
-    for entrant in &results.entrants {
+    for entrant in with_results(results) {
         let mut row = vec![
             name(entrant),
             or_nothing(entrant.lr.map(rate)),
@@ -43,7 +43,7 @@ pub fn price(results: &WorkloadResults) -> Grid {
         "smallest eigenvalue",
         "skipped updates",
     ]);
-    for entrant in &results.entrants {
+    for entrant in with_results(results) {
         let curvatures = entrant.runs.iter().filter_map(|run| run.curvature.as_ref());
         let smallest: Vec<f64> = curvatures
             .filter_map(|curvature| curvature.smallest)
@@ -83,7 +83,7 @@ pub fn brief(results: &WorkloadResults) -> Grid {
         .chain(arrival_headings(results))
         .chain(["step time", "state / params", "sharpness"].map(String::from)),
     );
-    for entrant in &results.entrants {
+    for entrant in with_results(results) {
         let best = entrant.best.map(|best| metric.show(best.estimate));
         let mut row = vec![
             name(entrant),
@@ -95,6 +95,12 @@ pub fn brief(results: &WorkloadResults) -> Grid {
         grid.rows.push(row);
     }
     grid.without_empty_columns()
+}
+
+/// The optimizers that were run, or that could not be.
+fn with_results(results: &WorkloadResults) -> impl Iterator<Item = &EntrantResults> {
+    let any = |e: &&EntrantResults| !e.runs.is_empty() || e.failure.is_some();
+    results.entrants.iter().filter(any)
 }
 
 fn arrival_headings(results: &WorkloadResults) -> [String; 3] {

@@ -60,7 +60,9 @@ fn profile(row: &[Option<f64>], fastest: &[Option<f64>], largest: f64) -> Profil
         }
     }
     // Every workload adds a rectangle from its ratio to the largest factor.
-    let area: f64 = ratios.iter().map(|ratio| (largest - ratio) * part).sum();
+    let area = ratios
+        .iter()
+        .fold(0.0, |area, ratio| area + (largest - ratio) * part);
     let width = largest - 1.0;
     let score = if width > 0.0 { area / width } else { 0.0 };
     Profile { points, score }

@@ -44,19 +44,18 @@ pub fn survival(times: &[Time]) -> Vec<(f64, f64)> {
     curve
 }
 
-/// The median time by [`survival`]: the first time at which no more than half are waiting. Where
-/// exactly half are, it is the mean of that time and the next, as the usual median has it. `None` where more
-/// than half, or half with nothing after, were watched in vain.
+/// The median time by [`survival`]: the first time at which no more than half are still waiting. `None`
+/// where more than half were watched in vain.
+///
+/// Of an even number of times, none censored, it is the lower of the two in the middle.
 pub fn survival_median(times: &[Time]) -> Option<f64> {
     // Products of fractions miss one half by rounding.
-    const EPSILON: f64 = 1e-9;
+    const HALF: f64 = 0.5 + 1e-9;
     let curve = survival(times);
-    let index = curve.iter().position(|point| point.1 <= 0.5 + EPSILON)?;
-    let (at, left) = curve[index];
-    if left < 0.5 - EPSILON {
-        return Some(at);
-    }
-    curve.get(index + 1).map(|next| 0.5 * (at + next.0))
+    curve
+        .iter()
+        .find(|point| point.1 <= HALF)
+        .map(|point| point.0)
 }
 
 #[cfg(test)]
@@ -70,11 +69,11 @@ mod tests {
     }
 
     #[test]
-    fn without_censoring_it_is_the_median() {
+    fn without_censoring_it_is_the_lower_median() {
         assert_eq!(survival_median(&times(&[5.0, 1.0, 3.0], &[])), Some(3.0));
         assert_eq!(
             survival_median(&times(&[4.0, 1.0, 3.0, 2.0], &[])),
-            Some(2.5)
+            Some(2.0)
         );
         assert_eq!(survival_median(&times(&[7.0], &[])), Some(7.0));
         assert_eq!(survival_median(&[]), None);
@@ -88,7 +87,12 @@ mod tests {
             Some(3.0)
         );
         assert_eq!(survival_median(&times(&[1.0], &[9.0, 9.0])), None);
-        assert_eq!(survival_median(&times(&[1.0], &[9.0])), None);
+        assert_eq!(survival_median(&times(&[1.0], &[9.0])), Some(1.0));
+        assert_eq!(
+            survival_median(&times(&[1.0, 2.0, 3.0], &[9.0; 3])),
+            Some(3.0)
+        );
+        assert_eq!(survival_median(&times(&[1.0, 2.0], &[9.0; 3])), None);
         assert_eq!(survival_median(&times(&[], &[9.0, 9.0])), None);
     }
 

@@ -40,52 +40,91 @@ pub fn work(
     let mut board = Board::new(store, config, workloads)?;
     let mut open = config.jobs();
     while !open.is_empty() {
-        let (mut left, mut ran) = (Vec::new(), false);
-        for job in std::mem::take(&mut open) {
-            if watch.stopped() {
-                return Err(BenchError::Interrupted);
-            }
-            match board.state(&job)? {
-                State::Done | State::Impossible => continue,
-                State::Waiting => {
-                    left.push(job);
-                    continue;
-                }
-                State::Open(_) | State::Corrupt(..) => (),
-            }
-            let Some(claim) = store.claim(&job)? else {
-                left.push(job);
-                continue;
-            };
-            // Another process may have finished between the look and the claim.
-            match board.state(&job)? {
-                State::Done | State::Impossible => continue,
-                State::Waiting => {
-                    left.push(job);
-                    continue;
-                }
-                State::Open(task) => {
-                    events(Event::Begun(&job));
-                    run(&task, &claim, &job, store, workloads, device, watch)?;
-                }
-                State::Corrupt(task, why) => {
-                    let aside = store.set_aside(&claim)?;
-                    events(Event::SetAside(&job, aside, why));
-                    events(Event::Begun(&job));
-                    run(&task, &claim, &job, store, workloads, device, watch)?;
-                }
-            }
-            ran = true;
-            events(Event::Done(&job));
-            // The result is read back from its file: what is reported is what was kept.
-            board.state(&job)?;
+        if watch.stopped() {
+            return Err(BenchError::Interrupted);
         }
-        open = left;
-        if !ran && !open.is_empty() {
-            std::thread::sleep(PAUSE);
+        let Some(next) = claim_next(&mut board, store, &mut open)? else {
+            if !open.is_empty() {
+                std::thread::sleep(PAUSE);
+            }
+            continue;
+        };
+        let job = &next.job;
+        if let Some(why) = next.corrupt {
+            let aside = store.set_aside(&next.claim)?;
+            events(Event::SetAside(job, aside, why));
         }
+        events(Event::Begun(job));
+        run(
+            &next.task,
+            &next.claim,
+            job,
+            store,
+            workloads,
+            device,
+            watch,
+        )?;
+        // What was kept counts, not what was measured: the file is read back.
+        if let State::Corrupt(_, why) = board.state(job)? {
+            return Err(BenchError::Content {
+                path: store.root().join(job.path()),
+                message: format!("what was just written cannot be read back: {why}"),
+            });
+        }
+        events(Event::Done(job));
     }
     Ok(())
+}
+
+/// A job that this process has claimed.
+struct Next {
+    job: Job,
+    claim: Claim,
+    task: Task,
+    /// Why the file that is there is no result.
+    corrupt: Option<String>,
+}
+
+/// Claims the first job that can be run, and takes those that are done out of `open`. `None` where all that
+/// is left waits for other processes.
+fn claim_next(
+    board: &mut Board,
+    store: &Store,
+    open: &mut Vec<Job>,
+) -> Result<Option<Next>, BenchError> {
+    let mut found = None;
+    let mut left = Vec::new();
+    let mut jobs = std::mem::take(open).into_iter();
+    for job in jobs.by_ref() {
+        match board.state(&job)? {
+            State::Done | State::Impossible => continue,
+            State::Waiting => {
+                left.push(job);
+                continue;
+            }
+            State::Open(_) | State::Corrupt(..) => (),
+        }
+        let Some(claim) = store.claim(&job)? else {
+            left.push(job);
+            continue;
+        };
+        // Another process may have finished it between the look and the claim.
+        let (task, corrupt) = match board.state(&job)? {
+            State::Open(task) => (task, None),
+            State::Corrupt(task, why) => (task, Some(why)),
+            State::Done | State::Impossible | State::Waiting => continue,
+        };
+        found = Some(Next {
+            job,
+            claim,
+            task,
+            corrupt,
+        });
+        break;
+    }
+    left.extend(jobs);
+    *open = left;
+    Ok(found)
 }
 
 fn run(
