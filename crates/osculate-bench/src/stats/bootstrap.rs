@@ -23,7 +23,7 @@ pub struct Interval {
 /// The percentile bootstrap: the statistic of samples drawn from the sample with replacement.
 ///
 /// Of samples as small as a handful of seeds the interval is too narrow: it covers the truth less
-/// often than its level says (about nine times in ten for six values at 95 %).
+/// often than its level says (of normal values at 95 %: about 0.86 for six, 0.75 for three).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bootstrap {
     /// Part of the resamples that lies within the interval. Default 0.95.
