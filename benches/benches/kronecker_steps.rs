@@ -15,9 +15,15 @@ use std::time::{Duration, Instant};
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 use criterion::Criterion;
+use mimalloc::MiMalloc;
 use osculate_benches::ratios::{Case, Ratios, median};
 use osculate_optim::ClosureOptimizer;
 use osculate_optim::catalogue::{Method, Recipe};
+
+/// Training frees and asks for the same large blocks in every step; glibc gives them back to the system and
+/// faults them in again.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[derive(Module, Debug)]
 struct Matrices {

@@ -11,7 +11,13 @@ use cifar::CifarError;
 use cifar::config::{Cli, Config};
 use cifar::task::{Classification, load_images};
 use clap::Parser;
+use mimalloc::MiMalloc;
 use tracing_subscriber::EnvFilter;
+
+/// Training frees and asks for the same large blocks in every step; glibc gives them back to the system and
+/// faults them in again.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// What is printed where the program was started without images.
 const EMBEDDED: &str = "\

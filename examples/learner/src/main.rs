@@ -17,8 +17,14 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
 
 use args::Args;
+
+/// Training frees and asks for the same large blocks in every step; glibc gives them back to the system and
+/// faults them in again.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     match run(&Args::parse()) {
