@@ -10,8 +10,10 @@ use crate::workload::Metric;
 pub struct Comparison {
     /// One row for each workload and optimizer that both have.
     pub rows: Vec<Change>,
-    /// Workloads and optimizers that only one of them has.
-    pub unmatched: Vec<String>,
+    /// Workloads and optimizers that only the earlier has.
+    pub missing: Vec<String>,
+    /// Workloads and optimizers that only the later has.
+    pub new: Vec<String>,
     /// What makes the comparison doubtful.
     pub warnings: Vec<String>,
 }
@@ -40,13 +42,14 @@ pub struct Change {
 pub fn compare(before: &Results, after: &Results) -> Comparison {
     let mut comparison = Comparison {
         rows: Vec::new(),
-        unmatched: Vec::new(),
+        missing: Vec::new(),
+        new: Vec::new(),
         warnings: Vec::new(),
     };
     for old in &before.workloads {
         let name = &old.about.name;
         let Some(new) = after.workloads.iter().find(|new| new.about.name == *name) else {
-            comparison.unmatched.push(format!("{name}: only before"));
+            comparison.missing.push(format!("{name}: only before"));
             continue;
         };
         if old.steps != new.steps {
@@ -59,7 +62,7 @@ pub fn compare(before: &Results, after: &Results) -> Comparison {
             match new.entrant(&entrant.label) {
                 Some(other) => comparison.rows.push(change(old, entrant, new, other)),
                 None => comparison
-                    .unmatched
+                    .missing
                     .push(format!("{name}, {}: only before", entrant.label)),
             }
         }
@@ -69,7 +72,7 @@ pub fn compare(before: &Results, after: &Results) -> Comparison {
             .filter(|e| old.entrant(&e.label).is_none())
         {
             comparison
-                .unmatched
+                .new
                 .push(format!("{name}, {}: only after", entrant.label));
         }
     }
@@ -81,7 +84,7 @@ pub fn compare(before: &Results, after: &Results) -> Comparison {
     };
     for new in after.workloads.iter().filter(only_after) {
         comparison
-            .unmatched
+            .new
             .push(format!("{}: only after", new.about.name));
     }
     for (which, results) in [("before", before), ("after", after)] {
@@ -92,7 +95,11 @@ pub fn compare(before: &Results, after: &Results) -> Comparison {
         }
     }
     let (old, new) = (&before.environment, &after.environment);
-    if (&old.device, &old.processor, old.cores) != (&new.device, &new.processor, new.cores) {
+    let mixed = |results: &Results| !results.other_environments.is_empty();
+    if (&old.device, &old.processor, old.cores) != (&new.device, &new.processor, new.cores)
+        || mixed(before)
+        || mixed(after)
+    {
         comparison
             .warnings
             .push("the machines differ: seconds cannot be compared".to_string());
@@ -187,12 +194,15 @@ impl Comparison {
         grid.without_empty_columns()
     }
 
-    /// The rows that are worse with a p-value of at most this.
+    /// The rows that are worse with a p-value of at most this, and those whose runs finished before and no
+    /// longer do, which needs no test.
     pub fn regressions(&self, p: f64) -> Vec<&Change> {
         let worse = |change: &&Change| {
-            change
+            let by_chance = change
                 .difference
-                .is_some_and(|(mean, found)| mean < 0.0 && found <= p)
+                .is_none_or(|(mean, found)| mean >= 0.0 || found > p);
+            let broke = change.last[0].is_some() && change.last[1].is_none();
+            broke || !by_chance
         };
         self.rows.iter().filter(worse).collect()
     }
@@ -235,6 +245,7 @@ mod tests {
             title: String::new(),
             command: String::new(),
             environment: Environment::current(&burn::tensor::Device::flex()),
+            other_environments: Vec::new(),
             budget: None,
             baseline: "sam".to_string(),
             seeds: Vec::new(),
@@ -259,7 +270,7 @@ mod tests {
         let after = results(&[0.80, 0.82, 0.83, 0.80, 0.84, 0.85]);
         let found = compare(&before, &after);
         assert!(
-            found.unmatched.is_empty() && found.warnings.is_empty(),
+            found.missing.is_empty() && found.new.is_empty() && found.warnings.is_empty(),
             "{found:?}"
         );
         let (mean, p) = found.rows[0].difference.unwrap();
@@ -280,12 +291,23 @@ mod tests {
     }
 
     #[test]
+    fn runs_that_no_longer_finish_are_a_regression_without_a_test() {
+        let before = results(&[0.90, 0.91]);
+        let mut after = before.clone();
+        after.workloads[0].entrants[0].last = None;
+        after.workloads[0].entrants[0].runs.clear();
+        assert_eq!(compare(&before, &after).regressions(0.001).len(), 1);
+        assert!(compare(&after, &before).regressions(0.5).is_empty());
+    }
+
+    #[test]
     fn what_only_one_has_is_named() {
         let mut other = results(&[0.9]);
         other.workloads[0].about.name = "v".to_string();
         other.complete = false;
         let found = compare(&results(&[0.9]), &other);
-        assert_eq!(found.unmatched, ["w: only before", "v: only after"]);
+        assert_eq!(found.missing, ["w: only before"]);
+        assert_eq!(found.new, ["v: only after"]);
         assert_eq!(found.warnings, ["the results after are partial"]);
     }
 }

@@ -85,6 +85,7 @@ pub fn race(
         title: "Race of optimizers".to_string(),
         command: String::new(),
         environment: Environment::current(device),
+        other_environments: Vec::new(),
         budget: None,
         baseline: baseline(config),
         seeds: config.seeds.clone(),

@@ -132,9 +132,8 @@ fn a_study_that_is_killed_again_and_again_ends_as_one_that_is_not() {
         let kept = trials(&killed);
         assert!(kept.len() >= count);
         // What there was stays as it was: the next start runs none of it again.
-        let again = start(&killed, "0");
-        std::thread::sleep(Duration::from_millis(50));
-        let mut again = again;
+        let mut again = start(&killed, "0");
+        wait_for(&killed, kept.len() + 1, &mut again);
         again.kill().unwrap();
         again.wait().unwrap();
         let later = trials(&killed);

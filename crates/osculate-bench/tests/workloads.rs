@@ -76,6 +76,37 @@ fn built_in_workloads_are_learnt() {
 }
 
 #[test]
+fn searches_are_measured_on_data_of_their_own() {
+    let workloads = Workloads::built_in();
+    let untrained = |name: &str, tuning: bool| {
+        let mut spec = TrialSpec::new(name, "sgd".parse().unwrap(), 1e-9, 1);
+        spec.tuning = tuning;
+        let workload = workloads.get(name).unwrap();
+        let trial = workload.train(&spec, &Device::flex(), &Watch::default());
+        trial.unwrap().points[0].metric.unwrap()
+    };
+    for name in [
+        "digits-mlp",
+        "digits-conv",
+        "digits-noise",
+        "autoencoder",
+        "delayed-xor",
+        "char-lm",
+    ] {
+        assert_ne!(untrained(name, false), untrained(name, true), "{name}");
+    }
+    for name in [
+        "pinn",
+        "logistic",
+        "quadratic",
+        "rosenbrock",
+        "factorisation",
+    ] {
+        assert_eq!(untrained(name, false), untrained(name, true), "{name}");
+    }
+}
+
+#[test]
 fn a_trial_is_repeated_number_for_number() {
     let workloads = Workloads::built_in();
     for name in ["digits-conv", "factorisation"] {

@@ -22,7 +22,7 @@ pub enum CharactersError {
     },
 }
 
-/// A text as numbers of its characters, split into a part to train on and a part to validate on.
+/// A text as numbers of its characters, split into a part to train on, one to validate on and one to test on.
 ///
 /// The number of a character is its place among the different characters of the whole text, in the
 /// order of their code points.
@@ -40,6 +40,7 @@ pub struct Characters {
     vocabulary: Vec<char>,
     train: Vec<i32>,
     validation: Vec<i32>,
+    test: Vec<i32>,
 }
 
 /// A part of the text.
@@ -47,8 +48,10 @@ pub struct Characters {
 pub enum Part {
     /// The beginning.
     Train,
-    /// The end.
+    /// The first half of the rest.
     Validation,
+    /// The end.
+    Test,
 }
 
 /// Windows of a text with the character that follows at every place.
@@ -61,7 +64,8 @@ pub struct Windows {
 }
 
 impl Characters {
-    /// Numbers a text and keeps the first `train_share` of it for training.
+    /// Numbers a text, keeps the first `train_share` of it for training, and halves the rest for validation and
+    /// test.
     ///
     /// # Errors
     /// [`CharactersError::Share`].
@@ -74,11 +78,13 @@ impl Characters {
         vocabulary.dedup();
         let number = |c: char| vocabulary.partition_point(|known| *known < c) as i32;
         let mut train: Vec<i32> = text.chars().map(number).collect();
-        let validation = train.split_off((train.len() as f64 * train_share) as usize);
+        let mut validation = train.split_off((train.len() as f64 * train_share) as usize);
+        let test = validation.split_off(validation.len() / 2);
         Ok(Self {
             vocabulary,
             train,
             validation,
+            test,
         })
     }
 
@@ -92,6 +98,7 @@ impl Characters {
         match part {
             Part::Train => &self.train,
             Part::Validation => &self.validation,
+            Part::Test => &self.test,
         }
     }
 
@@ -165,7 +172,11 @@ mod tests {
             Characters::new("abc", 1.0).unwrap_err(),
             CharactersError::Share(1.0)
         );
-        let short = Characters::new("abcdef", 0.5).unwrap();
+        let short = Characters::new("abcdefghi", 0.34).unwrap();
+        assert_eq!(
+            [Part::Train, Part::Validation, Part::Test].map(|part| short.part(part).len()),
+            [3, 3, 3]
+        );
         let refused = short.windows(Part::Validation, [1, 3], 0, 0, &Device::flex());
         assert!(
             refused

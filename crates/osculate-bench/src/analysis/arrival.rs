@@ -74,20 +74,21 @@ impl Reached {
 /// When runs reached a target; `None` of no runs.
 pub(super) fn reached(runs: &[RunResult], about: &About, target: f64) -> Option<Reached> {
     let times = |cost: Cost| -> Vec<Time> {
-        let time = |run: &RunResult| {
+        let time = |run: &RunResult| -> Time {
             let hit = run.points.iter().find(|point| {
                 let value = point.metric;
                 value.is_some_and(|value| about.metric.reaches(value, target))
             });
             match (hit, run.points.last()) {
-                (Some(point), _) => Some(Time::happened(cost.of(point))),
-                (None, Some(point)) => Some(Time::censored(cost.of(point))),
-                (None, None) => None,
+                (Some(point), _) => Time::happened(cost.of(point)),
+                (None, Some(point)) => Time::censored(cost.of(point)),
+                // It panicked before it was measured.
+                (None, None) => Time::censored(0.0),
             }
         };
         // A run that broke down early was not watched for less time: it will never arrive. It counts
         // as watched for as long as the longest.
-        let mut times: Vec<Time> = runs.iter().filter_map(time).collect();
+        let mut times: Vec<Time> = runs.iter().map(time).collect();
         let longest = times.iter().map(|time| time.at).fold(0.0, f64::max);
         for time in times.iter_mut().filter(|time| !time.happened) {
             time.at = longest;

@@ -4,6 +4,7 @@ use serde_json::Value;
 use super::arrival::{Reached, reached};
 use super::paired::{Paired, paired};
 use crate::stats::{Bootstrap, Interval, mean, median};
+use crate::study::winner;
 use crate::trial::{Curvature, Outcome, Point, Trial};
 use crate::workload::About;
 
@@ -48,7 +49,7 @@ pub struct EntrantResults {
     pub method: String,
     /// Its settings.
     pub settings: Value,
-    /// Peak learning rate of the runs.
+    /// Peak learning rate of the runs, or of the best tuning trial where there are no runs.
     pub lr: Option<f64>,
     /// Tuning trials.
     pub tuning: Vec<TuneResult>,
@@ -148,7 +149,12 @@ pub fn entrant_results(input: &EntrantInput, about: &About, target: Option<f64>)
         settings: any.map_or(Value::Null, |trial| {
             trial.spec.entrant.recipe.settings().clone()
         }),
-        lr: input.runs.first().map(|trial| trial.spec.lr),
+        lr: input
+            .runs
+            .first()
+            .copied()
+            .or_else(|| best_tuned(input, about))
+            .map(|trial| trial.spec.lr),
         tuning: input
             .tuning
             .iter()
@@ -174,6 +180,10 @@ pub fn entrant_results(input: &EntrantInput, about: &About, target: Option<f64>)
         failure: failure(input),
         runs,
     }
+}
+
+fn best_tuned<'a>(input: &EntrantInput<'a>, about: &About) -> Option<&'a Trial> {
+    winner(&input.tuning, &about.metric).map(|number| input.tuning[number])
 }
 
 fn tune_result(trial: &Trial) -> TuneResult {
@@ -336,6 +346,11 @@ pub(super) mod tests {
     fn a_run_that_broke_down_never_arrives() {
         let mut broken = trial(0, &[0.1, 0.2]);
         broken.outcome = Outcome::Diverged;
+        let mut panicked = trial(3, &[0.1]);
+        panicked.outcome = Outcome::Failed {
+            message: "it panicked".to_string(),
+        };
+        panicked.points.clear();
         let slow = trial(1, &[0.1, 0.2, 0.3, 0.9]);
         let slower = trial(2, &[0.1, 0.2, 0.3, 0.3]);
         let input = EntrantInput {
@@ -348,6 +363,12 @@ pub(super) mod tests {
         };
         let found = entrant_results(&input, &about(), Some(0.9));
         assert_eq!(found.reached.unwrap().median(Cost::Steps), None);
+        let gone = EntrantInput {
+            runs: vec![&panicked, &panicked, &slow],
+            ..input
+        };
+        let gone = entrant_results(&gone, &about(), Some(0.9)).reached.unwrap();
+        assert_eq!((gone.runs, gone.median(Cost::Steps)), (1, None));
         assert!(found.last.is_none() && found.paired.is_none() && found.failure.is_none());
         assert_eq!(found.diverged(), 1);
     }

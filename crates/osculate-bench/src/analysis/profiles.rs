@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Cost, WorkloadResults};
-use crate::stats::{Profile, profiles, sign_test};
+use crate::stats::{Profile, paired_test, profiles};
 
 /// Largest factor of the performance profiles, as in AlgoPerf.
 pub const LARGEST_FACTOR: f64 = 4.0;
@@ -23,7 +23,8 @@ pub struct Standing {
     pub wins: usize,
     /// Pairs in which it is worse.
     pub losses: usize,
-    /// Two-sided p-value of the sign test of wins against losses; `None` without either, as for the
+    /// Two-sided p-value of the permutation test of the workloads, each with its wins less its losses over its
+    /// pairs: seeds of one workload share a tuned rate and are no independent witnesses. `None` for the
     /// baseline itself.
     pub p: Option<f64>,
 }
@@ -62,10 +63,15 @@ pub fn standings(
         .iter()
         .filter_map(|label| {
             let [steps, evaluations, seconds] = &mut per_cost;
-            let pairs = workloads.iter().filter_map(|w| w.entrant(label)?.paired);
-            let (wins, losses) = pairs.fold((0, 0), |(wins, losses), paired| {
+            let pairs = || workloads.iter().filter_map(|w| w.entrant(label)?.paired);
+            let (wins, losses) = pairs().fold((0, 0), |(wins, losses), paired| {
                 (wins + paired.wins, losses + paired.losses)
             });
+            let ahead: Vec<f64> = pairs()
+                .map(|paired| {
+                    (paired.wins as f64 - paired.losses as f64) / paired.test.pairs as f64
+                })
+                .collect();
             Some(Standing {
                 label: label.clone(),
                 reached: counted
@@ -77,7 +83,9 @@ pub fn standings(
                 seconds: seconds.next()?,
                 wins,
                 losses,
-                p: (label != baseline && wins + losses > 0).then(|| sign_test(wins, losses)),
+                p: paired_test(&ahead)
+                    .filter(|_| label != baseline)
+                    .map(|test| test.p),
             })
         })
         .collect();

@@ -17,6 +17,9 @@ pub struct Results {
     pub command: String,
     /// Where it was measured.
     pub environment: Environment,
+    /// Where a part of it was measured, where that was not all in one place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_environments: Vec<Environment>,
     /// How much was spent; `None` of a race, which tunes nothing.
     pub budget: Option<Budget>,
     /// The optimizer that others are compared with.

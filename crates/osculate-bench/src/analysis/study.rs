@@ -22,6 +22,10 @@ pub fn analyse(
     let processor_seconds = processor_seconds(board, config);
     // Trials that run side by side slow each other down by the clock, but not in processor time.
     let cpu_time = processor_seconds.is_some();
+    let mut environments = environments(board, config);
+    if environments.is_empty() {
+        environments.push(Environment::current(device));
+    }
     let mut workloads = Vec::new();
     for name in &config.workloads {
         let about = board.about(name).ok_or_else(|| BenchError::Content {
@@ -85,7 +89,8 @@ pub fn analyse(
     Ok(Results {
         title: "Study of optimizers".to_string(),
         command: String::new(),
-        environment: Environment::current(device),
+        environment: environments.remove(0),
+        other_environments: environments,
         budget: Some(config.budget),
         baseline: config.baseline.clone(),
         seeds: config.seeds().collect(),
@@ -96,6 +101,19 @@ pub fn analyse(
         standings: standings(&labels, &config.baseline, &workloads),
         workloads,
     })
+}
+
+/// Where the trials were made, without repetition.
+fn environments(board: &Board, config: &StudyConfig) -> Vec<Environment> {
+    let mut found: Vec<Environment> = Vec::new();
+    let jobs = config.jobs();
+    let trials = jobs.iter().filter_map(|job| board.trial(job));
+    for environment in trials.filter_map(|trial| trial.environment.as_ref()) {
+        if !found.contains(environment) {
+            found.push(environment.clone());
+        }
+    }
+    found
 }
 
 /// Seconds from the study's beginning to its last result, by the dates of the files.

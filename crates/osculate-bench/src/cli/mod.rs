@@ -78,7 +78,8 @@ pub struct CompareArgs {
     pub before: PathBuf,
     /// Another, with workloads and optimizers of the same names.
     pub after: PathBuf,
-    /// Exit with code 1 where an optimizer has become worse by more than chance explains: p at most this.
+    /// Exit with code 1 where an optimizer has become worse by more than chance explains (p at most this), no
+    /// longer finishes, or is missing.
     #[arg(long, value_name = "P")]
     pub fail_at: Option<f64>,
 }

@@ -12,7 +12,7 @@ use crate::study::StudyConfig;
 /// What a folder holds already decides where no option is given that says what to run.
 #[derive(Debug, Clone, Args)]
 pub struct StudyArgs {
-    /// Eight optimizers on eight workloads: less than 40 minutes on two cores. Without it, four on
+    /// Nine optimizers on eight workloads: less than 40 minutes on two cores. Without it, four on
     /// three.
     #[arg(long, help_heading = "What to run")]
     pub full: bool,
@@ -65,7 +65,8 @@ pub struct StudyArgs {
     )]
     pub out: PathBuf,
     /// Processes that work side by side, with one thread for arithmetic each; 0 works in this process
-    /// with all threads. One for each core where nothing is said.
+    /// with all threads. One for each core where nothing is said and the device is the CPU,
+    /// else 0.
     #[arg(long, value_name = "N", help_heading = "Where")]
     pub workers: Option<usize>,
     /// Device to compute on; overrides the environment variable BURN_DEVICE.
@@ -122,12 +123,8 @@ pub struct StudyPlan {
     pub config: Option<StudyConfig>,
     /// Folder of the study.
     pub out: PathBuf,
-    /// Processes; 0 for this one.
-    pub workers: usize,
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    /// Processes; 0 for this one; `None` where nothing was said.
+    pub workers: Option<usize>,
 }
 
 impl StudyArgs {
@@ -145,7 +142,7 @@ impl StudyArgs {
                 Some(self.config()?)
             },
             out: self.out.clone(),
-            workers: self.workers.unwrap_or_else(cores),
+            workers: self.workers,
         })
     }
 
@@ -211,7 +208,7 @@ impl TuneArgs {
         Ok(StudyPlan {
             config: Some(config),
             out: self.out.clone(),
-            workers: self.workers.unwrap_or_else(cores),
+            workers: self.workers,
         })
     }
 }

@@ -97,7 +97,7 @@ fn comparison(args: &CompareArgs) -> Result<ExitCode, BenchError> {
         eprintln!("warning: {warning}");
     }
     println!("{}", found.table().write(Notation::Terminal));
-    for name in &found.unmatched {
+    for name in found.missing.iter().chain(&found.new) {
         println!("{name}");
     }
     println!(
@@ -105,8 +105,9 @@ fn comparison(args: &CompareArgs) -> Result<ExitCode, BenchError> {
          the baseline's in the same results"
     );
     let worse = args.fail_at.map_or(0, |p| found.regressions(p).len());
-    Ok(if worse > 0 {
-        println!("{worse} worse by more than chance");
+    let missing = args.fail_at.map_or(0, |_| found.missing.len());
+    Ok(if worse + missing > 0 {
+        println!("{worse} worse by more than chance or no longer finished, {missing} missing");
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS

@@ -12,7 +12,7 @@ use crate::cli::{Folders, ReportArgs, StudyArgs, StudyPlan, TuneArgs};
 use crate::error::BenchError;
 use crate::report::{self, Notation};
 use crate::study::{Board, Event, Progress, Store, StudyConfig, run_workers, work};
-use crate::trial::Watch;
+use crate::trial::{Watch, computes_here};
 use crate::workload::Workloads;
 
 /// Where a study is run.
@@ -38,6 +38,16 @@ impl<'a> Place<'a> {
             device: osculate::device::select(device_name)?,
             stop: stop_flag(),
         })
+    }
+
+    /// Processes that work side by side where nothing is said: one for each core, but on a GPU, which they would
+    /// have to share, none.
+    fn workers(&self) -> usize {
+        if computes_here(&self.device) {
+            std::thread::available_parallelism().map_or(1, usize::from)
+        } else {
+            0
+        }
     }
 
     fn watch(&self) -> Watch<'_> {
@@ -146,7 +156,8 @@ fn run(
     };
     show(before);
     bar.reset_eta();
-    let ended = if plan.workers == 0 {
+    let workers = plan.workers.unwrap_or_else(|| place.workers());
+    let ended = if workers == 0 {
         work(
             store,
             config,
@@ -170,7 +181,7 @@ fn run(
         if let Some(name) = place.device_name {
             words.extend(["--device".to_string(), name.to_string()]);
         }
-        run_workers(plan.workers, &words, &plan.out, &place.watch(), || {
+        run_workers(workers, &words, &plan.out, &place.watch(), || {
             show(board.read_all()?.0);
             Ok(())
         })

@@ -58,8 +58,8 @@ pub(super) fn findings(results: &Results) -> Vec<String> {
         }
     };
     found.push(format!(
-        "Where a run ends up, seed by seed against tuned {}: better in a sign test over all seeds (p < 0.05): \
-         {}; worse: {}. The rest cannot be told apart.",
+        "Where a run ends up, seed by seed against tuned {}: better on more workloads than chance explains \
+         (p < 0.05): {}; worse: {}. The rest cannot be told apart.",
         results.baseline,
         list(ahead),
         list(behind)

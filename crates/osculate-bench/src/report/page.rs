@@ -31,8 +31,8 @@ pub(super) fn page(results: &Results) -> Result<Vec<Block>, BenchError> {
             "Ordered by the score over seconds. Score: the mean height of the performance profile between \
              the factors 1 and {LARGEST_FACTOR}, as in AlgoPerf; 1 is fastest to every target, 0 never \
              within {LARGEST_FACTOR} times the fastest. Seeds won and lost compare the last measurements, \
-             seed by seed, over all workloads; p is the two-sided sign test of them, which takes the seeds of a \
-             workload as independent of each other: they share one tuned rate, so it is too small."
+             seed by seed, over all workloads; p is the two-sided permutation test of wins less losses, in which \
+             a workload with all its seeds counts once, because its seeds share one tuned rate."
         )));
         blocks.push(Block::Figure(Figure {
             name: "profiles".to_string(),
@@ -198,15 +198,16 @@ fn protocol(results: &Results, budget: &Budget) -> Vec<String> {
         format!(
             "Tuning: {} for each optimizer on each workload, at learning rates spread evenly in their \
              logarithm between 1/{w} and {w} times the rate that the optimizer's documentation begins a \
-             search at (a van der Corput sequence, shifted by the search seed {}). The places in the \
-             range are the same for all. Other settings are the optimizers' defaults, but for Sophia's gamma \
+             search at (a lattice, shifted by the search seed {}). The places in the range are the same for \
+             all. Other settings are the optimizers' defaults, but for Sophia's gamma \
              of 1 and for embeddings and heads, which Muon leaves to AdamW.",
             plural(budget.trials, "trial"),
             budget.search_seed,
             w = budget.width,
         ),
         "The trial with the best last measurement wins; of equal ones that with the better mean over its run. \
-         Tuning trials have a seed of their own."
+         Tuning trials have a seed of their own. Where there is data, they are measured on a part of it that \
+         no reported run is measured on: each workload says which."
             .to_string(),
         format!(
             "Runs: the winner with {}. Seed for seed, all optimizers start at the same weights and see the \
@@ -232,8 +233,8 @@ fn limits(results: &Results) -> Vec<String> {
             100.0 * BASELINE_SHARE,
             b = results.baseline
         ),
-        "Rates are chosen, and runs judged, on the same held-out data, with other seeds: levels are a little \
-         too good, for all optimizers alike."
+        "Without data there is nothing to hold out: a function in closed form, or an equation, is tuned and \
+         judged on the same numbers, from other starts."
             .to_string(),
         "Only the learning rate is tuned. A method with a setting of its own that matters, such as SAM's \
          radius, may do better than here."
@@ -316,6 +317,17 @@ fn environment(results: &Results) -> Vec<String> {
         ),
         environment.system.clone(),
     ];
+    items.extend(results.other_environments.iter().map(|other| {
+        format!(
+            "a part of the trials: osculate {}, burn {}, {}, {} on {}, {}",
+            other.osculate,
+            other.burn,
+            other.device,
+            plural(other.cores, "core"),
+            other.processor.as_deref().unwrap_or("an unknown processor"),
+            other.system
+        )
+    }));
     if let Some(seconds) = results.elapsed {
         items.push(format!(
             "{:.1} minutes from the first trial to the last",

@@ -235,16 +235,14 @@ pub fn tuning(results: &WorkloadResults) -> Grid {
     let mut grid = Grid::new([
         "optimizer".to_string(),
         "best rate".to_string(),
-        format!("last {}", metric.heading()),
+        "its last measurement".to_string(),
         "all rates".to_string(),
     ]);
     for entrant in &results.entrants {
         let mut trials = entrant.tuning.clone();
         trials.sort_by(|a, b| a.lr.total_cmp(&b.lr));
-        let best = trials
-            .iter()
-            .filter_map(|trial| Some((trial.last?, trial.lr)))
-            .reduce(|a, b| if metric.better(a.0, b.0) == a.0 { a } else { b });
+        let best = trials.iter().find(|trial| Some(trial.lr) == entrant.lr);
+        let measured = best.and_then(|trial| trial.last);
         let all: Vec<String> = trials
             .iter()
             .map(|trial| {
@@ -256,8 +254,8 @@ pub fn tuning(results: &WorkloadResults) -> Grid {
             .collect();
         grid.rows.push(vec![
             name(entrant),
-            best.map_or(NOTHING.to_string(), |(_, lr)| rate(lr)),
-            best.map_or(NOTHING.to_string(), |(value, _)| metric.show(value)),
+            or_nothing(best.map(|trial| rate(trial.lr))),
+            or_nothing(measured.map(|value| metric.show(value))),
             all.join("  "),
         ]);
     }

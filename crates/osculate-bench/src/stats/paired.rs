@@ -63,21 +63,6 @@ pub fn paired_test(differences: &[f64]) -> Option<PairedTest> {
     })
 }
 
-/// The two-sided p-value of the sign test: so many wins and losses, or more uneven ones, of a fair
-/// coin. Ties are left out before. 1 of nothing.
-pub fn sign_test(wins: usize, losses: usize) -> f64 {
-    let n = wins + losses;
-    let fewer = wins.min(losses);
-    // Binomial coefficients over 2^n, one from the other.
-    let mut term = 0.5_f64.powi(n.min(1000) as i32);
-    let mut sum = 0.0;
-    for k in 0..=fewer {
-        sum += term;
-        term *= (n - k) as f64 / (k + 1) as f64;
-    }
-    (2.0 * sum).min(1.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,15 +88,5 @@ mod tests {
             .map(|i| if i % 2 == 0 { 1.0 } else { -1.0 })
             .collect();
         assert_eq!(paired_test(&even).unwrap().p, 1.0);
-    }
-
-    #[test]
-    fn the_sign_test_is_the_binomial_tail() {
-        assert_eq!(sign_test(0, 0), 1.0);
-        assert_eq!(sign_test(6, 0), 2.0 / 64.0);
-        assert_eq!(sign_test(3, 3), 1.0);
-        // 2 (1 + 10 + 45) / 1024
-        assert!((sign_test(8, 2) - 112.0 / 1024.0).abs() < 1e-12);
-        assert_eq!(sign_test(2, 8), sign_test(8, 2));
     }
 }

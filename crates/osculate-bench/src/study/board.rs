@@ -169,7 +169,10 @@ impl<'a> Board<'a> {
                     }
                 }
             }
-            Task::StepTimes(spec) => match self.store.read(job, |_: &StepTimes| None)? {
+            Task::StepTimes(spec) => match self
+                .store
+                .read(job, |times: &StepTimes| times.defect(&spec))?
+            {
                 Found::Missing => State::Open(Task::StepTimes(spec)),
                 Found::Corrupt(why) => State::Corrupt(Task::StepTimes(spec), why),
                 Found::Result(times) => {
@@ -192,7 +195,9 @@ impl<'a> Board<'a> {
         };
         match job {
             Job::Tune { entrant, trial, .. } => {
-                let spec = spec(entrant, self.rate(entrant, *trial)?)?.with_seed(TUNING_SEED);
+                let spec = spec(entrant, self.rate(entrant, *trial)?)?
+                    .with_seed(TUNING_SEED)
+                    .for_tuning();
                 Some(Some(Task::Trial(Box::new(spec))))
             }
             Job::Run {

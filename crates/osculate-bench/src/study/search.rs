@@ -9,15 +9,16 @@ use crate::workload::Metric;
 /// Seed of all tuning trials: none of the winner's runs has it.
 pub const TUNING_SEED: u64 = 1_000_003;
 
-/// The places of `count` trials between 0 and 1: van der Corput's sequence in base 2, shifted around by
-/// a random amount. Any beginning of it covers the interval evenly.
+/// The places of `count` trials between 0 and 1: a lattice, one place in each of `count` equal parts, all at
+/// the same random place of their part. The parts are visited in the order of van der Corput's sequence, so
+/// that any beginning is spread over the interval.
 fn places(count: usize, seed: u64) -> Vec<f64> {
     let shift: f64 = ChaCha8Rng::seed_from_u64(seed).random();
-    (0..count)
-        .map(|index| {
-            let reversed = (index as u32).reverse_bits();
-            (f64::from(reversed) / 2.0_f64.powi(32) + shift).fract()
-        })
+    let mut parts: Vec<usize> = (0..count).collect();
+    parts.sort_by_key(|part| part.reverse_bits());
+    parts
+        .into_iter()
+        .map(|part| (part as f64 + shift) / count as f64)
         .collect()
 }
 
@@ -60,7 +61,7 @@ mod tests {
     #[test]
     fn rates_cover_the_range_evenly() {
         let budget = Budget {
-            trials: 8,
+            trials: 7,
             width: 10.0,
             search_seed: 3,
             ..Budget::default()
@@ -71,11 +72,13 @@ mod tests {
             "{found:?}"
         );
         assert_eq!(found, rates(0.01, &budget));
+        // The first two lie in different halves.
+        assert!((found[0] < 0.01) != (found[1] < 0.01), "{found:?}");
         found.sort_by(f64::total_cmp);
-        // Eight places of the sequence are an eighth apart: a factor of 100^(1/8).
+        // Seven places are a seventh apart: a factor of 100^(1/7).
         for pair in found.windows(2) {
             assert!(
-                (pair[1] / pair[0] - 100.0_f64.powf(0.125)).abs() < 1e-6,
+                (pair[1] / pair[0] - 100.0_f64.powf(1.0 / 7.0)).abs() < 1e-6,
                 "{found:?}"
             );
         }

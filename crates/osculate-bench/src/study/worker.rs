@@ -1,4 +1,3 @@
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,7 +6,7 @@ use burn::tensor::Device;
 use super::board::{State, Task};
 use super::{Board, Claim, Job, Store, StudyConfig};
 use crate::error::BenchError;
-use crate::trial::{Outcome, Trial, Watch};
+use crate::trial::{Outcome, Trial, Watch, caught};
 use crate::workload::Workloads;
 
 /// What happens while a worker works.
@@ -139,13 +138,10 @@ fn run(
     let workload = workloads.get(job.workload())?;
     match task {
         Task::Trial(spec) => {
-            // A panic must not end the other trials of a study of hours.
-            let made = catch_unwind(AssertUnwindSafe(|| workload.train(spec, device, watch)));
-            let trial = made.unwrap_or_else(|payload| {
+            let made = caught(|| workload.train(spec, device, watch));
+            let trial = made.unwrap_or_else(|message| {
                 let mut trial = Trial::new(spec.as_ref().clone());
-                trial.outcome = Outcome::Failed {
-                    message: format!("it panicked: {}", text(payload.as_ref())),
-                };
+                trial.outcome = Outcome::Failed { message };
                 Ok(trial)
             })?;
             if trial.outcome == Outcome::Interrupted {
@@ -158,16 +154,4 @@ fn run(
             store.write(claim, &times)
         }
     }
-}
-
-fn text(payload: &(dyn std::any::Any + Send)) -> String {
-    payload
-        .downcast_ref::<String>()
-        .cloned()
-        .or_else(|| {
-            payload
-                .downcast_ref::<&str>()
-                .map(|text| (*text).to_string())
-        })
-        .unwrap_or_else(|| "without a message".to_string())
 }

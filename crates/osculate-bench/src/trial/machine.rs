@@ -36,6 +36,15 @@ impl Environment {
     }
 }
 
+/// Whether a device computes in this process, whose processor time then says how long it took; a GPU computes
+/// while the process waits.
+pub fn computes_here(device: &Device) -> bool {
+    let name = format!("{device:?}").to_ascii_lowercase();
+    ["flex", "ndarray", "cpu"]
+        .iter()
+        .any(|cpu| name.contains(cpu))
+}
+
 /// Largest resident memory of this process so far, or since [`reset_peak_memory`], in bytes. `None` on
 /// systems other than Linux.
 pub fn peak_memory() -> Option<u64> {

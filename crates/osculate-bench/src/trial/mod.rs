@@ -2,12 +2,14 @@
 
 mod curvature;
 mod machine;
+mod panic;
 mod record;
 mod step_times;
 mod train;
 
 pub use curvature::Curvature;
-pub use machine::{Environment, peak_memory, reset_peak_memory};
+pub use machine::{Environment, computes_here, peak_memory, reset_peak_memory};
+pub(crate) use panic::caught;
 pub use record::{Outcome, Point, Trial, TrialSpec};
 pub use step_times::{StepBlocks, StepTimes, StepTimesSpec, interleaved};
 pub use train::{Trainer, Watch};

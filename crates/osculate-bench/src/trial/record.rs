@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::Curvature;
+use super::{Curvature, Environment};
 use crate::entrant::Entrant;
 
 /// What is to be run.
@@ -21,6 +21,8 @@ pub struct TrialSpec {
     pub measurements: usize,
     /// Whether the Hessian's largest eigenvalues at the end are wanted.
     pub curvature: bool,
+    /// Whether the run is part of a search, which must not see what reported runs are measured on.
+    pub tuning: bool,
 }
 
 impl TrialSpec {
@@ -34,7 +36,14 @@ impl TrialSpec {
             steps,
             measurements: 40,
             curvature: false,
+            tuning: false,
         }
+    }
+
+    /// Makes it part of a search.
+    pub fn for_tuning(mut self) -> Self {
+        self.tuning = true;
+        self
     }
 
     /// Replaces the seed.
@@ -60,6 +69,7 @@ impl TrialSpec {
                 spec.steps,
                 spec.measurements,
                 spec.curvature,
+                spec.tuning,
             )
         };
         same_rate && plain(self) == plain(other) && self.entrant.is_same(&other.entrant)
@@ -116,6 +126,9 @@ pub enum Outcome {
 pub struct Trial {
     /// What was run.
     pub spec: TrialSpec,
+    /// Where; `None` of a run that ended before it began.
+    #[serde(default)]
+    pub environment: Option<Environment>,
     /// What came of it.
     pub outcome: Outcome,
     /// The run over time, from before the first step.
@@ -144,6 +157,7 @@ impl Trial {
     pub fn new(spec: TrialSpec) -> Self {
         Self {
             spec,
+            environment: None,
             outcome: Outcome::Finished,
             points: Vec::new(),
             step_seconds: 0.0,

@@ -4,7 +4,7 @@ use burn::module::Module;
 use osculate::prelude::{ClosureOptimizer, Objective};
 use serde::{Deserialize, Serialize};
 
-use super::Watch;
+use super::{Watch, caught};
 use crate::entrant::Entrant;
 use crate::error::BenchError;
 use crate::stats::median;
@@ -43,6 +43,24 @@ pub struct StepBlocks {
 }
 
 impl StepTimes {
+    /// Why they cannot be what a measurement has left, if they cannot.
+    pub fn defect(&self, spec: &StepTimesSpec) -> Option<String> {
+        let asked = spec.entrants.iter().map(|(entrant, _)| &entrant.label);
+        if !asked.eq(self.entrants.iter().map(|blocks| &blocks.label)) {
+            return Some("they are the step times of other optimizers".to_string());
+        }
+        let short =
+            |blocks: &&StepBlocks| blocks.failure.is_none() && blocks.seconds.len() != spec.rounds;
+        self.entrants.iter().find(short).map(|blocks| {
+            format!(
+                "{} has {} rounds of {}",
+                blocks.label,
+                blocks.seconds.len(),
+                spec.rounds
+            )
+        })
+    }
+
     /// The median over the rounds of an optimizer's step time over that of the first in the same
     /// round.
     pub fn ratio(&self, label: &str) -> Option<f64> {
@@ -119,24 +137,31 @@ pub fn interleaved<M: Module>(
 impl<M: Module> Lane<M> {
     /// Makes a block of steps and returns the mean seconds of one.
     fn block(&mut self, objectives: &[Box<dyn Objective<M>>]) -> Option<f64> {
-        let mut model = self.model.take()?;
+        let model = self.model.take()?;
         let start = Instant::now();
-        for objective in objectives {
-            match self.optimizer.step(self.lr, model, objective.as_ref()) {
-                Ok(step) => {
-                    // Waits for the device.
-                    let _ = step.report.loss();
-                    model = step.model;
-                }
-                Err(error) => {
-                    self.blocks.failure = Some(error.cause.to_string());
-                    return None;
-                }
+        let made = caught(|| self.steps(model, objectives)).and_then(|made| made);
+        let seconds = start.elapsed().as_secs_f64() / objectives.len().max(1) as f64;
+        match made {
+            Ok(model) => {
+                self.model = Some(model);
+                Some(seconds)
+            }
+            Err(message) => {
+                self.blocks.failure = Some(message);
+                None
             }
         }
-        let seconds = start.elapsed().as_secs_f64() / objectives.len().max(1) as f64;
-        self.model = Some(model);
-        Some(seconds)
+    }
+
+    fn steps(&mut self, mut model: M, objectives: &[Box<dyn Objective<M>>]) -> Result<M, String> {
+        for objective in objectives {
+            let step = self.optimizer.step(self.lr, model, objective.as_ref());
+            let step = step.map_err(|error| error.cause.to_string())?;
+            // Waits for the device.
+            let _ = step.report.loss();
+            model = step.model;
+        }
+        Ok(model)
     }
 
     fn finish(mut self) -> StepBlocks {
@@ -168,6 +193,17 @@ mod tests {
         assert_eq!(times.ratio("adamw"), Some(1.0));
         assert_eq!(times.ratio("sam"), Some(2.0));
         assert_eq!(times.ratio("broken"), None);
+        let spec = |labels: &[&str], rounds| StepTimesSpec {
+            entrants: labels
+                .iter()
+                .map(|label| (format!("{label}=sgd").parse().unwrap(), 0.1))
+                .collect(),
+            rounds,
+            block: 1,
+        };
+        let defect = |labels: &[&str], rounds| times.defect(&spec(labels, rounds)).unwrap();
+        assert!(defect(&["adamw", "sam"], 3).contains("other optimizers"));
+        assert!(defect(&["adamw", "sam", "broken"], 3).contains("broken has 0 rounds of 3"));
         assert_eq!(times.seconds("sam"), Some(2.2));
     }
 }

@@ -8,8 +8,8 @@ use osculate::curvature::GradientOracle;
 
 use super::step_times::interleaved;
 use super::{
-    Curvature, Outcome, Point, StepTimes, StepTimesSpec, Trial, TrialSpec, peak_memory,
-    reset_peak_memory,
+    Curvature, Environment, Outcome, Point, StepTimes, StepTimesSpec, Trial, TrialSpec,
+    computes_here, peak_memory, reset_peak_memory,
 };
 use crate::error::BenchError;
 use crate::workload::{About, Workload, WorkloadError};
@@ -73,7 +73,12 @@ impl<W: Workload> Trainer for W {
     }
 
     fn train(&self, spec: &TrialSpec, device: &Device, watch: &Watch) -> Result<Trial, BenchError> {
-        Run::begin(self, spec, device)?.finish(watch)
+        match self.for_tuning() {
+            Some(searched) if spec.tuning => {
+                Run::begin(searched.as_ref(), spec, device)?.finish(watch)
+            }
+            _ => Run::begin(self, spec, device)?.finish(watch),
+        }
     }
 
     fn step_times(
@@ -93,7 +98,7 @@ impl<W: Workload> Trainer for W {
     }
 }
 
-fn failure<W: Workload>(workload: &W, source: WorkloadError) -> BenchError {
+fn failure<W: Workload + ?Sized>(workload: &W, source: WorkloadError) -> BenchError {
     BenchError::Workload {
         name: Workload::about(workload).name,
         source,
@@ -101,8 +106,8 @@ fn failure<W: Workload>(workload: &W, source: WorkloadError) -> BenchError {
 }
 
 /// A run under way.
-struct Run<'a, W: Workload> {
-    workload: &'a W,
+struct Run<'a, M> {
+    workload: &'a dyn Workload<Model = M>,
     about: About,
     spec: &'a TrialSpec,
     device: Device,
@@ -117,9 +122,13 @@ struct Run<'a, W: Workload> {
     losses: Vec<f64>,
 }
 
-impl<'a, W: Workload> Run<'a, W> {
-    fn begin(workload: &'a W, spec: &'a TrialSpec, device: &Device) -> Result<Self, BenchError> {
-        let about = Workload::about(workload);
+impl<'a, M: Module> Run<'a, M> {
+    fn begin(
+        workload: &'a dyn Workload<Model = M>,
+        spec: &'a TrialSpec,
+        device: &Device,
+    ) -> Result<Self, BenchError> {
+        let about = workload.about();
         if spec.steps == 0 {
             return Err(BenchError::Usage(format!(
                 "{}: a run of 0 steps; expected at least 1",
@@ -127,13 +136,15 @@ impl<'a, W: Workload> Run<'a, W> {
             )));
         }
         reset_peak_memory();
+        let mut trial = Trial::new(spec.clone());
+        trial.environment = Some(Environment::current(device));
         Ok(Self {
             workload,
             about,
             spec,
             device: device.clone(),
             training: device.clone().autodiff(),
-            trial: Trial::new(spec.clone()),
+            trial,
             wall: Duration::ZERO,
             processor: Duration::ZERO,
             first: Duration::ZERO,
@@ -149,7 +160,7 @@ impl<'a, W: Workload> Run<'a, W> {
 
     fn finish(mut self, watch: &Watch) -> Result<Trial, BenchError> {
         let spec = self.spec;
-        let mut optimizer = spec.entrant.make::<W::Model>(spec.seed)?;
+        let mut optimizer = spec.entrant.make::<M>(spec.seed)?;
         let made = self.workload.model(spec.seed, &self.training);
         let mut model = made.map_err(|error| self.failed(error))?;
         let mut metric = self.measure(&model)?;
@@ -209,30 +220,24 @@ impl<'a, W: Workload> Run<'a, W> {
     }
 
     /// Adds a point, unless there is one of this step, and returns its metric.
-    fn measure(&mut self, model: &W::Model) -> Result<Option<f64>, BenchError> {
+    fn measure(&mut self, model: &M) -> Result<Option<f64>, BenchError> {
         let value = self.workload.measure(&model.valid(), &self.device);
         let value = value.map_err(|error| self.failed(error))?;
         let metric = value.is_finite().then_some(value);
         let loss = self.losses.iter().sum::<f64>() / self.losses.len() as f64;
         self.losses.clear();
-        // A GPU computes while the process waits.
-        let on_cpu = ["flex", "ndarray", "cpu"].iter().any(|name| {
-            format!("{:?}", self.device)
-                .to_ascii_lowercase()
-                .contains(name)
-        });
         self.trial.points.push(Point {
             step: self.made,
             evaluations: self.evaluations,
             seconds: self.wall.as_secs_f64(),
-            cpu_seconds: on_cpu.then_some(self.processor.as_secs_f64()),
+            cpu_seconds: computes_here(&self.device).then_some(self.processor.as_secs_f64()),
             train_loss: loss.is_finite().then_some(loss),
             metric,
         });
         Ok(metric)
     }
 
-    fn measure_curvature(&mut self, model: &W::Model) -> Result<(), BenchError> {
+    fn measure_curvature(&mut self, model: &M) -> Result<(), BenchError> {
         let objective = self.workload.curvature_batch(&self.training);
         let Some(objective) = objective.map_err(|error| self.failed(error))? else {
             return Ok(());

@@ -3,12 +3,15 @@ use osculate::prelude::*;
 use osculate_problems::digits::PIXELS;
 use osculate_problems::modules::{Activation, Mlp, MlpConfig, seeded};
 
-use super::digits::{BATCH, SOURCE, digits, positions};
+use super::digits::{BATCH, SOURCE, images, positions};
+use super::stage::Stage;
 use super::{About, Metric, Workload, WorkloadError};
 
 /// A deep autoencoder of handwritten digits.
-#[derive(Debug, Clone, Copy)]
-pub struct Autoencoder;
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Autoencoder {
+    stage: Stage,
+}
 
 /// Widths down to the code and up again.
 const WIDTHS: [usize; 9] = [PIXELS, 128, 64, 32, 8, 32, 64, 128, PIXELS];
@@ -42,7 +45,7 @@ impl Workload for Autoencoder {
         step: usize,
         device: &Device,
     ) -> Result<Box<dyn Objective<Mlp>>, WorkloadError> {
-        let train = digits()?.train();
+        let [train, _] = images(self.stage)?;
         let images = train
             .batch(&positions(train.len(), BATCH, seed, step), device)
             .images;
@@ -51,8 +54,15 @@ impl Workload for Autoencoder {
     }
 
     fn measure(&self, model: &Mlp, device: &Device) -> Result<f64, WorkloadError> {
-        let images = digits()?.test().all(device).images;
+        let [_, measured] = images(self.stage)?;
+        let images = measured.all(device).images;
         let error = forward(model, &images) - images;
         Ok(f64::from(error.square().mean().into_scalar::<f32>()))
+    }
+
+    fn for_tuning(&self) -> Option<Box<dyn Workload<Model = Mlp>>> {
+        Some(Box::new(Self {
+            stage: Stage::Tuning,
+        }))
     }
 }

@@ -6,11 +6,14 @@ use osculate_problems::characters::Characters;
 use osculate_problems::jargon;
 use osculate_problems::modules::LanguageModel;
 
+use super::stage::Stage;
 use super::{About, Metric, Schedule, Workload, WorkloadError, text};
 
 /// A language model of characters on the embedded Jargon File.
-#[derive(Debug, Clone, Copy)]
-pub struct CharLm;
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CharLm {
+    stage: Stage,
+}
 
 /// Part of the text that is trained on.
 const TRAINED: f64 = 0.9;
@@ -32,11 +35,11 @@ impl Workload for CharLm {
         About::new(
             "char-lm",
             "Characters, transformer of 2 layers of width 64",
-            Metric::loss("validation loss").linear(),
+            Metric::loss("test loss").linear(),
             120,
         )
         .because("attention, embeddings and layer norm: what matrix methods were made for")
-        .on("the Jargon File, 1.6 million characters (public domain, embedded), in batches of 16 windows of 64; loss in nats a character on 48 windows of its last tenth")
+        .on("the Jargon File, 1.6 million characters (public domain, embedded), in batches of 16 windows of 64; loss in nats a character on 48 windows of its last twentieth, in tuning of the twentieth before")
         .with_schedule(Schedule::WarmUpCosine)
     }
 
@@ -54,7 +57,13 @@ impl Workload for CharLm {
     }
 
     fn measure(&self, model: &LanguageModel, device: &Device) -> Result<f64, WorkloadError> {
-        text::measure(characters()?, model, device)
+        text::measure(characters()?, self.stage, model, device)
+    }
+
+    fn for_tuning(&self) -> Option<Box<dyn Workload<Model = LanguageModel>>> {
+        Some(Box::new(Self {
+            stage: Stage::Tuning,
+        }))
     }
 
     fn curvature_batch(

@@ -1,5 +1,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use osculate::prelude::*;
@@ -7,6 +8,7 @@ use osculate_problems::digits::CLASSES;
 use osculate_problems::modules::{ColourNet, ColourNetConfig, seeded};
 
 use super::digits::{accuracy, positions};
+use super::stage::Stage;
 use super::{About, Metric, Workload, WorkloadError};
 
 /// Sides and channels of an image, and the bytes of a record: the label, then red, green and blue.
@@ -16,14 +18,17 @@ const PIXELS: usize = CHANNELS * SIDE * SIDE;
 const RECORD: usize = 1 + PIXELS;
 /// Images in a batch.
 const BATCH: usize = 64;
-/// Test images that are measured.
+/// Images that are measured.
 const MEASURED: usize = 1000;
+/// One in so many training images, the last, is held out for tuning.
+const HELD_OUT: usize = 10;
 
 /// A small convolutional network on CIFAR-10, from a folder in its binary format.
 #[derive(Debug, Clone)]
 pub struct Cifar {
-    train: Vec<u8>,
-    test: Vec<u8>,
+    stage: Stage,
+    train: Arc<[u8]>,
+    test: Arc<[u8]>,
 }
 
 impl Cifar {
@@ -45,9 +50,22 @@ impl Cifar {
             train.extend(records(path)?);
         }
         Ok(Self {
-            train,
-            test: records(&folder.join("test_batch.bin"))?,
+            stage: Stage::Report,
+            train: train.into(),
+            test: records(&folder.join("test_batch.bin"))?.into(),
         })
+    }
+
+    /// The records to train on and those to measure.
+    fn records(&self) -> [&[u8]; 2] {
+        match self.stage {
+            Stage::Report => [&self.train, &self.test],
+            Stage::Tuning => {
+                let all = self.train.len() / RECORD;
+                let kept = all - all.div_ceil(HELD_OUT);
+                self.train.split_at(kept * RECORD).into()
+            }
+        }
     }
 }
 
@@ -106,7 +124,7 @@ impl Workload for Cifar {
         )
         .because("natural images, the usual next step after digits")
         .on(format!(
-            "{} images of CIFAR-10 from the folder, in batches of {BATCH}; measured on {} test images",
+            "{} images of CIFAR-10 from the folder, in batches of {BATCH}; measured on {} test images; tuning holds out a tenth of those to train on",
             self.train.len() / RECORD,
             MEASURED.min(self.test.len() / RECORD)
         ))
@@ -122,16 +140,25 @@ impl Workload for Cifar {
         step: usize,
         device: &Device,
     ) -> Result<Box<dyn Objective<ColourNet>>, WorkloadError> {
-        let positions = positions(self.train.len() / RECORD, BATCH, seed, step);
-        let (images, labels) = images(&self.train, &positions, device);
+        let [train, _] = self.records();
+        let positions = positions(train.len() / RECORD, BATCH, seed, step);
+        let (images, labels) = images(train, &positions, device);
         let criterion = Criterion::cross_entropy(labels);
         Ok(Box::new(SupervisedBatch::new(images, forward, criterion)))
     }
 
     fn measure(&self, model: &ColourNet, device: &Device) -> Result<f64, WorkloadError> {
-        let rows = MEASURED.min(self.test.len() / RECORD);
-        let (images, labels) = images(&self.test, &(0..rows).collect::<Vec<_>>(), device);
+        let [_, measured] = self.records();
+        let rows = MEASURED.min(measured.len() / RECORD);
+        let (images, labels) = images(measured, &(0..rows).collect::<Vec<_>>(), device);
         Ok(accuracy(forward(model, &images), labels))
+    }
+
+    fn for_tuning(&self) -> Option<Box<dyn Workload<Model = ColourNet>>> {
+        Some(Box::new(Self {
+            stage: Stage::Tuning,
+            ..self.clone()
+        }))
     }
 }
 

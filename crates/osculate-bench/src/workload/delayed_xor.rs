@@ -4,17 +4,21 @@ use osculate_problems::delayed_xor::{CHANNELS, delayed_xor};
 use osculate_problems::modules::{Recurrent, RecurrentConfig, seeded};
 
 use super::digits::accuracy;
+use super::stage::Stage;
 use super::{About, Metric, Workload, WorkloadError};
 
 /// A recurrent network that must tell whether two marked bits of a sequence differ.
-#[derive(Debug, Clone, Copy)]
-pub struct DelayedXor;
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DelayedXor {
+    stage: Stage,
+}
 
 /// Rows and length of a batch.
 const SEQUENCES: [usize; 2] = [64, 12];
-/// Sequences that are measured, and their seed: no seed of a run.
+/// Sequences that are measured, and their seeds: no seeds of runs.
 const MEASURED: usize = 512;
 const MEASURED_SEED: u64 = u64::MAX;
+const TUNING_SEED: u64 = u64::MAX - 1;
 
 fn forward(model: &Recurrent, sequences: &Tensor<3>) -> Tensor<2> {
     model.forward(sequences.clone())
@@ -31,7 +35,7 @@ impl Workload for DelayedXor {
             1000,
         )
         .because("a long plateau and gradients through time: methods without curvature get stuck")
-        .on("new random sequences of 12 bits in every batch of 64, two of them marked; measured on 512 other sequences")
+        .on("new random sequences of 12 bits in every batch of 64, two of them marked; measured on 512 other sequences, and on 512 more in tuning")
     }
 
     fn model(&self, seed: u64, device: &Device) -> Result<Recurrent, WorkloadError> {
@@ -56,7 +60,17 @@ impl Workload for DelayedXor {
 
     fn measure(&self, model: &Recurrent, device: &Device) -> Result<f64, WorkloadError> {
         let shape = [MEASURED, SEQUENCES[1]];
-        let batch = delayed_xor(shape, MEASURED_SEED, 0, device).map_err(WorkloadError::new)?;
+        let seed = match self.stage {
+            Stage::Report => MEASURED_SEED,
+            Stage::Tuning => TUNING_SEED,
+        };
+        let batch = delayed_xor(shape, seed, 0, device).map_err(WorkloadError::new)?;
         Ok(accuracy(forward(model, &batch.sequences), batch.answers))
+    }
+
+    fn for_tuning(&self) -> Option<Box<dyn Workload<Model = Recurrent>>> {
+        Some(Box::new(Self {
+            stage: Stage::Tuning,
+        }))
     }
 }

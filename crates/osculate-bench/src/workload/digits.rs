@@ -1,11 +1,14 @@
 //! What the workloads on handwritten digits share.
 
+use std::sync::OnceLock;
+
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use osculate::prelude::*;
 use osculate_problems::digits::{Batches, Digits, Split};
 
 use super::WorkloadError;
+use super::stage::Stage;
 
 /// Images in a batch.
 pub(super) const BATCH: usize = 64;
@@ -13,11 +16,26 @@ pub(super) const BATCH: usize = 64;
 const CURVATURE_IMAGES: usize = 256;
 /// Where the images come from.
 pub(super) const SOURCE: &str = "1442 handwritten digits of 8 x 8 pixels to train on and 355 to test \
-                                 on (UCI, embedded), in batches of 64";
+                                 on (UCI, embedded), in batches of 64; tuning holds out 288 of those to \
+                                 train on";
+/// One in so many training images is held out for tuning, about as many as there are test images.
+const HELD_OUT: usize = 5;
 
 /// The embedded images.
-pub(super) fn digits() -> Result<&'static Digits, WorkloadError> {
+fn digits() -> Result<&'static Digits, WorkloadError> {
     Digits::load().map_err(WorkloadError::new)
+}
+
+/// The images to train on and those to measure.
+pub(super) fn images(stage: Stage) -> Result<[&'static Split; 2], WorkloadError> {
+    static TUNING: OnceLock<[Split; 2]> = OnceLock::new();
+    let digits = digits()?;
+    Ok(match stage {
+        Stage::Report => [digits.train(), digits.test()],
+        Stage::Tuning => TUNING
+            .get_or_init(|| digits.train().hold_out(HELD_OUT).into())
+            .each_ref(),
+    })
 }
 
 /// The positions of a step's batch among so many images.
@@ -64,14 +82,15 @@ fn of<M: Module + 'static>(
     Box::new(SupervisedBatch::new(batch.images, forward, criterion))
 }
 
-/// The part of the test images that a network classifies correctly.
-pub(super) fn test_accuracy<M: Module + 'static>(
+/// The part of the images that a network classifies correctly.
+pub(super) fn measured_accuracy<M: Module + 'static>(
+    split: &Split,
     model: &M,
     forward: fn(&M, &Tensor<2>) -> Tensor<2>,
     device: &Device,
-) -> Result<f64, WorkloadError> {
-    let batch = digits()?.test().all(device);
-    Ok(accuracy(forward(model, &batch.images), batch.labels))
+) -> f64 {
+    let batch = split.all(device);
+    accuracy(forward(model, &batch.images), batch.labels)
 }
 
 /// The part of the rows whose largest logit is at the label.

@@ -3,12 +3,15 @@ use osculate::prelude::Objective;
 use osculate_problems::digits::SIDE;
 use osculate_problems::modules::{ConvNet, ConvNetConfig, seeded};
 
-use super::digits::{SOURCE, batch, curvature_batch, digits, test_accuracy};
+use super::digits::{SOURCE, batch, curvature_batch, images, measured_accuracy};
+use super::stage::Stage;
 use super::{About, Metric, Workload, WorkloadError};
 
 /// Two convolutions of 8 and 16 channels with batch normalisation on handwritten digits.
-#[derive(Debug, Clone, Copy)]
-pub struct DigitsConv;
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DigitsConv {
+    stage: Stage,
+}
 
 fn forward(model: &ConvNet, images: &Tensor<2>) -> Tensor<2> {
     let rows = images.dims()[0];
@@ -41,17 +44,26 @@ impl Workload for DigitsConv {
         step: usize,
         device: &Device,
     ) -> Result<Box<dyn Objective<ConvNet>>, WorkloadError> {
-        Ok(batch(digits()?.train(), forward, seed, step, device))
+        let [train, _] = images(self.stage)?;
+        Ok(batch(train, forward, seed, step, device))
     }
 
     fn measure(&self, model: &ConvNet, device: &Device) -> Result<f64, WorkloadError> {
-        test_accuracy(model, forward, device)
+        let [_, measured] = images(self.stage)?;
+        Ok(measured_accuracy(measured, model, forward, device))
+    }
+
+    fn for_tuning(&self) -> Option<Box<dyn Workload<Model = ConvNet>>> {
+        Some(Box::new(Self {
+            stage: Stage::Tuning,
+        }))
     }
 
     fn curvature_batch(
         &self,
         device: &Device,
     ) -> Result<Option<Box<dyn Objective<ConvNet>>>, WorkloadError> {
-        Ok(Some(curvature_batch(digits()?.train(), forward, device)))
+        let [train, _] = images(self.stage)?;
+        Ok(Some(curvature_batch(train, forward, device)))
     }
 }

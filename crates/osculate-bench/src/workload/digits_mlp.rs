@@ -3,12 +3,15 @@ use osculate::prelude::Objective;
 use osculate_problems::digits::{CLASSES, PIXELS};
 use osculate_problems::modules::{Mlp, MlpConfig, seeded};
 
-use super::digits::{SOURCE, batch, curvature_batch, digits, test_accuracy};
+use super::digits::{SOURCE, batch, curvature_batch, images, measured_accuracy};
+use super::stage::Stage;
 use super::{About, Metric, Workload, WorkloadError};
 
 /// A perceptron with one hidden layer of 64 and GELU on handwritten digits.
-#[derive(Debug, Clone, Copy)]
-pub struct DigitsMlp;
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DigitsMlp {
+    stage: Stage,
+}
 
 fn forward(model: &Mlp, images: &Tensor<2>) -> Tensor<2> {
     model.forward(images.clone())
@@ -41,17 +44,26 @@ impl Workload for DigitsMlp {
         step: usize,
         device: &Device,
     ) -> Result<Box<dyn Objective<Mlp>>, WorkloadError> {
-        Ok(batch(digits()?.train(), forward, seed, step, device))
+        let [train, _] = images(self.stage)?;
+        Ok(batch(train, forward, seed, step, device))
     }
 
     fn measure(&self, model: &Mlp, device: &Device) -> Result<f64, WorkloadError> {
-        test_accuracy(model, forward, device)
+        let [_, measured] = images(self.stage)?;
+        Ok(measured_accuracy(measured, model, forward, device))
+    }
+
+    fn for_tuning(&self) -> Option<Box<dyn Workload<Model = Mlp>>> {
+        Some(Box::new(Self {
+            stage: Stage::Tuning,
+        }))
     }
 
     fn curvature_batch(
         &self,
         device: &Device,
     ) -> Result<Option<Box<dyn Objective<Mlp>>>, WorkloadError> {
-        Ok(Some(curvature_batch(digits()?.train(), forward, device)))
+        let [train, _] = images(self.stage)?;
+        Ok(Some(curvature_batch(train, forward, device)))
     }
 }

@@ -5,7 +5,8 @@ use osculate::prelude::Objective;
 use osculate_problems::digits::{CLASSES, PIXELS, Split};
 use osculate_problems::modules::{Activation, Mlp, MlpConfig, seeded};
 
-use super::digits::{SOURCE, batch, curvature_batch, digits, test_accuracy};
+use super::digits::{SOURCE, batch, curvature_batch, images, measured_accuracy};
+use super::stage::Stage;
 use super::{About, Metric, Workload, WorkloadError};
 
 /// Part of the training images with a wrong label.
@@ -16,6 +17,7 @@ const WIDTH: usize = 256;
 /// A wide perceptron on handwritten digits of which four in ten are labelled wrongly.
 #[derive(Debug, Default)]
 pub struct DigitsNoise {
+    stage: Stage,
     noisy: OnceLock<Split>,
 }
 
@@ -25,7 +27,7 @@ fn forward(model: &Mlp, images: &Tensor<2>) -> Tensor<2> {
 
 impl DigitsNoise {
     fn train(&self) -> Result<&Split, WorkloadError> {
-        let train = digits()?.train();
+        let [train, _] = images(self.stage)?;
         Ok(self.noisy.get_or_init(|| train.with_wrong_labels(WRONG, 0)))
     }
 }
@@ -44,7 +46,7 @@ impl Workload for DigitsNoise {
             "a network that learns wrong labels by heart tests badly: flat solutions should not",
         )
         .on(format!(
-            "{SOURCE}; 577 training labels are replaced by another digit, the test labels are right"
+            "{SOURCE}; four in ten training labels are replaced by another digit, measured labels are right"
         ))
     }
 
@@ -64,7 +66,15 @@ impl Workload for DigitsNoise {
     }
 
     fn measure(&self, model: &Mlp, device: &Device) -> Result<f64, WorkloadError> {
-        test_accuracy(model, forward, device)
+        let [_, measured] = images(self.stage)?;
+        Ok(measured_accuracy(measured, model, forward, device))
+    }
+
+    fn for_tuning(&self) -> Option<Box<dyn Workload<Model = Mlp>>> {
+        Some(Box::new(Self {
+            stage: Stage::Tuning,
+            noisy: OnceLock::new(),
+        }))
     }
 
     fn curvature_batch(

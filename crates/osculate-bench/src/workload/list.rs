@@ -23,16 +23,16 @@ impl Workloads {
     /// Those whose data is part of the program.
     pub fn built_in() -> Self {
         Self::empty()
-            .with(DigitsMlp)
-            .with(DigitsConv)
+            .with(DigitsMlp::default())
+            .with(DigitsConv::default())
             .with(DigitsNoise::default())
-            .with(CharLm)
-            .with(Autoencoder)
+            .with(CharLm::default())
+            .with(Autoencoder::default())
             .with(Logistic)
             .with(Quadratic)
             .with(RosenbrockValley)
             .with(Factorisation)
-            .with(DelayedXor)
+            .with(DelayedXor::default())
             .with(Pinn::default())
     }
 
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_workload_of_the_same_name_takes_the_place() {
-        let workloads = Workloads::built_in().with(DigitsMlp);
+        let workloads = Workloads::built_in().with(DigitsMlp::default());
         assert_eq!(workloads.abouts().count(), 11);
         let none = Workloads::empty().with_folders(Some(Path::new("/nowhere")), None);
         assert!(

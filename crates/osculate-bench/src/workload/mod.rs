@@ -73,6 +73,7 @@ mod logistic;
 mod pinn;
 mod quadratic;
 mod rosenbrock;
+mod stage;
 mod text;
 mod wikitext;
 
@@ -149,6 +150,13 @@ pub trait Workload: Send + Sync {
     /// # Errors
     /// [`WorkloadError`] where it cannot be computed.
     fn measure(&self, model: &Self::Model, device: &Device) -> Result<f64, WorkloadError>;
+
+    /// The same workload for the search of learning rates: trained on a part of the training data and
+    /// measured on the rest, so that rates are not chosen on what reported runs are measured on. `None`
+    /// where nothing is held out because there is no data, as of a function in closed form.
+    fn for_tuning(&self) -> Option<Box<dyn Workload<Model = Self::Model>>> {
+        None
+    }
 
     /// The loss whose Hessian's largest eigenvalues are reported of the trained network. `None` leaves
     /// them out. The first batch where nothing is said.

@@ -6,15 +6,16 @@ use osculate_problems::characters::{Characters, Part};
 use osculate_problems::modules::{LanguageModel, LanguageModelConfig, seeded};
 
 use super::WorkloadError;
+use super::stage::Stage;
 
 /// Rows and length of a batch.
 const WINDOWS: [usize; 2] = [16, 64];
-/// Rows of the validation text that are measured, in one batch.
-const VALIDATION_ROWS: usize = 48;
+/// Windows that are measured, in one batch.
+const MEASURED_ROWS: usize = 48;
 /// Windows on which curvature is measured.
 const CURVATURE_ROWS: usize = 4;
-/// Seed of the validation windows: no seed of a run.
-const VALIDATION_SEED: u64 = u64::MAX;
+/// Seed of the windows that are measured: no seed of a run.
+const MEASURED_SEED: u64 = u64::MAX;
 
 fn forward(model: &LanguageModel, characters: &Tensor<2, Int>) -> Tensor<2> {
     model.forward(characters.clone())
@@ -62,15 +63,21 @@ fn of(
     )))
 }
 
-/// The mean cross-entropy on the same windows of the validation text each time, in nats a character.
+/// The mean cross-entropy on the same windows each time, in nats a character: of the test part, or of the
+/// validation part in tuning.
 pub(super) fn measure(
     text: &Characters,
+    stage: Stage,
     model: &LanguageModel,
     device: &Device,
 ) -> Result<f64, WorkloadError> {
-    let shape = [VALIDATION_ROWS, WINDOWS[1]];
+    let shape = [MEASURED_ROWS, WINDOWS[1]];
+    let part = match stage {
+        Stage::Report => Part::Test,
+        Stage::Tuning => Part::Validation,
+    };
     let windows = text
-        .windows(Part::Validation, shape, VALIDATION_SEED, 0, device)
+        .windows(part, shape, MEASURED_SEED, 0, device)
         .map_err(WorkloadError::new)?;
     let loss = Criterion::cross_entropy(windows.next)
         .loss(forward(model, &windows.characters))

@@ -1,11 +1,13 @@
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use osculate::prelude::Objective;
 use osculate_problems::characters::Characters;
 use osculate_problems::modules::LanguageModel;
 
+use super::stage::Stage;
 use super::{About, Metric, Schedule, Workload, WorkloadError, text};
 
 /// The files to train on, the first that is there, and the part of the text that is trained on.
@@ -15,7 +17,8 @@ const TRAINED: f64 = 0.9;
 /// A language model of characters on WikiText, from a folder.
 #[derive(Debug, Clone)]
 pub struct WikiText {
-    text: Characters,
+    stage: Stage,
+    text: Arc<Characters>,
     file: String,
 }
 
@@ -38,7 +41,8 @@ impl WikiText {
             WorkloadError::new(format_args!("cannot read {}: {error}", path.display()))
         })?;
         Ok(Self {
-            text: Characters::new(&text, TRAINED).map_err(WorkloadError::new)?,
+            stage: Stage::Report,
+            text: Arc::new(Characters::new(&text, TRAINED).map_err(WorkloadError::new)?),
             file: file.to_string(),
         })
     }
@@ -51,12 +55,12 @@ impl Workload for WikiText {
         About::new(
             "wikitext",
             "WikiText, transformer of 2 layers of width 64",
-            Metric::loss("validation loss").linear(),
+            Metric::loss("test loss").linear(),
             1000,
         )
         .because("the text that language models are compared on")
         .on(format!(
-            "{} of the folder, by characters, in batches of 16 windows of 64; loss in nats a character on its last tenth",
+            "{} of the folder, by characters, in batches of 16 windows of 64; loss in nats a character on its last twentieth, in tuning on the twentieth before",
             self.file
         ))
         .with_schedule(Schedule::WarmUpCosine)
@@ -76,7 +80,14 @@ impl Workload for WikiText {
     }
 
     fn measure(&self, model: &LanguageModel, device: &Device) -> Result<f64, WorkloadError> {
-        text::measure(&self.text, model, device)
+        text::measure(&self.text, self.stage, model, device)
+    }
+
+    fn for_tuning(&self) -> Option<Box<dyn Workload<Model = LanguageModel>>> {
+        Some(Box::new(Self {
+            stage: Stage::Tuning,
+            ..self.clone()
+        }))
     }
 
     fn curvature_batch(

@@ -166,6 +166,25 @@ impl Split {
         }
     }
 
+    /// The images without every `one_in`-th, and those.
+    ///
+    /// # Panics
+    /// If `one_in` is 0.
+    pub fn hold_out(&self, one_in: usize) -> (Self, Self) {
+        let (mut kept, mut held_out) = (Self::default(), Self::default());
+        for (position, label) in self.labels.iter().enumerate() {
+            let split = if (position + 1).is_multiple_of(one_in) {
+                &mut held_out
+            } else {
+                &mut kept
+            };
+            split.labels.push(*label);
+            let pixels = &self.pixels[position * PIXELS..(position + 1) * PIXELS];
+            split.pixels.extend_from_slice(pixels);
+        }
+        (kept, held_out)
+    }
+
     /// All images.
     pub fn all(&self, device: &Device) -> DigitsBatch {
         self.batch(&(0..self.len()).collect::<Vec<_>>(), device)
@@ -189,6 +208,19 @@ mod tests {
                 assert!((0.09..0.11).contains(&share), "{digit}: {share}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_held_out_is_the_rest() {
+        let train = Digits::load().unwrap().train();
+        let (kept, held_out) = train.hold_out(5);
+        assert_eq!((kept.len(), held_out.len()), (1154, 288));
+        assert_eq!(held_out.labels()[1], train.labels()[9]);
+        assert_eq!(kept.labels()[4], train.labels()[5]);
+        assert_eq!(
+            held_out.pixels()[..PIXELS],
+            train.pixels()[4 * PIXELS..5 * PIXELS]
+        );
     }
 
     #[test]
