@@ -1,8 +1,9 @@
 //! What has changed between two results.
 
-use crate::analysis::{Cost, EntrantResults, Results, WorkloadResults};
+use crate::analysis::{Cost, EntrantResults, Results, RunResult, WorkloadResults};
 use crate::report::Grid;
 use crate::stats::paired_test;
+use crate::trial::Environment;
 use crate::workload::Metric;
 
 /// Two results, optimizer by optimizer.
@@ -33,6 +34,8 @@ pub struct Change {
     pub evaluations: [Option<f64>; 2],
     /// Step times over the baseline's.
     pub step_ratio: [Option<f64>; 2],
+    /// Seeds whose run finished before, and after does not or is missing.
+    pub broken: usize,
     /// Mean difference of the last measurements over the seeds that both have, positive where the later is
     /// better, and its p-value.
     pub difference: Option<(f64, f64)>,
@@ -56,6 +59,11 @@ pub fn compare(before: &Results, after: &Results) -> Comparison {
             comparison.warnings.push(format!(
                 "{name}: runs have {} steps before and {} after",
                 old.steps, new.steps
+            ));
+        }
+        if !measured_alike(old, new) {
+            comparison.warnings.push(format!(
+                "{name}: what is measured, or on what data, has changed; differences are left out"
             ));
         }
         for entrant in &old.entrants {
@@ -94,17 +102,27 @@ pub fn compare(before: &Results, after: &Results) -> Comparison {
                 .push(format!("the results {which} are partial"));
         }
     }
-    let (old, new) = (&before.environment, &after.environment);
-    let mixed = |results: &Results| !results.other_environments.is_empty();
-    if (&old.device, &old.processor, old.cores) != (&new.device, &new.processor, new.cores)
-        || mixed(before)
-        || mixed(after)
-    {
+    if before.budget != after.budget {
+        comparison
+            .warnings
+            .push("the budgets of tuning and runs differ".to_string());
+    }
+    let machine = |one: &Environment| (one.device.clone(), one.processor.clone(), one.cores);
+    let first = machine(&before.environment);
+    let mut machines = [before, after].into_iter().flat_map(|results| {
+        std::iter::once(&results.environment).chain(&results.other_environments)
+    });
+    if machines.any(|one| machine(one) != first) {
         comparison
             .warnings
             .push("the machines differ: seconds cannot be compared".to_string());
     }
     comparison
+}
+
+/// Whether two results measure the same thing on the same data.
+fn measured_alike(old: &WorkloadResults, new: &WorkloadResults) -> bool {
+    (&old.about.metric, &old.about.data) == (&new.about.metric, &new.about.data)
 }
 
 fn change(
@@ -120,14 +138,18 @@ fn change(
             .and_then(|reached| reached.median(Cost::Evaluations))
     };
     let same_target = old.target == new.target;
+    let comparable = measured_alike(old, new);
+    let later = |run: &RunResult| after.runs.iter().find(|other| other.seed == run.seed);
+    let broken = before
+        .runs
+        .iter()
+        .filter(|run| run.last.is_some() && later(run).is_none_or(|other| other.last.is_none()))
+        .count();
     let sign = if metric.higher_is_better { 1.0 } else { -1.0 };
     let differences: Vec<f64> = before
         .runs
         .iter()
-        .filter_map(|run| {
-            let other = after.runs.iter().find(|other| other.seed == run.seed)?;
-            Some(sign * (other.last? - run.last?))
-        })
+        .filter_map(|run| Some(sign * (later(run)?.last? - run.last?)))
         .collect();
     Change {
         workload: old.about.name.clone(),
@@ -140,7 +162,10 @@ fn change(
             [None, None]
         },
         step_ratio: [before.step_ratio, after.step_ratio],
-        difference: paired_test(&differences).map(|test| (test.mean, test.p)),
+        broken,
+        difference: paired_test(&differences)
+            .filter(|_| comparable)
+            .map(|test| (test.mean, test.p)),
     }
 }
 
@@ -194,15 +219,14 @@ impl Comparison {
         grid.without_empty_columns()
     }
 
-    /// The rows that are worse with a p-value of at most this, and those whose runs finished before and no
-    /// longer do, which needs no test.
+    /// The rows that are worse with a p-value of at most this, and those with a run that finished before and
+    /// no longer does or is not there, which needs no test.
     pub fn regressions(&self, p: f64) -> Vec<&Change> {
         let worse = |change: &&Change| {
             let by_chance = change
                 .difference
                 .is_none_or(|(mean, found)| mean >= 0.0 || found > p);
-            let broke = change.last[0].is_some() && change.last[1].is_none();
-            broke || !by_chance
+            change.broken > 0 || !by_chance
         };
         self.rows.iter().filter(worse).collect()
     }
@@ -212,7 +236,7 @@ impl Comparison {
 mod tests {
     use super::*;
     use crate::analysis::{EntrantInput, entrant_results};
-    use crate::trial::{Environment, Point, Trial, TrialSpec};
+    use crate::trial::{Point, Trial, TrialSpec};
     use crate::workload::About;
 
     fn results(lasts: &[f64]) -> Results {
@@ -256,6 +280,7 @@ mod tests {
             workloads: vec![WorkloadResults {
                 steps: 1,
                 parameters: 1,
+                tuned_apart: true,
                 target: Some(0.5),
                 entrants: vec![entrant_results(&input, &about, Some(0.5))],
                 about,
@@ -293,11 +318,31 @@ mod tests {
     #[test]
     fn runs_that_no_longer_finish_are_a_regression_without_a_test() {
         let before = results(&[0.90, 0.91]);
+        let count =
+            |before: &Results, after: &Results| compare(before, after).regressions(0.001).len();
+        let mut missing = before.clone();
+        missing.workloads[0].entrants[0].runs.pop();
+        assert_eq!((count(&before, &missing), count(&missing, &before)), (1, 0));
+        let mut diverged = before.clone();
+        diverged.workloads[0].entrants[0].runs[1].last = None;
+        assert_eq!(
+            (count(&before, &diverged), count(&diverged, &before)),
+            (1, 0)
+        );
+    }
+
+    #[test]
+    fn what_is_measured_otherwise_is_not_compared() {
+        let before = results(&[0.90, 0.91]);
         let mut after = before.clone();
-        after.workloads[0].entrants[0].last = None;
-        after.workloads[0].entrants[0].runs.clear();
-        assert_eq!(compare(&before, &after).regressions(0.001).len(), 1);
-        assert!(compare(&after, &before).regressions(0.5).is_empty());
+        after.workloads[0].about.metric.name = "another".to_string();
+        let found = compare(&before, &after);
+        assert_eq!(found.rows[0].difference, None);
+        assert!(
+            found.warnings[0].contains("has changed"),
+            "{:?}",
+            found.warnings
+        );
     }
 
     #[test]

@@ -157,6 +157,7 @@ fn results(config: &RaceConfig, about: About, steps: usize, trials: &[Trial]) ->
             .filter(|entrant| !entrant.runs.is_empty())
             .collect(),
         steps,
+        tuned_apart: false,
         parameters: trials.first().map_or(0, |trial| trial.parameters),
         target,
         about,

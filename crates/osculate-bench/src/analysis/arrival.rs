@@ -1,8 +1,8 @@
 use serde::{Deserialize, Serialize};
 
-use super::RunResult;
+use super::entrant::timed;
 use crate::stats::{Bootstrap, Interval, Time, survival_median};
-use crate::trial::Point;
+use crate::trial::{Point, Trial};
 use crate::workload::About;
 
 /// What the way to the target is measured in.
@@ -72,17 +72,26 @@ impl Reached {
 }
 
 /// When runs reached a target; `None` of no runs.
-pub(super) fn reached(runs: &[RunResult], about: &About, target: f64) -> Option<Reached> {
+///
+/// The measurements are taken as they were made: one that is rounded for keeping may miss a target that it
+/// has set itself.
+pub(super) fn reached(
+    runs: &[&Trial],
+    about: &About,
+    target: f64,
+    cpu_time: bool,
+) -> Option<Reached> {
     let times = |cost: Cost| -> Vec<Time> {
-        let time = |run: &RunResult| -> Time {
-            let hit = run.points.iter().find(|point| {
+        let time = |run: &&Trial| -> Time {
+            let points: Vec<Point> = timed(run, cpu_time).collect();
+            let hit = points.iter().find(|point| {
                 let value = point.metric;
                 value.is_some_and(|value| about.metric.reaches(value, target))
             });
-            match (hit, run.points.last()) {
+            match (hit, points.last()) {
                 (Some(point), _) => Time::happened(cost.of(point)),
                 (None, Some(point)) => Time::censored(cost.of(point)),
-                // It panicked before it was measured.
+                // It broke down before it was measured.
                 (None, None) => Time::censored(0.0),
             }
         };

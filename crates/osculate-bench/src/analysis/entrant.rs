@@ -61,7 +61,7 @@ pub struct EntrantResults {
     pub best: Option<Interval>,
     /// When the target was reached; `None` without a target or runs.
     pub reached: Option<Reached>,
-    /// Against the baseline; `None` for the baseline itself and where a run is missing or did not finish.
+    /// Against the baseline; `None` for the baseline itself and where a run is missing.
     pub paired: Option<Paired>,
     /// Step time over the baseline's.
     pub step_ratio: Option<f64>,
@@ -162,7 +162,7 @@ pub fn entrant_results(input: &EntrantInput, about: &About, target: Option<f64>)
             .collect(),
         last: finished.then(|| mean_of(last)).flatten(),
         best: mean_of(best),
-        reached: target.and_then(|target| reached(&runs, about, target)),
+        reached: target.and_then(|target| reached(&input.runs, about, target, input.cpu_time)),
         paired: paired(&input.runs, &input.baseline, about),
         step_ratio: input.step_ratio,
         state_ratio: input
@@ -205,21 +205,25 @@ fn short(value: f64) -> f64 {
     format!("{value:.5e}").parse().unwrap_or(value)
 }
 
+/// The points of a trial, with the seconds that are shown.
+pub(super) fn timed(trial: &Trial, cpu_time: bool) -> impl Iterator<Item = Point> {
+    trial.points.iter().map(move |point| Point {
+        seconds: point
+            .cpu_seconds
+            .filter(|_| cpu_time)
+            .unwrap_or(point.seconds),
+        cpu_seconds: None,
+        ..*point
+    })
+}
+
 fn run_result(trial: &Trial, about: &About, cpu_time: bool) -> RunResult {
-    let points: Vec<Point> = trial
-        .points
-        .iter()
+    let points: Vec<Point> = timed(trial, cpu_time)
         .map(|point| Point {
-            seconds: short(
-                point
-                    .cpu_seconds
-                    .filter(|_| cpu_time)
-                    .unwrap_or(point.seconds),
-            ),
-            cpu_seconds: None,
+            seconds: short(point.seconds),
             train_loss: point.train_loss.map(short),
             metric: point.metric.map(short),
-            ..*point
+            ..point
         })
         .collect();
     let values = points.iter().filter_map(|point| point.metric);
@@ -340,6 +344,22 @@ pub(super) mod tests {
         assert_eq!(edge(0.01), Some(Edge::Lowest));
         assert_eq!(edge(0.1), None);
         assert_eq!(edge(1.0), Some(Edge::Highest));
+    }
+
+    #[test]
+    fn a_run_that_sets_the_target_arrives() {
+        // Rounded to six digits it would miss it.
+        let run = trial(0, &[0.1, 340.0 / 355.0, 0.5]);
+        let input = EntrantInput {
+            label: "adamw",
+            tuning: Vec::new(),
+            runs: vec![&run],
+            baseline: Vec::new(),
+            step_ratio: None,
+            cpu_time: false,
+        };
+        let found = entrant_results(&input, &about(), Some(340.0 / 355.0));
+        assert_eq!(found.reached.unwrap().median(Cost::Steps), Some(1.0));
     }
 
     #[test]

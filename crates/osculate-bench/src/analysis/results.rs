@@ -49,6 +49,9 @@ pub struct WorkloadResults {
     pub steps: usize,
     /// Trainable numbers.
     pub parameters: usize,
+    /// Whether tuning trials were measured on data that no run is measured on.
+    #[serde(default)]
+    pub tuned_apart: bool,
     /// The value that counts as reached.
     pub target: Option<f64>,
     /// The optimizers, those that reach the target in the fewest seconds first, then by their last

@@ -78,6 +78,7 @@ pub fn analyse(
         let mut results = WorkloadResults {
             about: about.clone(),
             steps: config.steps(about.steps),
+            tuned_apart: board.tunes_apart(name),
             parameters: baseline.first().map_or(0, |trial| trial.parameters),
             target,
             entrants,
@@ -133,5 +134,7 @@ fn elapsed(store: &Store, config: &StudyConfig) -> Option<f64> {
 fn processor_seconds(board: &Board, config: &StudyConfig) -> Option<f64> {
     let jobs = config.jobs();
     let trials = jobs.iter().filter_map(|job| board.trial(job));
-    trials.map(|trial| trial.points.last()?.cpu_seconds).sum()
+    // A trial that broke down before it was measured has taken no time.
+    let last = trials.filter_map(|trial| trial.points.last());
+    last.map(|point| point.cpu_seconds).sum()
 }

@@ -1,4 +1,5 @@
 use super::grid::{Grid, NOTHING};
+use super::page::smallest_p;
 use super::tables::place;
 use crate::analysis::{Cost, Results, WorkloadResults};
 
@@ -57,6 +58,14 @@ pub(super) fn findings(results: &Results) -> Vec<String> {
             names.join(", ")
         }
     };
+    if smallest_p(results) >= 0.05 {
+        found.push(format!(
+            "Where a run ends up, against tuned {}: so few workloads cannot decide; the table counts seeds.",
+            results.baseline
+        ));
+        found.extend(narrow(results));
+        return found;
+    }
     found.push(format!(
         "Where a run ends up, seed by seed against tuned {}: better on more workloads than chance explains \
          (p < 0.05): {}; worse: {}. The rest cannot be told apart.",

@@ -32,7 +32,10 @@ pub(super) fn page(results: &Results) -> Result<Vec<Block>, BenchError> {
              the factors 1 and {LARGEST_FACTOR}, as in AlgoPerf; 1 is fastest to every target, 0 never \
              within {LARGEST_FACTOR} times the fastest. Seeds won and lost compare the last measurements, \
              seed by seed, over all workloads; p is the two-sided permutation test of wins less losses, in which \
-             a workload with all its seeds counts once, because its seeds share one tuned rate."
+             a workload with all its seeds counts once, because its seeds share one tuned rate. {} cannot give \
+             less than {:.3}, and no correction for many optimizers is made.",
+            plural(results.workloads.len(), "workload"),
+            smallest_p(results)
         )));
         blocks.push(Block::Figure(Figure {
             name: "profiles".to_string(),
@@ -63,6 +66,12 @@ pub(super) fn page(results: &Results) -> Result<Vec<Block>, BenchError> {
     blocks.push(Block::Heading(2, "Environment".to_string()));
     blocks.push(Block::List(environment(results)));
     Ok(blocks)
+}
+
+/// The smallest p-value that the test by workload can give.
+pub(super) fn smallest_p(results: &Results) -> f64 {
+    let workloads = results.workloads.len() as i32;
+    2.0_f64.powi(1 - workloads).min(1.0)
 }
 
 fn plural(count: usize, noun: &str) -> String {
@@ -194,6 +203,11 @@ fn target_text(one: &WorkloadResults, results: &Results) -> String {
 }
 
 fn protocol(results: &Results, budget: &Budget) -> Vec<String> {
+    let apart = results.workloads.iter().filter(|w| w.tuned_apart);
+    let mut apart: Vec<&str> = apart.map(|w| w.about.name.as_str()).collect();
+    if apart.is_empty() {
+        apart.push("no workload");
+    }
     vec![
         format!(
             "Tuning: {} for each optimizer on each workload, at learning rates spread evenly in their \
@@ -206,9 +220,13 @@ fn protocol(results: &Results, budget: &Budget) -> Vec<String> {
             w = budget.width,
         ),
         "The trial with the best last measurement wins; of equal ones that with the better mean over its run. \
-         Tuning trials have a seed of their own. Where there is data, they are measured on a part of it that \
-         no reported run is measured on: each workload says which."
+         Tuning trials have a seed of their own."
             .to_string(),
+        format!(
+            "Held out: on {} tuning trials are measured on data that no run is measured on; each workload \
+             says which.",
+            apart.join(", ")
+        ),
         format!(
             "Runs: the winner with {}. Seed for seed, all optimizers start at the same weights and see the \
              same batches. A run is measured {} times.",
@@ -226,23 +244,31 @@ fn protocol(results: &Results, budget: &Budget) -> Vec<String> {
 
 /// What the numbers do not say.
 fn limits(results: &Results) -> Vec<String> {
-    vec![
+    let mut items = vec![
         format!(
             "Targets come from {b} itself: by construction at least half of its runs reach them, at the \
              latest after {:.0} % of a run.",
             100.0 * BASELINE_SHARE,
             b = results.baseline
         ),
-        "Without data there is nothing to hold out: a function in closed form, or an equation, is tuned and \
-         judged on the same numbers, from other starts."
-            .to_string(),
         "Only the learning rate is tuned. A method with a setting of its own that matters, such as SAM's \
          radius, may do better than here."
             .to_string(),
         "The tasks are small and the runs short. Pairs of seeds on one workload say little of another \
          workload, and nothing here says how the methods scale."
             .to_string(),
-    ]
+    ];
+    let names = |apart: bool| {
+        let found = results.workloads.iter().filter(|w| w.tuned_apart == apart);
+        found.map(|w| w.about.name.as_str()).collect::<Vec<_>>()
+    };
+    if !names(false).is_empty() {
+        items.push(format!(
+            "Nothing is held out on {}: rates are chosen and runs judged on the same numbers, with other seeds.",
+            names(false).join(", ")
+        ));
+    }
+    items
 }
 
 fn reading(results: &Results) -> Vec<String> {

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Found, Job, Store, StudyConfig, TUNING_SEED, rates, winner};
 use crate::error::BenchError;
@@ -8,11 +8,16 @@ use crate::workload::{About, Workloads};
 /// Steps in a block of the step times: the periods of the methods divide it.
 const BLOCK: usize = 10;
 
+/// What is wrong with the result of another specification.
+const OTHER: &str = "it is the result of other settings";
+
 /// What is known of a study so far: the results in its folder, each read once.
 pub struct Board<'a> {
     store: &'a Store,
     config: &'a StudyConfig,
     abouts: HashMap<String, About>,
+    /// Workloads whose tuning trials are measured on data of their own.
+    tuned_apart: HashSet<String>,
     trials: HashMap<Job, Trial>,
     step_times: HashMap<String, StepTimes>,
 }
@@ -60,14 +65,19 @@ impl<'a> Board<'a> {
         config: &'a StudyConfig,
         workloads: &Workloads,
     ) -> Result<Self, BenchError> {
-        let mut abouts = HashMap::new();
+        let (mut abouts, mut tuned_apart) = (HashMap::new(), HashSet::new());
         for name in &config.workloads {
-            abouts.insert(name.clone(), workloads.get(name)?.about());
+            let workload = workloads.get(name)?;
+            abouts.insert(name.clone(), workload.about());
+            if workload.tunes_apart() {
+                tuned_apart.insert(name.clone());
+            }
         }
         Ok(Self {
             store,
             config,
             abouts,
+            tuned_apart,
             trials: HashMap::new(),
             step_times: HashMap::new(),
         })
@@ -76,6 +86,11 @@ impl<'a> Board<'a> {
     /// What a workload is.
     pub fn about(&self, workload: &str) -> Option<&About> {
         self.abouts.get(workload)
+    }
+
+    /// Whether tuning trials of a workload are measured on data of their own.
+    pub fn tunes_apart(&self, workload: &str) -> bool {
+        self.tuned_apart.contains(workload)
     }
 
     /// A trial's result, where it was read.
@@ -157,7 +172,7 @@ impl<'a> Board<'a> {
                     if spec.is_same(&trial.spec) {
                         trial.defect()
                     } else {
-                        Some("it is the result of other settings".to_string())
+                        Some(OTHER.to_string())
                     }
                 };
                 match self.store.read(job, defect)? {
@@ -169,17 +184,23 @@ impl<'a> Board<'a> {
                     }
                 }
             }
-            Task::StepTimes(spec) => match self
-                .store
-                .read(job, |times: &StepTimes| times.defect(&spec))?
-            {
-                Found::Missing => State::Open(Task::StepTimes(spec)),
-                Found::Corrupt(why) => State::Corrupt(Task::StepTimes(spec), why),
-                Found::Result(times) => {
-                    self.step_times.insert(job.workload().to_string(), times);
-                    State::Done
+            Task::StepTimes(spec) => {
+                let defect = |times: &StepTimes| {
+                    if spec.is_same(&times.spec) {
+                        times.defect()
+                    } else {
+                        Some(OTHER.to_string())
+                    }
+                };
+                match self.store.read(job, defect)? {
+                    Found::Missing => State::Open(Task::StepTimes(spec)),
+                    Found::Corrupt(why) => State::Corrupt(Task::StepTimes(spec), why),
+                    Found::Result(times) => {
+                        self.step_times.insert(job.workload().to_string(), times);
+                        State::Done
+                    }
                 }
-            },
+            }
         })
     }
 

@@ -5,7 +5,9 @@
 //! 1. **Tuning.** Every optimizer gets the same number of trials on every workload, at learning rates
 //!    between `centre / width` and `centre * width`, where the centre is the rate that its
 //!    documentation begins a search at. The places within that range are the same for all optimizers:
-//!    a van der Corput sequence, shifted by the study's seed. Trials have a seed of their own.
+//!    a lattice, shifted by the study's seed. Trials have a seed of their own, and are measured on data
+//!    held out for them where the workload has data: see
+//!    [`Workload::for_tuning`](crate::workload::Workload::for_tuning).
 //! 2. **Choice.** The trial with the best last measurement wins; where measurements are equal, the one
 //!    with the better mean over its run.
 //! 3. **Runs.** The winner is run with every seed. Seed for seed, all optimizers start at the same
@@ -14,7 +16,8 @@
 //!    the median over its seeds; or a value that the workload fixes.
 //! 5. **Step times** are measured in turns in one process, each workload at its winners' rates.
 //!
-//! A run that never reaches the target is kept as censored at its end.
+//! A run that never reaches the target is kept as censored at its end. An optimizer that panics has failed; it
+//! does not stop the others.
 //!
 //! # Folder
 //! `study.json` holds the configuration, `trials/WORKLOAD/OPTIMIZER/tune-NN.json` and `run-sN.json` the

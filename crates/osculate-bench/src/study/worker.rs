@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use super::board::{State, Task};
 use super::{Board, Claim, Job, Store, StudyConfig};
 use crate::error::BenchError;
-use crate::trial::{Outcome, Trial, Watch, caught};
+use crate::trial::{Outcome, StepTimes, Trial, Watch, caught};
 use crate::workload::Workloads;
 
 /// What happens while a worker works.
@@ -150,7 +150,8 @@ fn run(
             store.write(claim, &trial)
         }
         Task::StepTimes(spec) => {
-            let times = workload.step_times(spec, device, watch)?;
+            let times = caught(|| workload.step_times(spec, device, watch))
+                .unwrap_or_else(|message| Ok(StepTimes::failed(spec, &message)))?;
             store.write(claim, &times)
         }
     }

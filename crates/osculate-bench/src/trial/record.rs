@@ -58,10 +58,8 @@ impl TrialSpec {
         self
     }
 
-    /// Whether a result of the other is a result of this. JSON may have moved the last digit of the
-    /// learning rate.
+    /// Whether a result of the other is a result of this.
     pub fn is_same(&self, other: &Self) -> bool {
-        let same_rate = (self.lr - other.lr).abs() <= 1e-12 * self.lr.abs();
         let plain = |spec: &Self| {
             (
                 spec.workload.clone(),
@@ -72,7 +70,9 @@ impl TrialSpec {
                 spec.tuning,
             )
         };
-        same_rate && plain(self) == plain(other) && self.entrant.is_same(&other.entrant)
+        same_rate(self.lr, other.lr)
+            && plain(self) == plain(other)
+            && self.entrant.is_same(&other.entrant)
     }
 
     /// Whether the network is measured after so many steps.
@@ -80,6 +80,11 @@ impl TrialSpec {
         let marks = |steps: usize| steps * self.measurements.max(1) / self.steps.max(1);
         made == self.steps || marks(made) > marks(made.saturating_sub(1))
     }
+}
+
+/// Whether two learning rates are the same. JSON may have moved the last digit.
+pub(super) fn same_rate(own: f64, other: f64) -> bool {
+    (own - other).abs() <= 1e-12 * own.abs()
 }
 
 /// A run as it stood when the network was measured.
@@ -126,7 +131,7 @@ pub enum Outcome {
 pub struct Trial {
     /// What was run.
     pub spec: TrialSpec,
-    /// Where; `None` of a run that ended before it began.
+    /// Where; `None` of a run that panicked outside of its steps.
     #[serde(default)]
     pub environment: Option<Environment>,
     /// What came of it.

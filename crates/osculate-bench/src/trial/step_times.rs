@@ -4,6 +4,7 @@ use burn::module::Module;
 use osculate::prelude::{ClosureOptimizer, Objective};
 use serde::{Deserialize, Serialize};
 
+use super::record::same_rate;
 use super::{Watch, caught};
 use crate::entrant::Entrant;
 use crate::error::BenchError;
@@ -21,10 +22,24 @@ pub struct StepTimesSpec {
     pub block: usize,
 }
 
+impl StepTimesSpec {
+    /// Whether a result of the other is a result of this.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same = |(own, theirs): (&(Entrant, f64), &(Entrant, f64))| {
+            same_rate(own.1, theirs.1) && own.0.is_same(&theirs.0)
+        };
+        (self.rounds, self.block) == (other.rounds, other.block)
+            && self.entrants.len() == other.entrants.len()
+            && self.entrants.iter().zip(&other.entrants).all(same)
+    }
+}
+
 /// Step times of several optimizers, measured in turns in one process: what slows the machine down for
 /// a while slows all of them down.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StepTimes {
+    /// What was measured.
+    pub spec: StepTimesSpec,
     /// One for each optimizer, in the order given.
     pub entrants: Vec<StepBlocks>,
 }
@@ -44,21 +59,35 @@ pub struct StepBlocks {
 
 impl StepTimes {
     /// Why they cannot be what a measurement has left, if they cannot.
-    pub fn defect(&self, spec: &StepTimesSpec) -> Option<String> {
-        let asked = spec.entrants.iter().map(|(entrant, _)| &entrant.label);
+    pub fn defect(&self) -> Option<String> {
+        let rounds = self.spec.rounds;
+        let asked = self.spec.entrants.iter().map(|(entrant, _)| &entrant.label);
         if !asked.eq(self.entrants.iter().map(|blocks| &blocks.label)) {
             return Some("they are the step times of other optimizers".to_string());
         }
         let short =
-            |blocks: &&StepBlocks| blocks.failure.is_none() && blocks.seconds.len() != spec.rounds;
+            |blocks: &&StepBlocks| blocks.failure.is_none() && blocks.seconds.len() != rounds;
         self.entrants.iter().find(short).map(|blocks| {
             format!(
-                "{} has {} rounds of {}",
+                "{} has {} rounds of {rounds}",
                 blocks.label,
-                blocks.seconds.len(),
-                spec.rounds
+                blocks.seconds.len()
             )
         })
+    }
+
+    /// Of a measurement that could not be made, and why.
+    pub fn failed(spec: &StepTimesSpec, message: &str) -> Self {
+        let blocks = |(entrant, _): &(Entrant, f64)| StepBlocks {
+            label: entrant.label.clone(),
+            seconds: Vec::new(),
+            state_bytes: 0,
+            failure: Some(message.to_string()),
+        };
+        Self {
+            spec: spec.clone(),
+            entrants: spec.entrants.iter().map(blocks).collect(),
+        }
     }
 
     /// The median over the rounds of an optimizer's step time over that of the first in the same
@@ -130,6 +159,7 @@ pub fn interleaved<M: Module>(
         }
     }
     Ok(StepTimes {
+        spec: spec.clone(),
         entrants: lanes.into_iter().map(Lane::finish).collect(),
     })
 }
@@ -183,7 +213,16 @@ mod tests {
             failure: None,
         };
         // The machine was ten times slower in the second round.
-        let times = StepTimes {
+        let spec = |labels: &[&str], rounds| StepTimesSpec {
+            entrants: labels
+                .iter()
+                .map(|label| (format!("{label}=sgd").parse().unwrap(), 0.1))
+                .collect(),
+            rounds,
+            block: 1,
+        };
+        let mut times = StepTimes {
+            spec: spec(&["adamw", "sam", "broken"], 3),
             entrants: vec![
                 blocks("adamw", &[1.0, 10.0, 1.0]),
                 blocks("sam", &[2.0, 20.0, 2.2]),
@@ -193,17 +232,12 @@ mod tests {
         assert_eq!(times.ratio("adamw"), Some(1.0));
         assert_eq!(times.ratio("sam"), Some(2.0));
         assert_eq!(times.ratio("broken"), None);
-        let spec = |labels: &[&str], rounds| StepTimesSpec {
-            entrants: labels
-                .iter()
-                .map(|label| (format!("{label}=sgd").parse().unwrap(), 0.1))
-                .collect(),
-            rounds,
-            block: 1,
-        };
-        let defect = |labels: &[&str], rounds| times.defect(&spec(labels, rounds)).unwrap();
-        assert!(defect(&["adamw", "sam"], 3).contains("other optimizers"));
-        assert!(defect(&["adamw", "sam", "broken"], 3).contains("broken has 0 rounds of 3"));
-        assert_eq!(times.seconds("sam"), Some(2.2));
+        assert!(times.defect().unwrap().contains("broken has 0 rounds of 3"));
+        times.entrants.pop();
+        assert!(times.defect().unwrap().contains("other optimizers"));
+        assert!(!times.spec.is_same(&spec(&["adamw", "sam"], 3)));
+        assert!(!times.spec.is_same(&spec(&["adamw", "sam", "broken"], 4)));
+        let failed = StepTimes::failed(&times.spec, "no data");
+        assert_eq!((failed.defect(), failed.ratio("sam")), (None, None));
     }
 }

@@ -8,7 +8,7 @@ use osculate::curvature::GradientOracle;
 
 use super::step_times::interleaved;
 use super::{
-    Curvature, Environment, Outcome, Point, StepTimes, StepTimesSpec, Trial, TrialSpec,
+    Curvature, Environment, Outcome, Point, StepTimes, StepTimesSpec, Trial, TrialSpec, caught,
     computes_here, peak_memory, reset_peak_memory,
 };
 use crate::error::BenchError;
@@ -46,6 +46,9 @@ pub trait Trainer: Send + Sync {
     /// What the workload is.
     fn about(&self) -> About;
 
+    /// Whether tuning trials are measured on data of their own: see [`Workload::for_tuning`].
+    fn tunes_apart(&self) -> bool;
+
     /// Trains a network, on a device without autodiff.
     ///
     /// A loss that is no number, or a step that fails, ends the run and is in its outcome.
@@ -70,6 +73,10 @@ pub trait Trainer: Send + Sync {
 impl<W: Workload> Trainer for W {
     fn about(&self) -> About {
         Workload::about(self)
+    }
+
+    fn tunes_apart(&self) -> bool {
+        self.for_tuning().is_some()
     }
 
     fn train(&self, spec: &TrialSpec, device: &Device, watch: &Watch) -> Result<Trial, BenchError> {
@@ -173,14 +180,15 @@ impl<'a, M: Module> Run<'a, M> {
             let objective = batch.map_err(|error| self.failed(error))?;
             let lr = spec.lr * self.about.schedule.factor(self.made, spec.steps);
             let (wall, processor) = (Instant::now(), ProcessTime::now());
-            let step = match optimizer.step(lr, model, objective.as_ref()) {
+            let taken = caught(|| optimizer.step(lr, model, objective.as_ref()))
+                .and_then(|step| step.map_err(|error| error.cause.to_string()));
+            let step = match taken {
                 Ok(step) => step,
-                Err(error) => {
-                    model = error.model;
-                    self.trial.outcome = Outcome::Failed {
-                        message: error.cause.to_string(),
-                    };
-                    break;
+                Err(message) => {
+                    // What was measured until now stays.
+                    self.trial.outcome = Outcome::Failed { message };
+                    self.end(optimizer.state_bytes());
+                    return Ok(self.trial);
                 }
             };
             // Reading the loss waits for the device, so the clock sees the whole step.
@@ -209,14 +217,19 @@ impl<'a, M: Module> Run<'a, M> {
             }
             (watch.progress)(self.made, metric);
         }
-        self.trial.state_bytes = optimizer.state_bytes();
-        self.trial.step_seconds =
-            (self.wall - self.first).as_secs_f64() / (self.made.max(2) - 1) as f64;
-        self.trial.peak_memory = peak_memory();
+        self.end(optimizer.state_bytes());
         if spec.curvature && self.trial.outcome == Outcome::Finished {
             self.measure_curvature(&model)?;
         }
         Ok(self.trial)
+    }
+
+    /// Notes what the run has taken.
+    fn end(&mut self, state_bytes: usize) {
+        self.trial.state_bytes = state_bytes;
+        self.trial.step_seconds =
+            (self.wall - self.first).as_secs_f64() / (self.made.max(2) - 1) as f64;
+        self.trial.peak_memory = peak_memory();
     }
 
     /// Adds a point, unless there is one of this step, and returns its metric.
@@ -242,10 +255,12 @@ impl<'a, M: Module> Run<'a, M> {
         let Some(objective) = objective.map_err(|error| self.failed(error))? else {
             return Ok(());
         };
-        match Curvature::measure(model, objective.as_ref()) {
+        // The run itself is sound: what the solution's Hessian does not give is no reason to lose it.
+        let found = caught(|| Curvature::measure(model, objective.as_ref()))
+            .and_then(|found| found.map_err(|error| error.to_string()));
+        match found {
             Ok(found) => self.trial.curvature = Some(found),
-            // The run itself is sound: what the solution's Hessian does not give is no reason to lose it.
-            Err(error) => self.trial.curvature_error = Some(error.to_string()),
+            Err(message) => self.trial.curvature_error = Some(message),
         }
         Ok(())
     }

@@ -49,6 +49,12 @@ impl Cifar {
         for path in &parts {
             train.extend(records(path)?);
         }
+        if train.len() < 2 * RECORD {
+            return Err(WorkloadError::new(format_args!(
+                "{} has one training image; expected some to train on and some to hold out",
+                folder.display()
+            )));
+        }
         Ok(Self {
             stage: Stage::Report,
             train: train.into(),
@@ -183,6 +189,14 @@ mod tests {
         assert_eq!(pixels.dims(), [2, 3, 32, 32]);
         assert_eq!(labels.into_data().iter::<i64>().collect::<Vec<_>>(), [9, 3]);
         assert_eq!(pixels.max().into_scalar::<f32>(), 1.0);
+        let tuning = Cifar {
+            stage: Stage::Tuning,
+            ..cifar.clone()
+        };
+        let [train, measured] = tuning.records();
+        assert_eq!([train, measured].concat(), *cifar.train);
+        assert_eq!((train.len(), measured.len()), (2 * RECORD, RECORD));
+        assert_eq!(cifar.records(), [&*cifar.train, &*cifar.test]);
         fs::write(folder.path().join("test_batch.bin"), &bytes[1..]).unwrap();
         let damaged = Cifar::open(folder.path()).unwrap_err().to_string();
         assert!(damaged.contains("test_batch.bin"), "{damaged}");

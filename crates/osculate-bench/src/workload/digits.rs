@@ -106,6 +106,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn tuning_parts_the_training_images_and_sees_no_test_image() {
+        let [all, test] = images(Stage::Report).unwrap();
+        let [train, measured] = images(Stage::Tuning).unwrap();
+        assert_eq!((all.len(), test.len()), (1442, 355));
+        let rows = |split: &Split| -> Vec<Vec<u32>> {
+            let pixels = split.pixels().chunks(split.pixels().len() / split.len());
+            pixels
+                .map(|row| row.iter().map(|p| p.to_bits()).collect())
+                .collect()
+        };
+        let mut parts = [rows(train), rows(measured)].concat();
+        let mut whole = rows(all);
+        parts.sort();
+        whole.sort();
+        assert_eq!(parts, whole);
+        assert!(
+            rows(test)
+                .iter()
+                .all(|row| whole.binary_search(row).is_err())
+        );
+    }
+
+    #[test]
     fn steps_walk_through_all_images() {
         let mut seen: Vec<usize> = (0..23)
             .flat_map(|step| positions(1442, 64, 1, step))

@@ -3,7 +3,8 @@
 //! A workload is one type that implements [`Workload`]; each of those that come with the program has
 //! its own file here. To race optimizers on a problem of your own, implement the trait and hand the
 //! type to [`Workloads::with`]; [`command::run`](crate::command::run) then is a whole program with all
-//! commands of `osculate`:
+//! commands of `osculate`. A workload with data should also hold some of it out for the search of
+//! learning rates, with [`Workload::for_tuning`].
 //!
 //! ```
 //! use burn::nn::{Linear, LinearConfig};

@@ -58,7 +58,7 @@ fn sensitivity(results: &WorkloadResults, palette: &Palette) -> Panel {
             range: (x.0 * 0.9, x.1 * 1.1),
         },
         y: Axis {
-            text: format!("last {}", metric.heading()),
+            text: "last measurement in tuning".to_string(),
             scale: scale(metric),
             range: y,
         },
