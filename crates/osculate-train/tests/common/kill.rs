@@ -32,6 +32,7 @@ pub fn text(output: &Output) -> String {
 /// Starts a program in a folder that it makes, waits until `ready`, and kills it (SIGKILL on unix) at
 /// a random moment within a time after that. A program that was faster is started anew and killed
 /// sooner. `KILL_SEED` repeats the moment of the seed that was printed.
+#[allow(clippy::print_stdout, reason = "a test that failed is to be repeated")]
 pub fn kill(command: &mut Command, folder: &Path, ready: impl Fn() -> bool, within: Duration) {
     let seed = match std::env::var("KILL_SEED") {
         Ok(seed) => seed.parse().unwrap(),
@@ -65,7 +66,10 @@ pub fn kill(command: &mut Command, folder: &Path, ready: impl Fn() -> bool, with
 fn wait_until(child: &mut Child, holds: impl Fn() -> bool) {
     let begin = Instant::now();
     while !holds() && child.try_wait().unwrap().is_none() {
-        assert!(begin.elapsed() < PATIENCE, "there is no checkpoint");
+        if begin.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            panic!("there is no checkpoint");
+        }
         std::thread::sleep(Duration::from_millis(1));
     }
 }
