@@ -195,6 +195,28 @@ fn damaged_best_weights_make_a_damaged_checkpoint() {
     assert!(out.join("checkpoints/damaged-step-000000014").exists());
 }
 
+/// As where someone takes `best.bpk` away during a run, before its last checkpoint.
+#[test]
+fn a_checkpoint_without_best_weights_has_no_record_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path();
+    let config = config(Method::AdamW);
+    let task = DigitsTask::new(Events::default());
+    trainer(&task, &config, out).run().unwrap();
+    let newest = out.join("checkpoints/step-000000014");
+    std::fs::remove_file(newest.join("best.bpk")).unwrap();
+    let manifest = newest.join("manifest.json");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let mut listed: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let files = listed["files"].as_array_mut().unwrap();
+    files.retain(|file| file["name"] != "best.bpk");
+    std::fs::write(&manifest, listed.to_string()).unwrap();
+
+    let again = trainer(&task, &config, out).with_resume(true).run();
+    assert_eq!(again.unwrap().summary.best, None);
+    assert!(!out.join("best.bpk").exists());
+}
+
 #[test]
 fn other_data_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -227,6 +227,7 @@ fn read(folder: &Path) -> Result<Loaded, String> {
         serde_json::from_str(&text).map_err(|error| format!("{STATE}: {error}"))?;
     let best = Some(folder.join(BEST)).filter(|best| best.exists());
     if best.is_none() {
+        // Taken away before the checkpoint was written: the next evaluation is the best there is.
         state.best = None;
     }
     let model =
