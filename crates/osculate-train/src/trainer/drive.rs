@@ -336,6 +336,7 @@ impl<'a, T: Task> Drive<'a, T> {
             model,
             self.with.optimizer.as_ref(),
             &self.state,
+            &self.out.join(BEST_FILE),
             self.config.keep_checkpoints,
         )?;
         self.saved = Some(self.state.step);

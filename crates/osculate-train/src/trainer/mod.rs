@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `config.json` | the program's configuration, [`TrainerConfig`] in its field `trainer` |
 //! | `metrics.jsonl` | one [`Line`] of JSON for each log interval, evaluation and sharpness |
-//! | `checkpoints/step-000000500/` | weights, optimizer state, place in the run, and a manifest with lengths and checksums |
+//! | `checkpoints/step-000000500/` | weights, optimizer state, place in the run, the best weights so far, and a manifest with lengths and checksums |
 //! | `best.bpk` | the weights at the best evaluation, as burn's `ModuleRecord` |
 //! | `loss.svg`, `evaluation.svg`, `sharpness.svg` | the run in pictures |
 //!
@@ -24,7 +24,8 @@
 //! optimizer state, and the lines of `metrics.jsonl` but for seconds. This holds on devices whose
 //! arithmetic is the same in every run, such as burn's CPU backends. A checkpoint is written under a
 //! temporary name, flushed to the disk and renamed. Where the newest is damaged nevertheless, the run
-//! says so and goes on from the one before it.
+//! says so and goes on from the one before it. `best.bpk` becomes that of the checkpoint, even if
+//! the run had found better weights after it: it always holds the weights of [`Summary::best`].
 
 mod args;
 mod checkpoint;

@@ -7,12 +7,12 @@ use burn::tensor::Tensor;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::checkpoint::{Checkpoints, Newest};
+use super::checkpoint::{Checkpoints, Newest, restore_best};
 use super::config::TrainerConfig;
 use super::console::Console;
 use super::drive::{Drive, Equipment};
 use super::error::TrainerError;
-use super::folder::{CHECKPOINTS, CONFIG_FILE, LOG_FILE, prepare};
+use super::folder::{BEST_FILE, CHECKPOINTS, CONFIG_FILE, LOG_FILE, prepare};
 use super::interrupt::Interrupt;
 use super::log::Log;
 use super::plan::Plan;
@@ -160,10 +160,12 @@ impl<'a, T: Task> Trainer<'a, T> {
             });
         }
         let from = loaded.as_ref().map(|loaded| loaded.path.clone());
+        let best = loaded.as_ref().and_then(|loaded| loaded.best.clone());
         let (model, state) = match loaded {
             Some(loaded) => loaded.restore(model, optimizer.as_mut())?,
             None => (model, State::default()),
         };
+        restore_best(best.as_deref(), &self.out.join(BEST_FILE))?;
         let log_path = self.out.join(LOG_FILE);
         let log = if self.resume {
             Log::resume(&log_path, state.log_bytes)?

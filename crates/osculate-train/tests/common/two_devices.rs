@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::optim::SgdConfig;
-use osculate_optim::{Sam, SamConfig, Sophia, SophiaConfig};
+use osculate_optim::{Sam, SamConfig, ShampooConfig, Sophia, SophiaConfig};
 
 use super::{Loader, largest_difference, ordered_loader};
 
@@ -23,6 +23,12 @@ pub fn sophia() -> Sophia {
     SophiaConfig::h().with_period(2).init().unwrap()
 }
 
+/// Shampoo whose factors are regular in `f32`, from gradients of fewer rows than the net is wide. What
+/// is added to their diagonal is a thousandth of the largest eigenvalue, and rounding 1e-7 of it.
+pub fn regular_shampoo() -> ShampooConfig {
+    ShampooConfig::new().with_relative_epsilon(1e-3)
+}
+
 /// The images of two devices: each takes its half of the data set, batch by batch.
 pub fn halves() -> Loader {
     ordered_loader((0..2 * HALF * STEPS).collect(), HALF)
@@ -30,10 +36,21 @@ pub fn halves() -> Loader {
 
 /// The same images for one device, whose batches are those of both together.
 pub fn together() -> Loader {
-    let second = HALF * STEPS;
+    batches_of_both([0, HALF * STEPS])
+}
+
+/// The same, with the second device's rows first in each batch: equal but for rounding.
+pub fn swapped() -> Loader {
+    batches_of_both([HALF * STEPS, 0])
+}
+
+/// Batches of rows from two places.
+fn batches_of_both(begins: [usize; 2]) -> Loader {
     let rows = (0..STEPS).flat_map(|step| {
         let batch = step * HALF..(step + 1) * HALF;
-        batch.clone().chain(batch.map(move |row| row + second))
+        begins
+            .into_iter()
+            .flat_map(move |begin| batch.clone().map(move |row| begin + row))
     });
     ordered_loader(rows.collect(), 2 * HALF)
 }

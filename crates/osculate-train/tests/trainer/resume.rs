@@ -1,5 +1,9 @@
+use std::path::Path;
+
+use burn::module::Module;
+use burn::store::ModuleRecord;
 use osculate_optim::catalogue::Method;
-use osculate_train::trainer::{Ending, Interrupt, Length, TrainerError};
+use osculate_train::trainer::{Ending, Interrupt, Length, Task, TrainerError};
 
 use crate::task::{DigitsTask, Events, numbers};
 use crate::{STEPS, checkpoints, config, log, trainer};
@@ -128,6 +132,89 @@ fn a_checkpoint_that_was_being_replaced_is_put_back() {
         .unwrap();
     assert_eq!(task.made.get(), made);
     assert_eq!(numbers(&again.model), numbers(&whole.model));
+}
+
+/// Value of the evaluation of the weights in `best.bpk`.
+fn best_value(task: &DigitsTask, out: &Path) -> f64 {
+    let record = ModuleRecord::load(out.join("best.bpk")).unwrap();
+    let model = task.model(0).unwrap().try_load_record(record).unwrap();
+    task.evaluate(&model.valid()).unwrap()[0].1
+}
+
+/// The best weights after the checkpoint that a run goes on from are not those of its record.
+#[test]
+fn the_best_weights_are_those_of_the_record_after_a_resume() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path();
+    let mut config = config(Method::AdamW);
+    config.evaluate_every = Some(2);
+    let task = DigitsTask::new(Events::default());
+    let whole = trainer(&task, &config, out).run().unwrap();
+    let last = whole.summary.best.unwrap();
+    assert!(last.step > 5, "the run is to find better weights later");
+    assert_eq!(best_value(&task, out), last.value);
+
+    let resumed = || {
+        let interrupt = Interrupt::new();
+        interrupt.trigger();
+        let trainer = trainer(&task, &config, out).with_interrupt(interrupt);
+        trainer.with_resume(true).run().unwrap().summary
+    };
+    for step in [10, 14] {
+        std::fs::remove_dir_all(out.join(format!("checkpoints/step-{step:09}"))).unwrap();
+    }
+    let summary = resumed();
+    let best = summary.best.unwrap();
+    assert_eq!(summary.step, 5);
+    assert!(best.step < 5 && best.value != last.value);
+    assert_eq!(best_value(&task, out), best.value);
+
+    std::fs::remove_dir_all(out.join("checkpoints")).unwrap();
+    assert_eq!(resumed().best, None);
+    assert!(!out.join("best.bpk").exists());
+
+    // With nothing in its way, the run finds the same weights again.
+    let again = trainer(&task, &config, out).with_resume(true).run();
+    assert_eq!(again.unwrap().summary.best, Some(last));
+    assert_eq!(best_value(&task, out), last.value);
+}
+
+#[test]
+fn damaged_best_weights_make_a_damaged_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path();
+    let config = config(Method::AdamW);
+    let task = DigitsTask::new(Events::default());
+    trainer(&task, &config, out).run().unwrap();
+    let newest = out.join("checkpoints/step-000000014");
+    assert!(newest.join("best.bpk").exists());
+    std::fs::write(newest.join("best.bpk"), "").unwrap();
+    let again = trainer(&task, &config, out).with_resume(true).run();
+    let best = again.unwrap().summary.best.unwrap();
+    assert_eq!(best_value(&task, out), best.value);
+    assert!(out.join("checkpoints/damaged-step-000000014").exists());
+}
+
+/// As where someone takes `best.bpk` away during a run, before its last checkpoint.
+#[test]
+fn a_checkpoint_without_best_weights_has_no_record_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path();
+    let config = config(Method::AdamW);
+    let task = DigitsTask::new(Events::default());
+    trainer(&task, &config, out).run().unwrap();
+    let newest = out.join("checkpoints/step-000000014");
+    std::fs::remove_file(newest.join("best.bpk")).unwrap();
+    let manifest = newest.join("manifest.json");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let mut listed: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let files = listed["files"].as_array_mut().unwrap();
+    files.retain(|file| file["name"] != "best.bpk");
+    std::fs::write(&manifest, listed.to_string()).unwrap();
+
+    let again = trainer(&task, &config, out).with_resume(true).run();
+    assert_eq!(again.unwrap().summary.best, None);
+    assert!(!out.join("best.bpk").exists());
 }
 
 #[test]

@@ -67,7 +67,8 @@ pub(super) fn seal(folder: &Path, names: &[&str]) -> std::io::Result<()> {
     file.sync_all()
 }
 
-/// Compares the files of a folder with their manifest; says what is wrong.
+/// Compares the files of a folder with their manifest, which must list some names and may list more;
+/// says what is wrong.
 pub(super) fn verify(folder: &Path, names: &[&str]) -> Result<(), String> {
     let text =
         std::fs::read_to_string(folder.join(FILE)).map_err(|error| format!("{FILE}: {error}"))?;
@@ -77,9 +78,12 @@ pub(super) fn verify(folder: &Path, names: &[&str]) -> Result<(), String> {
         return Err(format!("format {}, expected {FORMAT}", manifest.format));
     }
     for name in names {
-        let Some(entry) = manifest.files.iter().find(|entry| entry.name == *name) else {
+        if !manifest.files.iter().any(|entry| entry.name == *name) {
             return Err(format!("{FILE} does not list {name}"));
-        };
+        }
+    }
+    for entry in &manifest.files {
+        let name = &entry.name;
         let (found, _) = Entry::of(folder, name).map_err(|error| format!("{name}: {error}"))?;
         if found.bytes != entry.bytes {
             return Err(format!(

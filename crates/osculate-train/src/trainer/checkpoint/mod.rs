@@ -15,6 +15,8 @@ use super::state::State;
 const MODEL: &str = "model.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
 const STATE: &str = "trainer.json";
+/// The weights at the best evaluation, where there was one.
+const BEST: &str = "best.bpk";
 const FILES: [&str; 3] = [MODEL, OPTIMIZER, STATE];
 
 const PREFIX: &str = "step-";
@@ -31,6 +33,8 @@ pub(crate) struct Checkpoints {
 pub(crate) struct Loaded {
     pub(crate) path: PathBuf,
     pub(crate) state: State,
+    /// File of the weights at the best evaluation that the state names.
+    pub(crate) best: Option<PathBuf>,
     model: ModuleRecord,
     optimizer: StateRecord,
 }
@@ -53,12 +57,14 @@ impl Checkpoints {
         Ok(checkpoints)
     }
 
-    /// Writes a checkpoint, and removes the oldest beyond `keep`.
+    /// Writes a checkpoint, and removes the oldest beyond `keep`. `best` is the file of the weights at
+    /// the best evaluation.
     pub(crate) fn save<M: Module>(
         &self,
         model: &M,
         optimizer: &dyn ClosureOptimizer<M>,
         state: &State,
+        best: &Path,
         keep: usize,
     ) -> Result<(), TrainerError> {
         let writing = self.folder.join(WRITING);
@@ -74,7 +80,14 @@ impl Checkpoints {
         })?;
         let path = writing.join(STATE);
         fs::write(&path, text).map_err(TrainerError::output("write", &path))?;
-        manifest::seal(&writing, &FILES).map_err(TrainerError::output("write", &writing))?;
+        let mut files = FILES.to_vec();
+        // Someone may have taken the file away, which is no reason to end the run.
+        if state.best.is_some() && best.exists() {
+            // A copy, not a link: damage to one checkpoint is to leave the others alone.
+            fs::copy(best, writing.join(BEST)).map_err(TrainerError::output("copy", best))?;
+            files.push(BEST);
+        }
+        manifest::seal(&writing, &files).map_err(TrainerError::output("write", &writing))?;
         sync_folder(&writing)?;
 
         let target = self.path(state.step);
@@ -189,10 +202,34 @@ pub(crate) fn save_model<M: Module>(model: &M, path: &Path) -> Result<(), Traine
         })
 }
 
+/// Makes the file of the best weights that of a checkpoint: the run may have found better ones after
+/// it, of which the checkpoint knows nothing. Without one there are no best weights.
+pub(crate) fn restore_best(from: Option<&Path>, to: &Path) -> Result<(), TrainerError> {
+    let copy = |from: &Path| {
+        let folder = to.parent().unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        std::io::copy(&mut fs::File::open(from)?, &mut file)?;
+        file.as_file().sync_all()?;
+        file.persist(to)?;
+        Ok(())
+    };
+    match from {
+        Some(from) => copy(from).map_err(TrainerError::output("write", to)),
+        None if to.exists() => fs::remove_file(to).map_err(TrainerError::output("remove", to)),
+        None => Ok(()),
+    }
+}
+
 fn read(folder: &Path) -> Result<Loaded, String> {
     manifest::verify(folder, &FILES)?;
     let text = fs::read_to_string(folder.join(STATE)).map_err(|error| error.to_string())?;
-    let state = serde_json::from_str(&text).map_err(|error| format!("{STATE}: {error}"))?;
+    let mut state: State =
+        serde_json::from_str(&text).map_err(|error| format!("{STATE}: {error}"))?;
+    let best = Some(folder.join(BEST)).filter(|best| best.exists());
+    if best.is_none() {
+        // Taken away before the checkpoint was written: the next evaluation is the best there is.
+        state.best = None;
+    }
     let model =
         ModuleRecord::load(folder.join(MODEL)).map_err(|error| format!("{MODEL}: {error}"))?;
     let optimizer =
@@ -200,6 +237,7 @@ fn read(folder: &Path) -> Result<Loaded, String> {
     Ok(Loaded {
         path: folder.to_path_buf(),
         state,
+        best,
         model,
         optimizer,
     })
