@@ -1,11 +1,12 @@
 use burn_backend::ops::{ActivationOps, FloatTensorOps};
 use burn_backend::{Scalar, TensorMetadata};
 use burn_dispatch::Dispatch as D;
-use burn_ir::ActivationOperationIr;
+use burn_ir::{ActivationOperationIr, TensorIr};
 
 use super::float::normal;
 use super::rule_table;
 use super::selection::{bool_dtype, clamp};
+use crate::context::Context;
 use crate::dual::{Dual, Value, fit};
 use crate::error::JvpError;
 
@@ -57,19 +58,7 @@ rule_table!("Activation", ActivationOperationIr, |cx| {
         let x = cx.get(&o.input)?;
         cx.set(&o.out, softmax(&x, o.axis))
     };
-    LogSoftmax(o) Differentiated "ẋ - sum(exp(y) ẋ)" => {
-        let x = cx.get(&o.input)?;
-        let y = D::log_softmax(x.value.clone(), o.axis);
-        if !x.is_active() {
-            return cx.set_value(&o.out, y);
-        }
-        let p = D::float_exp(y.clone());
-        let y = x.map_tangents(y, |d| {
-            let mean = D::float_sum_dim(D::float_mul(p.clone(), d.clone()), o.axis);
-            D::float_sub(d, mean)
-        });
-        cx.set(&o.out, y)
-    };
+    LogSoftmax(o) Differentiated "ẋ - sum(exp(y) ẋ)" => log_softmax(cx, o.axis, &o.input, &o.out);
     Softmin(o) Differentiated "y (sum(y ẋ) - ẋ)" => {
         let x = cx.get(&o.input)?.linear(D::float_neg);
         cx.set(&o.out, softmax(&x, o.axis))
@@ -93,6 +82,30 @@ fn kinked(x: &Dual, y: Value, below: Scalar) -> Dual {
             D::float_mask_where(d, mask.clone(), scaled)
         }
     })
+}
+
+/// A shift of all of `ẋ` along `dim` changes nothing, so it is measured from where the probability
+/// is largest. The derivative there is `(1 - p) ẋ` and small terms: where the network is sure of
+/// its answer `1 - p` would have lost its digits, in the tangent and in the backward pass.
+fn log_softmax(
+    cx: &mut Context<'_>,
+    dim: usize,
+    input: &TensorIr,
+    out: &TensorIr,
+) -> Result<(), JvpError> {
+    let x = cx.get(input)?;
+    let y = D::log_softmax(x.value.clone(), dim);
+    if !x.is_active() {
+        return cx.set_value(out, y);
+    }
+    let top = D::float_argmax(y.clone(), dim, cx.int_dtype());
+    let p = D::float_exp(y.clone());
+    let y = x.map_tangents(y, |d| {
+        let d = D::float_sub(d.clone(), D::float_gather(dim, d, top.clone()));
+        let mean = D::float_sum_dim(D::float_mul(p.clone(), d.clone()), dim);
+        D::float_sub(d, mean)
+    });
+    cx.set(out, y)
 }
 
 fn softmax(x: &Dual, dim: usize) -> Dual {

@@ -9,5 +9,6 @@ mod arithmetic;
 mod elementwise;
 mod harness;
 mod layers;
+mod precision;
 mod reductions;
 mod shapes;
