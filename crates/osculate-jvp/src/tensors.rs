@@ -88,9 +88,14 @@ pub(crate) fn is_tracked(value: &DispatchTensor) -> bool {
     is_autodiff(value) && Dispatch::is_tracked(value)
 }
 
-/// The same float tensor on autodiff as a constant. Unlike a detached leaf, it is not a leaf again.
+/// The same float tensor, out of reach of a backward pass. Unlike a detached leaf, it is not a leaf
+/// again.
 pub(crate) fn untracked(value: DispatchTensor) -> DispatchTensor {
-    Dispatch::from_inner(Dispatch::inner(value))
+    if is_autodiff(&value) {
+        Dispatch::from_inner(Dispatch::inner(value))
+    } else {
+        value
+    }
 }
 
 /// A structure of tensors that is handed to a recorded function, or that it returns.

@@ -62,11 +62,7 @@ rule_table!("Activation", ActivationOperationIr, |cx| {
 /// which is off in the fourth digit.
 fn gelu(x: &Dual) -> Dual {
     let tape = is_tracked(&x.value);
-    let still = if tape {
-        untracked(x.value.clone())
-    } else {
-        x.value.clone()
-    };
+    let still = untracked(x.value.clone());
     let (distribution, density) = normal(still.clone());
     let y = D::float_mul(still.clone(), distribution.clone());
     if !tape && !x.is_active() {

@@ -16,6 +16,7 @@ mod pooling;
 mod product;
 mod selection;
 mod table;
+mod update;
 
 pub use table::{Rule, Status, rules};
 
