@@ -6,6 +6,7 @@ mod base;
 mod boolean;
 mod convolution;
 mod float;
+mod grid_sample;
 mod integer;
 mod integer_base;
 mod interpolation;

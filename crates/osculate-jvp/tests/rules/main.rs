@@ -7,6 +7,7 @@
 
 mod arithmetic;
 mod elementwise;
+mod grid_sample;
 mod harness;
 mod layers;
 mod precision;
