@@ -1,6 +1,8 @@
-//! Rounding of single rules in `f32`, against the same rule in `f64`.
+//! Rounding of single rules in `f32`, against the same rule in `f64`, and rules within programs of
+//! derivatives.
 
-use burn::tensor::{DType, Device, Tensor, TensorData, activation};
+use burn::tensor::ops::GridSampleOptions;
+use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
 use osculate_jvp::{AnyTensor, Program, Tangents, Wrt};
 
 /// The slope and the Hessian product of `f` at `x` along `v`, in `dtype`.
@@ -102,4 +104,68 @@ fn gelu_is_precise_at_every_point() {
 
 fn gelu(x: Tensor<2>) -> Tensor<1> {
     activation::gelu(x).reshape([1])
+}
+
+#[test]
+fn derivatives_of_derivatives_are_those_of_the_function() {
+    // What makes a rule cheap for one backward pass must not enter a program of derivatives.
+    let device = Device::flex();
+    let points = [-2.0, -0.3, 0.0, 0.7, 1.9_f64];
+    let x = Tensor::<2>::from_data([points], (&device, DType::F64));
+    let ones = x.ones_like();
+    let program = Program::record_function(&x, |x| activation::gelu(x.clone())).unwrap();
+    let second = program.second_derivative(Wrt::Inputs).unwrap();
+    let direction = Tangents {
+        inputs: vec![Some(AnyTensor::from(ones.clone()))],
+        ..Tangents::default()
+    };
+    let bound = program.bind_inputs(&x).unwrap();
+    let along = bound.along(&second, direction).unwrap();
+    let still = x.zeros_like();
+    let cotangents = || [&still, &still, &ones].map(|part| AnyTensor::from(part.clone()));
+    let (_, gradient) = along.vjp(Wrt::Inputs, |_| cotangents().to_vec()).unwrap();
+    let third = gradient.inputs.into_iter().next().flatten().unwrap();
+    let third = third.float::<2>().into_data();
+    for (x, got) in points.into_iter().zip(third.iter::<f64>()) {
+        let density = (-0.5 * x * x).exp() / core::f64::consts::TAU.sqrt();
+        let expected = density * (x * x * x - 4.0 * x);
+        assert!((got - expected).abs() < 1e-12, "at {x}: {got}, {expected}");
+    }
+}
+
+#[test]
+fn programs_of_derivatives_reach_updates_and_sampling() {
+    let device = Device::flex();
+    let x = Tensor::<2>::from_data([[0.3, -0.4], [0.9, 0.1]], (&device, DType::F64));
+    let program = Program::record_function(&x, |x| {
+        let at = Tensor::<2, Int>::from_data([[1, 0]], &x.device());
+        let value = x.clone().slice([0..1, 0..2]).sin();
+        let best = x
+            .clone()
+            .scatter(0, at.clone(), value.clone(), IndexingUpdateOp::Max);
+        let scaled = best.scatter(0, at, value, IndexingUpdateOp::Mul);
+        let grid = x.clone().reshape([1, 1, 2, 2]);
+        let seen = scaled
+            .reshape([1, 1, 2, 2])
+            .grid_sample_2d(grid, GridSampleOptions::default());
+        seen.square().sum()
+    })
+    .unwrap();
+    let direction = Tangents {
+        inputs: vec![Some(AnyTensor::from(x.ones_like()))],
+        ..Tangents::default()
+    };
+    let bound = program.bind_inputs(&x).unwrap();
+    let second = program.second_derivative(Wrt::Inputs).unwrap();
+    let along = bound.along(&second, direction.clone()).unwrap();
+    let number = |tensor: AnyTensor| tensor.float_reshaped([1]).into_scalar::<f64>();
+    let curvature = number(along.evaluate().unwrap().remove(2));
+    let product = bound.hvp(&direction, Wrt::Inputs).unwrap().product;
+    let product = product.inputs.into_iter().next().flatten().unwrap();
+    let expected = product.float::<2>().sum().into_scalar::<f64>();
+    assert!(expected.abs() > 1e-3);
+    assert!(
+        (curvature - expected).abs() < 1e-12,
+        "{curvature}, {expected}"
+    );
 }
