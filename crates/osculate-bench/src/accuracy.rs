@@ -221,7 +221,7 @@ fn case<M: Module>(
             let value = hessian_f64.apply(&v_wide)?.value;
             push("Hessian, f64", &value, &truth, 1e-6);
             let value = exact_f32.apply(v)?.value;
-            push("exact Hessian, f32", &value, &truth, 2e-5);
+            push("exact Hessian, f32", &value, &truth, 1e-5);
         }
         let truth = exact_ggn.apply(&v_wide)?.value;
         let limit = if smooth { 1e-3 } else { 1e-2 };

@@ -1,15 +1,12 @@
-//! A program at given weights and inputs, and its derivatives.
+//! A program at given weights and inputs, and its derivatives along directions.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use burn_backend::ops::FloatTensorOps;
-use burn_backend::{AutodiffBackend, Shape, TensorMetadata};
-use burn_dispatch::{Dispatch, DispatchDevice};
+use burn_backend::TensorMetadata;
+use burn_dispatch::DispatchDevice;
 
 use crate::dual::{Dual, Value, zeros_like};
 use crate::error::JvpError;
 use crate::program::Program;
-use crate::tensors::{AnyTensor, lift};
+use crate::tensors::AnyTensor;
 
 /// One tensor, or none for zero, for each parameter and each input of a program: a direction, or
 /// a gradient.
@@ -58,10 +55,10 @@ pub struct HessianProduct {
 /// autodiff.
 #[derive(Debug, Clone)]
 pub struct Bound {
-    program: Program,
-    arguments: Vec<Value>,
-    constants: Vec<Value>,
-    device: DispatchDevice,
+    pub(crate) program: Program,
+    pub(crate) arguments: Vec<Value>,
+    pub(crate) constants: Vec<Value>,
+    pub(crate) device: DispatchDevice,
 }
 
 impl Bound {
@@ -177,209 +174,11 @@ impl Bound {
         })
     }
 
-    /// The results, and the gradient `Jᵀ u` of `sum(u · results)` for the cotangents `u` that
-    /// `cotangents` makes from the results.
-    ///
-    /// Cost: one gradient.
-    ///
-    /// # Errors
-    /// [`JvpError::Count`] where there is not one cotangent for each result.
-    pub fn vjp(
-        &self,
-        wrt: Wrt,
-        cotangents: impl FnOnce(&[AnyTensor]) -> Vec<AnyTensor>,
-    ) -> Result<(Vec<AnyTensor>, Tangents), JvpError> {
-        let (leaves, results) = self.tracked(wrt, &Tangents::default())?;
-        let outputs: Vec<AnyTensor> = results
-            .iter()
-            .map(|dual| AnyTensor::from_value(Dispatch::inner(dual.value.clone())))
-            .collect();
-        let cotangents = cotangents(&outputs);
-        if cotangents.len() != outputs.len() {
-            return Err(JvpError::Count {
-                what: "cotangents",
-                expected: outputs.len(),
-                got: cotangents.len(),
-            });
-        }
-        let weighted = results
-            .into_iter()
-            .zip(cotangents)
-            .map(|(dual, cotangent)| {
-                Dispatch::float_sum(Dispatch::float_mul(dual.value, lift(cotangent.inner())))
-            });
-        let total = weighted.reduce(Dispatch::float_add);
-        let gradient = match total {
-            Some(total) => self.backward(total, &leaves),
-            None => self.backward_of_nothing(),
-        };
-        Ok((outputs, gradient))
-    }
-
-    /// The value and the gradient of a function with a single number as its result.
-    ///
-    /// # Errors
-    /// [`JvpError::NotScalar`].
-    pub fn gradient(&self, wrt: Wrt) -> Result<(AnyTensor, Tangents), JvpError> {
-        let (leaves, results) = self.tracked(wrt, &Tangents::default())?;
-        let value = scalar(&results)?.value.clone();
-        let inner = AnyTensor::from_value(Dispatch::inner(value.clone()));
-        Ok((inner, self.backward(value, &leaves)))
-    }
-
-    /// The Hessian of a function with a single number as its result, times a direction: the
-    /// gradient of its derivative `∇L · v`, by one backward pass.
-    ///
-    /// The rows of the result are those of `wrt`; the columns are where `direction` is not zero, so
-    /// that mixed second derivatives of parameters and inputs are products too. Exact up to
-    /// rounding. Where the function has kinks (ReLU, max pooling) it is the Hessian almost
-    /// everywhere, as PyTorch gives it.
-    ///
-    /// Cost: 2 to 2.7 gradients.
-    ///
-    /// # Errors
-    /// [`JvpError::NotScalar`], and as [`jvp`](Self::jvp).
-    pub fn hvp(&self, direction: &Tangents, wrt: Wrt) -> Result<HessianProduct, JvpError> {
-        let (leaves, results) = self.tracked(wrt, direction)?;
-        let dual = scalar(&results)?;
-        let value = AnyTensor::from_value(Dispatch::inner(dual.value.clone()));
-        let Some(slope) = dual.tangent(0).cloned() else {
-            let slope = Dispatch::inner(zeros_like(&dual.value));
-            return Ok(HessianProduct {
-                value,
-                slope: AnyTensor::from_value(slope),
-                product: self.backward_of_nothing(),
-            });
-        };
-        drop(results);
-        Ok(HessianProduct {
-            value,
-            slope: AnyTensor::from_value(Dispatch::inner(slope.clone())),
-            product: self.backward(slope, &leaves),
-        })
-    }
-
-    /// [`hvp`](Self::hvp) along several directions, in their order.
-    ///
-    /// burn's backward pass consumes its tape, so each product has a replay and a tape of its own.
-    /// On CPU backends the products are made side by side, one thread a core: most operations of
-    /// small and medium networks keep one core busy, and what is idle does the next product.
-    ///
-    /// Cost: as many products; on a CPU of `c` cores down to a `c`-th of their time, in up to `c`
-    /// times the memory of one.
-    ///
-    /// # Errors
-    /// As [`hvp`](Self::hvp), of the first direction that fails.
-    pub fn hvps(&self, directions: &[Tangents], wrt: Wrt) -> Result<Vec<HessianProduct>, JvpError> {
-        let share = directions.len().div_ceil(self.width()).max(1);
-        // Plain threads: a pool's thread that waits for one product would begin another, and meet
-        // its own locks there.
-        let parts: Vec<Result<Vec<HessianProduct>, JvpError>> = std::thread::scope(|scope| {
-            let mut parts = directions.chunks(share);
-            let first = parts.next().unwrap_or_default();
-            let others: Vec<_> = parts
-                .map(|part| {
-                    let bound = self.clone();
-                    scope.spawn(move || bound.each_hvp(part, wrt))
-                })
-                .collect();
-            let own = self.each_hvp(first, wrt);
-            let others = others.into_iter().map(|other| match other.join() {
-                Ok(made) => made,
-                Err(payload) => Err(JvpError::from_panic(payload.as_ref())),
-            });
-            std::iter::once(own).chain(others).collect()
-        });
-        let parts = parts.into_iter().collect::<Result<Vec<_>, _>>()?;
-        Ok(parts.into_iter().flatten().collect())
-    }
-
-    /// How many products [`hvps`](Self::hvps) makes side by side: the cores of a CPU backend, 1 on
-    /// others.
-    pub fn width(&self) -> usize {
-        if is_cpu(&self.device) {
-            std::thread::available_parallelism().map_or(1, usize::from)
-        } else {
-            1
-        }
-    }
-
-    fn each_hvp(&self, directions: &[Tangents], wrt: Wrt) -> Result<Vec<HessianProduct>, JvpError> {
-        let run = || {
-            let products = directions.iter().map(|direction| self.hvp(direction, wrt));
-            products.collect()
-        };
-        catch_unwind(AssertUnwindSafe(run))
-            .unwrap_or_else(|payload| Err(JvpError::from_panic(payload.as_ref())))
-    }
-
-    /// Replays on autodiff with fresh leaves for what is differentiated.
-    fn tracked(
-        &self,
-        wrt: Wrt,
-        direction: &Tangents,
-    ) -> Result<(Vec<Option<Value>>, Vec<Dual>), JvpError> {
-        let tangents = self.collect(core::slice::from_ref(direction))?;
-        let mut leaves = Vec::with_capacity(self.arguments.len());
-        let mut arguments = Vec::with_capacity(self.arguments.len());
-        for (index, (value, tangents)) in self.arguments.iter().zip(tangents).enumerate() {
-            let mut value = lift(value.clone());
-            let leaf = self.is_leaf(index, wrt);
-            if leaf {
-                value = Dispatch::float_set_require_grad(value, true);
-            }
-            leaves.push(leaf.then(|| value.clone()));
-            let tangents = tangents.into_iter().map(|d| d.map(lift)).collect();
-            arguments.push(Dual::new(value, tangents));
-        }
-        let constants = self
-            .constants
-            .iter()
-            .map(|value| Dual::constant(lift(value.clone())))
-            .collect();
-        let device = DispatchDevice::autodiff(self.device.clone());
-        let results = self.program.replay(arguments, constants, &device)?;
-        Ok((leaves, results))
-    }
-
-    fn is_leaf(&self, index: usize, wrt: Wrt) -> bool {
-        match self.program.parameters.get(index) {
-            Some(parameter) => parameter.trained && wrt != Wrt::Inputs,
-            None => wrt != Wrt::Parameters && self.arguments[index].dtype().is_float(),
-        }
-    }
-
-    fn backward(&self, scalar: Value, leaves: &[Option<Value>]) -> Tangents {
-        // A function that is linear in the leaves has a constant derivative: no tape.
-        if !Dispatch::is_tracked(&scalar) {
-            return self.backward_of_nothing();
-        }
-        let flat = Dispatch::float_reshape(scalar, Shape::new([1]));
-        let mut gradients = Dispatch::backward(flat);
-        let all = leaves
-            .iter()
-            .map(|leaf| {
-                let gradient = Dispatch::grad_remove(leaf.as_ref()?, &mut gradients)?;
-                Some(AnyTensor::from_value(gradient))
-            })
-            .collect();
-        self.split(all)
-    }
-
-    fn backward_of_nothing(&self) -> Tangents {
-        self.split(vec![None; self.arguments.len()])
-    }
-
-    fn split(&self, mut all: Vec<Option<AnyTensor>>) -> Tangents {
-        let inputs = all.split_off(self.program.parameters.len());
-        Tangents {
-            parameters: all,
-            inputs,
-        }
-    }
-
     /// For each argument, its tangent along each direction.
-    fn collect(&self, directions: &[Tangents]) -> Result<Vec<Vec<Option<Value>>>, JvpError> {
+    pub(crate) fn collect(
+        &self,
+        directions: &[Tangents],
+    ) -> Result<Vec<Vec<Option<Value>>>, JvpError> {
         let parameters = self.program.parameters.len();
         let inputs = self.arguments.len() - parameters;
         let mut collected = vec![Vec::with_capacity(directions.len()); self.arguments.len()];
@@ -410,26 +209,5 @@ impl Bound {
             }
         }
         Ok(collected)
-    }
-}
-
-/// Whether operations run on the calling thread.
-fn is_cpu(device: &DispatchDevice) -> bool {
-    let name = format!("{device:?}");
-    ["Flex", "NdArray"].iter().any(|cpu| name.contains(cpu))
-}
-
-/// The only result, of one element.
-fn scalar(results: &[Dual]) -> Result<&Dual, JvpError> {
-    match results {
-        [dual] if dual.shape().num_elements() == 1 => Ok(dual),
-        [dual] => Err(JvpError::NotScalar {
-            shape: dual.shape().as_slice().to_vec(),
-        }),
-        several => Err(JvpError::Count {
-            what: "results of a function to be differentiated twice",
-            expected: 1,
-            got: several.len(),
-        }),
     }
 }

@@ -43,17 +43,21 @@
 //! # Ok::<(), osculate_jvp::JvpError>(())
 //! ```
 
+mod binding;
 mod bound;
 mod cache;
+mod capture;
 mod context;
 mod dual;
 mod error;
 mod field;
 mod graph;
 mod module;
+mod parallel;
 mod placeholder;
 mod program;
 mod recorder;
+mod reverse;
 mod rules;
 mod tensors;
 mod transform;

@@ -5,18 +5,16 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, Shape};
-use burn_backend::get_or_init_device_settings;
 use burn_backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn_dispatch::{Dispatch, DispatchDevice};
 
-use crate::bound::Bound;
+use crate::capture::capture;
 use crate::context::Context;
 use crate::dual::{Dual, Value};
 use crate::error::JvpError;
-use crate::graph::{Boundary, Graph, merge_duplicates};
+use crate::graph::Graph;
 use crate::module::{self, Parameter};
 use crate::placeholder;
-use crate::recorder::Recorder;
 use crate::rules::{self, Status};
 use crate::tensors::{AnyTensor, Tensors};
 
@@ -188,112 +186,6 @@ impl Program {
                 .all(|(a, b)| (&a.path, &a.shape, a.dtype) == (&b.path, &b.shape, b.dtype))
     }
 
-    /// Fixes the values of parameters and inputs. Tensors are shared, not copied; changing the
-    /// module afterwards does not change what was bound.
-    ///
-    /// # Errors
-    /// [`JvpError::Mismatch`] or [`JvpError::Count`] where a shape, an element type or the number
-    /// of tensors differs from the recording.
-    pub fn bind<M: Module>(&self, module: &M, inputs: &impl Tensors) -> Result<Bound, JvpError> {
-        self.bind_values(module::parameters(module), inputs)
-    }
-
-    /// Fixes the inputs of a program without a module.
-    ///
-    /// # Errors
-    /// As [`bind`](Self::bind).
-    pub fn bind_inputs(&self, inputs: &impl Tensors) -> Result<Bound, JvpError> {
-        self.bind_values(Vec::new(), inputs)
-    }
-
-    fn bind_values(
-        &self,
-        found: Vec<(Parameter, AnyTensor)>,
-        inputs: &impl Tensors,
-    ) -> Result<Bound, JvpError> {
-        check_count("parameters", self.parameters.len(), found.len())?;
-        let mut values = Vec::with_capacity(found.len());
-        for (expected, (parameter, value)) in self.parameters.iter().zip(found) {
-            let path = if expected.path == parameter.path {
-                expected.path.clone()
-            } else {
-                format!("{} (now {})", expected.path, parameter.path)
-            };
-            check(&path, (&expected.shape, expected.dtype), &value)?;
-            values.push(value.into_value());
-        }
-        let inputs = inputs.tensors();
-        check_count("inputs", self.inputs.len(), inputs.len())?;
-        for (index, tensor) in inputs.iter().enumerate() {
-            self.check_argument("", self.parameters.len() + index, tensor)?;
-        }
-        values.extend(inputs.into_iter().map(AnyTensor::inner));
-        Bound::new(self.clone(), values)
-    }
-
-    /// Calls the program as a function of the module's own parameters and of `inputs`, which stay
-    /// connected to autodiff: the results can enter a loss, and `backward` reaches the parameters
-    /// and inputs that they came from. Parameters and inputs must agree in being on autodiff.
-    ///
-    /// # Errors
-    /// As [`bind`](Self::bind).
-    pub fn call<M: Module>(
-        &self,
-        module: &M,
-        inputs: &impl Tensors,
-    ) -> Result<Vec<AnyTensor>, JvpError> {
-        let arguments: Vec<AnyTensor> = module::live_parameters(module)
-            .into_iter()
-            .chain(inputs.tensors())
-            .collect();
-        let own = self.parameters.len() + self.inputs.len();
-        check_count("parameters and inputs", own, arguments.len())?;
-        for (index, argument) in arguments.iter().enumerate() {
-            self.check_argument("", index, argument)?;
-        }
-        let device = match arguments.first() {
-            Some(first) => first.dispatch_device(),
-            None => self.device.clone(),
-        };
-        let constants = self.constants_on(&device);
-        let results = self.replay(
-            arguments
-                .into_iter()
-                .map(|argument| Dual::constant(argument.into_value()))
-                .collect(),
-            constants.into_iter().map(Dual::constant).collect(),
-            &device,
-        )?;
-        Ok(results
-            .into_iter()
-            .map(|dual| AnyTensor::from_value(dual.value))
-            .collect())
-    }
-
-    /// Checks the tensor for an argument, or its tangent: parameters first, then inputs.
-    pub(crate) fn check_argument(
-        &self,
-        what: &str,
-        index: usize,
-        tensor: &AnyTensor,
-    ) -> Result<(), JvpError> {
-        match self.parameters.get(index) {
-            Some(parameter) => {
-                let what = format!("{what}{}", parameter.path);
-                check(&what, (&parameter.shape, parameter.dtype), tensor)
-            }
-            None => {
-                let index = index - self.parameters.len();
-                let input = &self.inputs[index];
-                check(
-                    &format!("{what}input {index}"),
-                    (&input.shape, input.dtype),
-                    tensor,
-                )
-            }
-        }
-    }
-
     /// The constants, on a device.
     pub(crate) fn constants_on(&self, device: &DispatchDevice) -> Vec<Value> {
         self.graph
@@ -354,74 +246,4 @@ impl Program {
         catch_unwind(AssertUnwindSafe(run))
             .unwrap_or_else(|payload| Err(JvpError::from_panic(payload.as_ref())))
     }
-}
-
-/// Records what `f` does on a recording device. It returns the arguments and the results. With
-/// `simplify`, what is computed twice is computed once.
-pub(crate) fn capture(
-    like: &DispatchDevice,
-    simplify: bool,
-    f: impl FnOnce(&Device) -> Result<(Vec<AnyTensor>, Vec<AnyTensor>), JvpError>,
-) -> Result<Graph, JvpError> {
-    let recorder = Recorder::like(&get_or_init_device_settings::<Dispatch>(like))?;
-    let device = recorder.device()?;
-    let mut recorded: Result<Boundary, JvpError> = Err(JvpError::Internal {
-        what: "nothing was recorded".to_string(),
-    });
-    // Results must outlive the scope: one that is dropped before counts as consumed.
-    let mut alive = None;
-    let run = || {
-        device.capture_scope(|scope| {
-            let mut outputs = Vec::new();
-            recorded = f(device).and_then(|(arguments, results)| {
-                let boundary = Boundary::new(&arguments, &results)?;
-                outputs = boundary.outputs.clone();
-                alive = Some((arguments, results));
-                Ok(boundary)
-            });
-            let mut unique = Vec::new();
-            for id in outputs {
-                if !unique.contains(&id) {
-                    unique.push(id);
-                }
-            }
-            scope.complete([], unique)
-        })
-    };
-    let captured = catch_unwind(AssertUnwindSafe(run))
-        .map_err(|payload| JvpError::from_panic(payload.as_ref()))?;
-    let mut boundary = recorded?;
-    let captured = captured.map_err(|error| JvpError::Internal {
-        what: error.to_string(),
-    })?;
-    drop(alive);
-    let mut operations = captured.graph.operations;
-    if simplify {
-        merge_duplicates(&mut operations, &mut boundary);
-    }
-    Graph::new(operations, captured.values, &boundary)
-}
-
-fn check_count(what: &'static str, expected: usize, got: usize) -> Result<(), JvpError> {
-    if expected == got {
-        Ok(())
-    } else {
-        Err(JvpError::Count {
-            what,
-            expected,
-            got,
-        })
-    }
-}
-
-fn check(what: &str, (shape, dtype): (&Shape, DType), tensor: &AnyTensor) -> Result<(), JvpError> {
-    if *shape == tensor.shape() && dtype == tensor.dtype() {
-        return Ok(());
-    }
-    let describe = |shape: &Shape, dtype: DType| format!("{:?} {dtype:?}", shape.as_slice());
-    Err(JvpError::Mismatch {
-        what: what.to_string(),
-        expected: describe(shape, dtype),
-        got: describe(&tensor.shape(), tensor.dtype()),
-    })
 }

@@ -83,6 +83,21 @@ pub(crate) fn is_autodiff(value: &DispatchTensor) -> bool {
     matches!(value.device(), DispatchDevice::Autodiff(_))
 }
 
+/// Whether a backward pass reaches this tensor.
+pub(crate) fn is_tracked(value: &DispatchTensor) -> bool {
+    is_autodiff(value) && Dispatch::is_tracked(value)
+}
+
+/// The same float tensor, out of reach of a backward pass. Unlike a detached leaf, it is not a leaf
+/// again.
+pub(crate) fn untracked(value: DispatchTensor) -> DispatchTensor {
+    if is_autodiff(&value) {
+        Dispatch::from_inner(Dispatch::inner(value))
+    } else {
+        value
+    }
+}
+
 /// A structure of tensors that is handed to a recorded function, or that it returns.
 ///
 /// Implemented by tensors of every rank and kind, tuples, arrays, vectors and options. A batch of

@@ -2,10 +2,11 @@
 //! again, or used inside a loss.
 
 use crate::bound::Wrt;
+use crate::capture::capture;
 use crate::dual::{Dual, zeros_like};
 use crate::error::JvpError;
 use crate::placeholder::placeholder;
-use crate::program::{InputSpec, Program, capture};
+use crate::program::{InputSpec, Program};
 use crate::tensors::AnyTensor;
 
 impl Program {

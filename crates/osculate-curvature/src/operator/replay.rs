@@ -4,7 +4,7 @@ use std::cell::{Cell, OnceCell};
 use std::sync::{Arc, OnceLock};
 
 use burn::module::Module;
-use burn::tensor::DType;
+use burn::tensor::{DType, Tensor};
 use osculate_jvp::{Bound, HessianProduct, Program, Tangents, Wrt};
 
 use super::step::epsilon;
@@ -175,14 +175,15 @@ impl Replay {
 
     /// A gradient of the program as a vector of parameter space, in the type of statistics.
     fn vector(&self, mut gradient: Tangents) -> ParamVec {
-        let zeros = ParamVec::zeros(&self.layout);
-        let tensors = zeros
-            .iter()
-            .zip(&self.positions)
-            .map(|((entry, zero), &position)| {
+        let entries = self.layout.entries().iter().zip(&self.positions);
+        let tensors = entries
+            .map(|(entry, &position)| {
                 let part = gradient.parameters[position].take();
-                let part = part.map(|part| part.float_reshaped([entry.num_elements()]));
-                part.unwrap_or_else(|| zero.clone())
+                let n = entry.num_elements();
+                part.map_or_else(
+                    || Tensor::zeros([n], (&entry.device, entry.dtype)),
+                    |part| part.float_reshaped([n]),
+                )
             })
             .collect();
         ParamVec::new(self.layout.clone(), tensors).to_compute_dtype()

@@ -1,13 +1,15 @@
 use burn_backend::ops::{ActivationOps, FloatTensorOps};
 use burn_backend::{Scalar, TensorMetadata};
 use burn_dispatch::Dispatch as D;
-use burn_ir::ActivationOperationIr;
+use burn_ir::{ActivationOperationIr, TensorIr};
 
-use super::float::normal;
+use super::float::{normal, plus, square};
 use super::rule_table;
 use super::selection::{bool_dtype, clamp};
+use crate::context::Context;
 use crate::dual::{Dual, Value, fit};
 use crate::error::JvpError;
+use crate::tensors::{is_tracked, untracked};
 
 rule_table!("Activation", ActivationOperationIr, |cx| {
     Relu(o) Differentiated "ẋ where x > 0" => {
@@ -28,16 +30,8 @@ rule_table!("Activation", ActivationOperationIr, |cx| {
         cx.set(&o.out, x.mask_where(negative, scaled))
     };
     Gelu(o) Differentiated "(Φ(x) + x φ(x)) ẋ" => {
-        // Composed: the backward pass that burn gives most backends is that of the tanh
-        // approximation, which is off in the fourth digit.
         let x = cx.get(&o.input)?;
-        let (distribution, density) = normal(x.value.clone());
-        let y = D::float_mul(x.value.clone(), distribution.clone());
-        if !x.is_active() {
-            return cx.set_value(&o.out, y);
-        }
-        let slope = D::float_add(distribution, D::float_mul(x.value.clone(), density));
-        cx.set(&o.out, x.map_tangents(y, |d| D::float_mul(d, slope.clone())))
+        cx.set(&o.out, gelu(&x))
     };
     GeluBackward(_) Unsupported "" => Err(JvpError::no_rule("Activation::GeluBackward"));
     Sigmoid(o) Differentiated "y (1 - y) ẋ" => cx.unary(o, D::sigmoid, |_, y| {
@@ -57,24 +51,44 @@ rule_table!("Activation", ActivationOperationIr, |cx| {
         let x = cx.get(&o.input)?;
         cx.set(&o.out, softmax(&x, o.axis))
     };
-    LogSoftmax(o) Differentiated "ẋ - sum(exp(y) ẋ)" => {
-        let x = cx.get(&o.input)?;
-        let y = D::log_softmax(x.value.clone(), o.axis);
-        if !x.is_active() {
-            return cx.set_value(&o.out, y);
-        }
-        let p = D::float_exp(y.clone());
-        let y = x.map_tangents(y, |d| {
-            let mean = D::float_sum_dim(D::float_mul(p.clone(), d.clone()), o.axis);
-            D::float_sub(d, mean)
-        });
-        cx.set(&o.out, y)
-    };
+    LogSoftmax(o) Differentiated "ẋ - sum(exp(y) ẋ)" => log_softmax(cx, o.axis, &o.input, &o.out);
     Softmin(o) Differentiated "y (sum(y ẋ) - ẋ)" => {
         let x = cx.get(&o.input)?.linear(D::float_neg);
         cx.set(&o.out, softmax(&x, o.axis))
     };
 });
+
+/// Composed: the backward pass that burn gives most backends is that of the tanh approximation,
+/// which is off in the fourth digit.
+fn gelu(x: &Dual) -> Dual {
+    let tape = is_tracked(&x.value);
+    let still = untracked(x.value.clone());
+    let (distribution, density) = normal(still.clone());
+    let y = D::float_mul(still.clone(), distribution.clone());
+    if !tape && !x.is_active() {
+        return Dual::constant(y);
+    }
+    let slope = D::float_add(distribution, D::float_mul(still.clone(), density.clone()));
+    if !tape {
+        return x.map_tangents(y, |d| D::float_mul(d, slope.clone()));
+    }
+    // The tape of the composition would keep seven tensors; one for each derivative is enough.
+    let zero = D::float_sub(x.value.clone(), still.clone());
+    let slope = if x.is_active() {
+        let bend = D::float_mul(density, plus(D::float_neg(square(still)), 2.0));
+        with_slope(&zero, slope, bend)
+    } else {
+        slope
+    };
+    let y = with_slope(&zero, y, untracked(slope.clone()));
+    x.map_tangents(y, |d| D::float_mul(d, slope.clone()))
+}
+
+/// `y`, differentiated backward with `slope`, for `zero = x - x` of which the first `x` is on the
+/// tape: the tape keeps only `slope`.
+fn with_slope(zero: &Value, y: Value, slope: Value) -> Value {
+    D::float_add(y, D::float_mul(zero.clone(), slope))
+}
 
 /// `y` with slope 1 where `x` is positive and `below` elsewhere.
 fn kinked(x: &Dual, y: Value, below: Scalar) -> Dual {
@@ -93,6 +107,30 @@ fn kinked(x: &Dual, y: Value, below: Scalar) -> Dual {
             D::float_mask_where(d, mask.clone(), scaled)
         }
     })
+}
+
+/// A shift of all of `ẋ` along `dim` changes nothing, so it is measured from where the probability
+/// is largest. The derivative there is `(1 - p) ẋ` and small terms: where the network is sure of
+/// its answer `1 - p` would have lost its digits, in the tangent and in the backward pass.
+fn log_softmax(
+    cx: &mut Context<'_>,
+    dim: usize,
+    input: &TensorIr,
+    out: &TensorIr,
+) -> Result<(), JvpError> {
+    let x = cx.get(input)?;
+    let y = D::log_softmax(x.value.clone(), dim);
+    if !x.is_active() {
+        return cx.set_value(out, y);
+    }
+    let top = D::float_argmax(y.clone(), dim, cx.int_dtype());
+    let p = D::float_exp(y.clone());
+    let y = x.map_tangents(y, |d| {
+        let d = D::float_sub(d.clone(), D::float_gather(dim, d, top.clone()));
+        let mean = D::float_sum_dim(D::float_mul(p.clone(), d.clone()), dim);
+        D::float_sub(d, mean)
+    });
+    cx.set(out, y)
 }
 
 fn softmax(x: &Dual, dim: usize) -> Dual {

@@ -1,11 +1,10 @@
 use burn_backend::ops::FloatTensorOps;
-use burn_backend::tensor::IndexingUpdateOp;
 use burn_dispatch::Dispatch as D;
 use burn_ir::BaseOperationIr;
 
 use super::rule_table;
-use crate::dual::{Dual, Value, jointly_linear};
-use crate::error::JvpError;
+use super::update::update;
+use crate::dual::{Value, jointly_linear};
 
 rule_table!("BaseFloat", BaseOperationIr, |cx| {
     Reshape(o) Differentiated "reshape(ẋ)" =>
@@ -33,14 +32,11 @@ rule_table!("BaseFloat", BaseOperationIr, |cx| {
         let (x, at) = (cx.get(&o.tensor)?, cx.value(&o.indices)?);
         cx.set(&o.out, x.linear(|x| D::float_select(x, o.dim, at.clone())))
     };
-    SelectAssign(o) Differentiated "ẋ with ẇ added or assigned" => {
-        let parts = [cx.get(&o.tensor)?, cx.get(&o.value)?];
-        let at = cx.value(&o.indices)?;
-        check_update(&parts, &o.update, "BaseFloat::SelectAssign")?;
-        cx.set(&o.out, jointly_linear(&parts, |values| {
-            let [x, value] = pair(values);
-            D::float_select_assign(x, o.dim, at.clone(), value, o.update)
-        }))
+    SelectAssign(o) Differentiated "ẋ with ẇ added or assigned, (ẋ w + x ẇ) for products, that of the winner for extremes" => {
+        let (x, value, at) = (cx.get(&o.tensor)?, cx.get(&o.value)?, cx.value(&o.indices)?);
+        cx.set(&o.out, update(x, value, o.update,
+            |x| D::float_select(x, o.dim, at.clone()),
+            |x, value, how| D::float_select_assign(x, o.dim, at.clone(), value, how)))
     };
     MaskWhere(o) Differentiated "ẇ where the mask is set, ẋ elsewhere" => {
         let (x, mask) = (cx.get(&o.tensor)?, cx.value(&o.mask)?);
@@ -55,23 +51,17 @@ rule_table!("BaseFloat", BaseOperationIr, |cx| {
         let (x, at) = (cx.get(&o.tensor)?, cx.value(&o.indices)?);
         cx.set(&o.out, x.gather(o.dim, at))
     };
-    Scatter(o) Differentiated "ẋ with ẇ added or assigned" => {
-        let parts = [cx.get(&o.tensor)?, cx.get(&o.value)?];
-        let at = cx.value(&o.indices)?;
-        check_update(&parts, &o.update, "BaseFloat::Scatter")?;
-        cx.set(&o.out, jointly_linear(&parts, |values| {
-            let [x, value] = pair(values);
-            D::float_scatter(o.dim, x, at.clone(), value, o.update)
-        }))
+    Scatter(o) Differentiated "as SelectAssign" => {
+        let (x, value, at) = (cx.get(&o.tensor)?, cx.get(&o.value)?, cx.value(&o.indices)?);
+        cx.set(&o.out, update(x, value, o.update,
+            |x| D::float_gather(o.dim, x, at.clone()),
+            |x, value, how| D::float_scatter(o.dim, x, at.clone(), value, how)))
     };
-    ScatterNd(o) Differentiated "ẋ with ẇ added or assigned" => {
-        let parts = [cx.get(&o.data)?, cx.get(&o.values)?];
-        let at = cx.value(&o.indices)?;
-        check_update(&parts, &o.reduction, "BaseFloat::ScatterNd")?;
-        cx.set(&o.out, jointly_linear(&parts, |values| {
-            let [x, value] = pair(values);
-            D::float_scatter_nd(x, at.clone(), value, o.reduction)
-        }))
+    ScatterNd(o) Differentiated "as SelectAssign" => {
+        let (x, value, at) = (cx.get(&o.data)?, cx.get(&o.values)?, cx.value(&o.indices)?);
+        cx.set(&o.out, update(x, value, o.reduction,
+            |x| D::float_gather_nd(x, at.clone()),
+            |x, value, how| D::float_scatter_nd(x, at.clone(), value, how)))
     };
     GatherNd(o) Differentiated "gather(ẋ)" => {
         let (x, at) = (cx.get(&o.data)?, cx.value(&o.indices)?);
@@ -119,23 +109,9 @@ rule_table!("BaseFloat", BaseOperationIr, |cx| {
     };
 });
 
-fn pair(values: Vec<Value>) -> [Value; 2] {
+pub(super) fn pair(values: Vec<Value>) -> [Value; 2] {
     match <[Value; 2]>::try_from(values) {
         Ok(pair) => pair,
         Err(values) => unreachable!("two operands were passed, {} came back", values.len()),
-    }
-}
-
-/// Multiplying and comparing updates are not linear in what they update.
-fn check_update(
-    parts: &[Dual],
-    update: &IndexingUpdateOp,
-    operation: &'static str,
-) -> Result<(), JvpError> {
-    let linear = matches!(update, IndexingUpdateOp::Add | IndexingUpdateOp::Assign);
-    if linear || !parts.iter().any(Dual::is_active) {
-        Ok(())
-    } else {
-        Err(JvpError::no_rule(format!("{operation} with {update:?}")))
     }
 }

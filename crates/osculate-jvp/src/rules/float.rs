@@ -3,8 +3,9 @@ use core::f64::consts::{FRAC_2_SQRT_PI, SQRT_2};
 use burn_backend::Scalar;
 use burn_backend::ops::FloatTensorOps;
 use burn_dispatch::Dispatch as D;
-use burn_ir::{BinaryOpIr, FloatOperationIr, GridSample2dOpIr, ScalarOpIr};
+use burn_ir::{BinaryOpIr, FloatOperationIr, ScalarOpIr};
 
+use super::grid_sample::grid_sample;
 use super::rule_table;
 use crate::context::Context;
 use crate::dual::{Dual, Value, fit, weighted};
@@ -79,7 +80,7 @@ rule_table!("Float", FloatOperationIr, |cx| {
     };
     Quantize(_) Unsupported "" => Err(JvpError::no_rule("Float::Quantize"));
     Dequantize(_) Unsupported "" => Err(JvpError::no_rule("Float::Dequantize"));
-    GridSample2d(o) Differentiated "sample(ẋ, grid); a grid with a tangent is unsupported" =>
+    GridSample2d(o) Differentiated "sample(ẋ, grid), and the slope between pixels where the grid moves" =>
         grid_sample(cx, o);
     Powf(o) Differentiated "b a^(b-1) ȧ + y ln(a) ḃ" => powf(cx, o);
     Hypot(o) Differentiated "(a ȧ + b ḃ) / y" => cx.binary(o, D::float_hypot, |a, b, y| {
@@ -111,9 +112,8 @@ fn inverse_root(x: Value) -> Value {
 /// The distribution function of the standard normal distribution and its density.
 pub(super) fn normal(x: Value) -> (Value, Value) {
     let inner = D::float_erf(times(x.clone(), 1.0 / SQRT_2));
-    // The factor stands in the exponent, so that one tensor less waits for the backward pass.
-    let factor = (0.5 * FRAC_2_SQRT_PI / SQRT_2).ln();
-    let density = D::float_exp(plus(times(square(x), -0.5), factor));
+    let density = D::float_exp(times(square(x), -0.5));
+    let density = times(density, 0.5 * FRAC_2_SQRT_PI / SQRT_2);
     (times(plus(inner, 1.0), 0.5), density)
 }
 
@@ -151,15 +151,4 @@ fn powf(cx: &mut Context<'_>, o: &BinaryOpIr) -> Result<(), JvpError> {
         .is_active()
         .then(|| D::float_mul(y.clone(), D::float_log(a.value.clone())));
     cx.set(&o.out, weighted(y, &a, left, &b, right))
-}
-
-fn grid_sample(cx: &mut Context<'_>, o: &GridSample2dOpIr) -> Result<(), JvpError> {
-    let (x, grid) = (cx.get(&o.tensor)?, cx.get(&o.grid)?);
-    if grid.is_active() {
-        return Err(JvpError::no_rule(
-            "Float::GridSample2d with a grid that depends on the parameters",
-        ));
-    }
-    let y = x.linear(|x| D::float_grid_sample_2d(x, grid.value.clone(), o.options.clone().into()));
-    cx.set(&o.out, y)
 }

@@ -6,6 +6,7 @@ mod base;
 mod boolean;
 mod convolution;
 mod float;
+mod grid_sample;
 mod integer;
 mod integer_base;
 mod interpolation;
@@ -16,6 +17,7 @@ mod pooling;
 mod product;
 mod selection;
 mod table;
+mod update;
 
 pub use table::{Rule, Status, rules};
 

@@ -7,7 +7,9 @@
 
 mod arithmetic;
 mod elementwise;
+mod grid_sample;
 mod harness;
 mod layers;
+mod precision;
 mod reductions;
 mod shapes;

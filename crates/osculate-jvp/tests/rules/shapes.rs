@@ -38,6 +38,40 @@ rule!(scatter: [([3, 2], [2, 2])], in -1.0..1.0, |x: 2, value: 2| {
     let at = Tensor::<2, Int>::from_data([[2, 0], [2, 1]], &x.device());
     x.scatter(0, at, value, IndexingUpdateOp::Add).sin()
 });
+rule!(scatter_mul: [([3, 2], [2, 2])], in -1.0..1.0, |x: 2, value: 2| {
+    let at = Tensor::<2, Int>::from_data([[2, 0], [0, 1]], &x.device());
+    x.scatter(0, at, value, IndexingUpdateOp::Mul).sin()
+});
+// Two values meet in one element, and an element that nothing finite is in is passed over.
+rule!(scatter_max: [([3, 2], [3, 2])], in -1.0..1.0, |x: 2, value: 2| {
+    let at = Tensor::<2, Int>::from_data([[2, 0], [2, 1], [0, 1]], &x.device());
+    let low = x.clone().full_like(f32::NEG_INFINITY);
+    let filled = low.scatter(0, at.clone(), value.clone(), IndexingUpdateOp::Max);
+    let found = filled.clone().greater_elem(-1e9);
+    let filled = x.zeros_like().mask_where(found, filled);
+    x.scatter(0, at, value, IndexingUpdateOp::Max).sin() + filled.square()
+});
+rule!(scatter_min: [([3, 2], [2, 2])], in -1.0..1.0, |x: 2, value: 2| {
+    let at = Tensor::<2, Int>::from_data([[2, 0], [2, 1]], &x.device());
+    x.scatter(0, at, value, IndexingUpdateOp::Min).sin()
+});
+rule!(select_assign_mul: [([3, 2], [2, 2])], in -1.0..1.0, |x: 2, value: 2| {
+    let at = Tensor::<1, Int>::from_data([2, 0], &x.device());
+    x.select_assign(0, at, value, IndexingUpdateOp::Mul).sin()
+});
+rule!(select_assign_min: [([3, 2], [2, 2])], in -1.0..1.0, |x: 2, value: 2| {
+    let at = Tensor::<1, Int>::from_data([2, 2], &x.device());
+    x.select_assign(0, at, value, IndexingUpdateOp::Min).sin()
+});
+// ndarray's own kernel asks for contiguous data.
+rule!(flex scatter_nd_mul: [([3, 2], [2, 2])], in -1.0..1.0, |x: 2, value: 2| {
+    let at = Tensor::<2, Int>::from_data([[2], [0]], &x.device());
+    x.scatter_nd(at, value, IndexingUpdateOp::Mul).sin()
+});
+rule!(flex scatter_nd_max: [([3, 2], [2, 2])], in -1.0..1.0, |x: 2, value: 2| {
+    let at = Tensor::<2, Int>::from_data([[2], [2]], &x.device());
+    x.scatter_nd(at, value, IndexingUpdateOp::Max).sin()
+});
 rule!(mask_fill: UNARY, in -1.0..1.0, |x: 3| {
     let mask = x.clone().greater_elem(0.1);
     x.mask_fill(mask, 0.3).sin()

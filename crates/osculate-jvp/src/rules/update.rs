@@ -1,0 +1,77 @@
+//! Updates of some elements of a tensor: assigned, added, multiplied, or the extreme kept.
+
+use burn_backend::TensorMetadata;
+use burn_backend::ops::{BoolTensorOps, FloatTensorOps};
+use burn_backend::tensor::IndexingUpdateOp;
+use burn_dispatch::Dispatch as D;
+
+use super::base::pair;
+use super::selection::bool_dtype;
+use crate::dual::{Dual, Value, jointly_linear, merge, sum, zeros_like};
+use crate::tensors::untracked;
+
+/// `x` updated by `value` where `pick` picks and `put` puts.
+///
+/// Factors must not meet in one element, as in burn's own backward pass.
+pub(super) fn update(
+    x: Dual,
+    value: Dual,
+    how: IndexingUpdateOp,
+    pick: impl Fn(Value) -> Value,
+    put: impl Fn(Value, Value, IndexingUpdateOp) -> Value,
+) -> Dual {
+    match how {
+        IndexingUpdateOp::Add | IndexingUpdateOp::Assign => jointly_linear(&[x, value], |parts| {
+            let [x, value] = pair(parts);
+            put(x, value, how)
+        }),
+        IndexingUpdateOp::Mul => {
+            let y = put(x.value.clone(), value.value.clone(), how);
+            let shape = y.shape();
+            merge(y, &[&x, &value], |direction| {
+                let left = x
+                    .tangent(direction)
+                    .map(|d| put(d.clone(), value.value.clone(), how));
+                let right = value.tangent(direction).map(|d| {
+                    let part = D::float_mul(pick(x.value.clone()), d.clone());
+                    put(zeros_like(&x.value), part, IndexingUpdateOp::Add)
+                });
+                sum(left, right, &shape)
+            })
+        }
+        IndexingUpdateOp::Min | IndexingUpdateOp::Max => extreme(x, value, how, pick, put),
+    }
+}
+
+/// Where the extreme comes from is fixed: the rest is linear. Of equals `x` wins before values, and
+/// values share.
+fn extreme(
+    x: Dual,
+    value: Dual,
+    how: IndexingUpdateOp,
+    pick: impl Fn(Value) -> Value,
+    put: impl Fn(Value, Value, IndexingUpdateOp) -> Value,
+) -> Dual {
+    let (old, new) = (untracked(x.value.clone()), untracked(value.value.clone()));
+    let dtype = bool_dtype(&old);
+    let float = old.dtype().into();
+    let y = put(old.clone(), new.clone(), how);
+    let lost = D::float_not_equal(y.clone(), old, dtype);
+    let open = pick(D::bool_into_float(lost.clone(), float));
+    let won = D::bool_and(
+        D::float_equal(pick(y.clone()), new, dtype),
+        D::float_greater_elem(open, 0.0.into(), dtype),
+    );
+    let zeros = zeros_like(&y);
+    let winners = D::bool_into_float(won.clone(), float);
+    let winners = put(zeros.clone(), winners, IndexingUpdateOp::Add);
+    let share = D::float_recip(D::float_clamp_min(winners, 1.0.into()));
+    let beaten = D::bool_not(won);
+    jointly_linear(&[x, value], |parts| {
+        let [x, value] = pair(parts);
+        let kept = D::float_mask_fill(x, lost.clone(), 0.0.into());
+        let taken = D::float_mask_fill(value, beaten.clone(), 0.0.into());
+        let taken = put(zeros.clone(), taken, IndexingUpdateOp::Add);
+        D::float_add(kept, D::float_mul(taken, share.clone()))
+    })
+}

@@ -1,0 +1,141 @@
+//! The memory of an exact Hessian product in units of a gradient's, on the flex backend.
+//!
+//! One test, so that no other allocates meanwhile.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
+
+use burn::module::Module;
+use burn::nn::attention::generate_autoregressive_mask;
+use burn::nn::transformer::{
+    TransformerEncoder, TransformerEncoderConfig, TransformerEncoderInput,
+};
+use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
+use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
+use osculate_curvature::{
+    Criterion, CurvatureOperator, GradientOracle, Hessian, HessianConfig, HvpMode, Objective,
+    ParamVec, SupervisedBatch, Tensors,
+};
+use osculate_problems::modules::{Mlp, MlpConfig, seeded};
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static ALLOCATOR: PeakAlloc = PeakAlloc;
+
+/// Bytes above the present use that `run` needs at its worst.
+fn peak(run: impl FnOnce()) -> f64 {
+    ALLOCATOR.reset_peak_usage();
+    let before = ALLOCATOR.current_usage();
+    run();
+    ALLOCATOR.peak_usage().saturating_sub(before) as f64
+}
+
+#[derive(Module, Debug)]
+struct Transformer {
+    embedding: Embedding,
+    encoder: TransformerEncoder,
+    head: Linear,
+}
+
+const VOCABULARY: usize = 64;
+
+impl Transformer {
+    fn new(device: &Device) -> Self {
+        let config = TransformerEncoderConfig::new(64, 256, 4, 4);
+        Self {
+            embedding: EmbeddingConfig::new(VOCABULARY, 64).init(device),
+            encoder: config.with_dropout(0.0).with_norm_first(true).init(device),
+            head: LinearConfig::new(64, VOCABULARY).init(device),
+        }
+    }
+
+    fn forward(&self, tokens: &Tensor<2, Int>) -> Tensor<2> {
+        let [rows, length] = tokens.dims();
+        let x = self.embedding.forward(tokens.clone());
+        let mask = generate_autoregressive_mask(rows, length, &x.device());
+        let input = TransformerEncoderInput::new(x).mask_attn(mask);
+        self.head.forward(self.encoder.forward(input)).flatten(0, 1)
+    }
+}
+
+fn labels(n: usize, classes: usize, device: &Device) -> Tensor<1, Int> {
+    let values: Vec<i64> = (0..n).map(|i| (i * 7 % classes) as i64).collect();
+    Tensor::from_data(TensorData::new(values, [n]), device)
+}
+
+/// Asserts that an exact product takes at most `limit` times the memory of a gradient, and says what
+/// it takes.
+fn assert_ratio<M, I, F>(
+    name: &str,
+    limit: f64,
+    model: &M,
+    objective: &SupervisedBatch<I, F>,
+) -> String
+where
+    M: Module,
+    I: Tensors,
+    F: Fn(&M, &I) -> Tensor<2>,
+{
+    let gradient = || {
+        let gradients = objective.loss(model).expect("a loss").backward();
+        drop(burn::optim::GradientsParams::from_grads(gradients, model));
+    };
+    let oracle = GradientOracle::new(model, objective);
+    let config = HessianConfig {
+        mode: HvpMode::Exact,
+        ..HessianConfig::default()
+    };
+    let hessian = Hessian::with_config(&oracle, config).expect("a gradient");
+    let v = ParamVec::rademacher(&hessian.layout(), 2);
+    // The first calls record and fill caches.
+    gradient();
+    hessian.apply(&v).expect("a product");
+
+    let of_gradient = peak(gradient);
+    let of_product = peak(|| {
+        hessian.apply(&v).expect("a product");
+    });
+    let told = format!(
+        "{name}: a product takes {of_product} bytes, a gradient {of_gradient}: {:.2} times as many",
+        of_product / of_gradient
+    );
+    assert!(of_gradient >= hessian.layout().num_bytes() as f64, "{told}");
+    assert!(of_product <= limit * of_gradient, "{told}");
+    told
+}
+
+#[test]
+fn an_exact_product_takes_little_more_than_twice_the_memory_of_a_gradient() {
+    let device = Device::flex().autodiff();
+    let tokens = labels(8 * 32, VOCABULARY, &device).reshape([8, 32]);
+    let told = assert_ratio(
+        "transformer of 4 layers",
+        2.2,
+        &Transformer::new(&device),
+        &SupervisedBatch::new(
+            tokens,
+            |model: &Transformer, tokens: &Tensor<2, Int>| model.forward(tokens),
+            Criterion::cross_entropy(labels(8 * 32, VOCABULARY - 1, &device)),
+        ),
+    );
+    println!("{told}");
+    for (name, widths) in [
+        ("MLP of few weights", vec![64, 256, 256, 10]),
+        ("MLP of many weights", vec![256, 512, 512, 10]),
+    ] {
+        let inputs = Tensor::<2>::random([128, widths[0]], Distribution::Default, &device);
+        let told = assert_ratio(
+            name,
+            2.5,
+            &seeded(MlpConfig::new(widths).init(&device), 1),
+            &SupervisedBatch::new(
+                inputs,
+                |model: &Mlp, x: &Tensor<2>| model.forward(x.clone()),
+                Criterion::cross_entropy(labels(128, 10, &device)),
+            ),
+        );
+        println!("{told}");
+    }
+}
