@@ -231,7 +231,7 @@ fn case<M: Module>(
             push("Gauss-Newton, f64", &value, &truth, 1e-6);
         }
         let value = exact_ggn_f32.apply(v)?.value;
-        push("exact Gauss-Newton, f32", &value, &truth, 2e-5);
+        push("exact Gauss-Newton, f32", &value, &truth, 1e-5);
     }
     if smooth {
         let found = lanczos(

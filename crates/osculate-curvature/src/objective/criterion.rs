@@ -234,6 +234,10 @@ impl Criterion {
         let [rows, columns] = outputs.dims();
         match self {
             Criterion::CrossEntropy { .. } | Criterion::SmoothedCrossEntropy { .. } => {
+                // A direction of one value along a row gives nothing. Measured from the likeliest
+                // class, it leaves no difference of nearly equal numbers where `p` is nearly 1.
+                let top = outputs.clone().argmax(1);
+                let direction = direction.clone() - direction.gather(1, top);
                 let p = softmax(outputs, 1);
                 let pu = p.clone() * direction;
                 let mean = pu.clone().sum_dim(1);
