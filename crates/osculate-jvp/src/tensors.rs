@@ -92,7 +92,11 @@ pub(crate) fn is_tracked(value: &DispatchTensor) -> bool {
 /// again.
 pub(crate) fn untracked(value: DispatchTensor) -> DispatchTensor {
     if is_autodiff(&value) {
-        Dispatch::from_inner(Dispatch::inner(value))
+        // Going inside and out again forgets how checkpoints are made, and burn refuses to mix ways.
+        let context = value.autodiff.clone();
+        let mut out = Dispatch::from_inner(Dispatch::inner(value));
+        out.autodiff = context;
+        out
     } else {
         value
     }

@@ -345,4 +345,28 @@ mod tests {
             assert!(apart < 1e-12, "{criterion:?}: {apart}");
         }
     }
+
+    #[test]
+    fn products_keep_their_digits_where_a_class_is_nearly_certain() {
+        let device = Device::flex();
+        let criterion = Criterion::cross_entropy(Tensor::from_data([1], &device));
+        let product = |logits: [f32; 4], along: [f32; 4], dtype: DType| -> Vec<f64> {
+            let row = |row: [f32; 4]| Tensor::<2>::from_data([row], &device).cast(dtype);
+            let product = criterion.hessian_vp(row(logits), row(along)).into_data();
+            product.iter::<f64>().collect()
+        };
+        for margin in [1.0, 5.0, 10.0, 14.0] {
+            // All of the direction's elements may share an offset, which counts for nothing.
+            for along in [[0.9, 0.6, -1.1, 0.4], [100.5, 100.25, 99.0, 100.0]] {
+                let logits = [0.3, margin, -0.7, 0.1];
+                let exact = product(logits, along, DType::F64);
+                let size = exact.iter().fold(0.0_f64, |size, x| size.max(x.abs()));
+                let found = product(logits, along, DType::F32);
+                for (found, exact) in found.iter().zip(&exact) {
+                    let apart = (found - exact).abs() / size;
+                    assert!(apart < 2e-6, "margin {margin}: {apart:e}");
+                }
+            }
+        }
+    }
 }

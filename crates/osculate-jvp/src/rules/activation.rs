@@ -3,7 +3,7 @@ use burn_backend::{Scalar, TensorMetadata};
 use burn_dispatch::Dispatch as D;
 use burn_ir::{ActivationOperationIr, TensorIr};
 
-use super::float::{normal, plus, square};
+use super::float::{normal, times};
 use super::rule_table;
 use super::selection::{bool_dtype, clamp};
 use crate::context::Context;
@@ -68,14 +68,16 @@ fn gelu(x: &Dual) -> Dual {
     if !tape && !x.is_active() {
         return Dual::constant(y);
     }
-    let slope = D::float_add(distribution, D::float_mul(still.clone(), density.clone()));
+    let moment = D::float_mul(still.clone(), density.clone());
+    let slope = D::float_add(distribution, moment.clone());
     if !tape {
         return x.map_tangents(y, |d| D::float_mul(d, slope.clone()));
     }
     // The tape of the composition would keep seven tensors; one for each derivative is enough.
     let zero = D::float_sub(x.value.clone(), still.clone());
     let slope = if x.is_active() {
-        let bend = D::float_mul(density, plus(D::float_neg(square(still)), 2.0));
+        // Not density (2 - x²): in half precision x² is infinite before the density's zero counts.
+        let bend = D::float_sub(times(density, 2.0), D::float_mul(still, moment));
         with_slope(&zero, slope, bend)
     } else {
         slope

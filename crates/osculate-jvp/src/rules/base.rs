@@ -32,7 +32,7 @@ rule_table!("BaseFloat", BaseOperationIr, |cx| {
         let (x, at) = (cx.get(&o.tensor)?, cx.value(&o.indices)?);
         cx.set(&o.out, x.linear(|x| D::float_select(x, o.dim, at.clone())))
     };
-    SelectAssign(o) Differentiated "ẋ with ẇ added or assigned, (ẋ w + x ẇ) for products, that of the winner for extremes" => {
+    SelectAssign(o) Differentiated "ẋ with ẇ added or assigned, (ẋ w + x ẇ) for products at indices that do not repeat, that of the winner for extremes" => {
         let (x, value, at) = (cx.get(&o.tensor)?, cx.get(&o.value)?, cx.value(&o.indices)?);
         cx.set(&o.out, update(x, value, o.update,
             |x| D::float_select(x, o.dim, at.clone()),

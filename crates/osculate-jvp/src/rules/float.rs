@@ -80,7 +80,7 @@ rule_table!("Float", FloatOperationIr, |cx| {
     };
     Quantize(_) Unsupported "" => Err(JvpError::no_rule("Float::Quantize"));
     Dequantize(_) Unsupported "" => Err(JvpError::no_rule("Float::Dequantize"));
-    GridSample2d(o) Differentiated "sample(ẋ, grid), and the slope between pixels where the grid moves" =>
+    GridSample2d(o) Differentiated "sample(ẋ, grid), and the slope between pixels where the grid moves (bilinear only)" =>
         grid_sample(cx, o);
     Powf(o) Differentiated "b a^(b-1) ȧ + y ln(a) ḃ" => powf(cx, o);
     Hypot(o) Differentiated "(a ȧ + b ḃ) / y" => cx.binary(o, D::float_hypot, |a, b, y| {

@@ -15,6 +15,8 @@ use crate::dual::{Dual, Value, zeros_like};
 use crate::error::JvpError;
 use crate::tensors::untracked;
 
+/// Where the grid moves, positions are computed in its own type: in half precision, and at points that are
+/// not finite, samples are not those of burn's kernel, which computes them in `f64`.
 pub(super) fn grid_sample(cx: &mut Context<'_>, o: &GridSample2dOpIr) -> Result<(), JvpError> {
     let (x, grid) = (cx.get(&o.tensor)?, cx.get(&o.grid)?);
     let options: GridSampleOptions = o.options.clone().into();

@@ -7,12 +7,13 @@ use burn_dispatch::Dispatch as D;
 
 use super::base::pair;
 use super::selection::bool_dtype;
-use crate::dual::{Dual, Value, jointly_linear, merge, sum, zeros_like};
-use crate::tensors::untracked;
+use crate::dual::{Dual, Value, fit, jointly_linear, merge, sum, zeros_like};
+use crate::tensors::{is_tracked, untracked};
 
 /// `x` updated by `value` where `pick` picks and `put` puts.
 ///
-/// Factors must not meet in one element, as in burn's own backward pass.
+/// Factors must not meet in one element: what is differentiated then is not the product. burn's own
+/// backward pass says the same.
 pub(super) fn update(
     x: Dual,
     value: Dual,
@@ -52,11 +53,16 @@ fn extreme(
     pick: impl Fn(Value) -> Value,
     put: impl Fn(Value, Value, IndexingUpdateOp) -> Value,
 ) -> Dual {
+    let tape = is_tracked(&x.value) || is_tracked(&value.value);
     let (old, new) = (untracked(x.value.clone()), untracked(value.value.clone()));
     let dtype = bool_dtype(&old);
     let float = old.dtype().into();
     let y = put(old.clone(), new.clone(), how);
-    let lost = D::float_not_equal(y.clone(), old, dtype);
+    if !tape && !x.is_active() && !value.is_active() {
+        return Dual::constant(y);
+    }
+    let number = D::bool_not(D::float_is_nan(old.clone(), dtype));
+    let lost = D::bool_and(D::float_not_equal(y.clone(), old, dtype), number);
     let open = pick(D::bool_into_float(lost.clone(), float));
     let won = D::bool_and(
         D::float_equal(pick(y.clone()), new, dtype),
@@ -65,13 +71,33 @@ fn extreme(
     let zeros = zeros_like(&y);
     let winners = D::bool_into_float(won.clone(), float);
     let winners = put(zeros.clone(), winners, IndexingUpdateOp::Add);
-    let share = D::float_recip(D::float_clamp_min(winners, 1.0.into()));
+    let share = pick(D::float_recip(D::float_clamp_min(winners, 1.0.into())));
     let beaten = D::bool_not(won);
-    jointly_linear(&[x, value], |parts| {
-        let [x, value] = pair(parts);
-        let kept = D::float_mask_fill(x, lost.clone(), 0.0.into());
-        let taken = D::float_mask_fill(value, beaten.clone(), 0.0.into());
-        let taken = put(zeros.clone(), taken, IndexingUpdateOp::Add);
-        D::float_add(kept, D::float_mul(taken, share.clone()))
+    let kept = |x| D::float_mask_fill(x, lost.clone(), 0.0.into());
+    let taken = |value| {
+        let part = D::float_mask_fill(value, beaten.clone(), 0.0.into());
+        put(
+            zeros.clone(),
+            D::float_mul(part, share.clone()),
+            IndexingUpdateOp::Add,
+        )
+    };
+    let primal = if tape {
+        // The sum of the same parts is the extreme, and the tape sees where it comes from; a NaN comes
+        // from no part.
+        let parts = D::float_add(kept(x.value.clone()), taken(value.value.clone()));
+        D::float_mask_where(parts, D::float_is_nan(y.clone(), dtype), y.clone())
+    } else {
+        y.clone()
+    };
+    let shape = y.shape();
+    merge(primal, &[&x, &value], |direction| {
+        let left = x
+            .tangent(direction)
+            .map(|d| kept(fit(d.clone(), &x.shape())));
+        let right = value
+            .tangent(direction)
+            .map(|d| taken(fit(d.clone(), &value.shape())));
+        sum(left, right, &shape)
     })
 }

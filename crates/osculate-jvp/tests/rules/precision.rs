@@ -1,6 +1,7 @@
 //! Rounding of single rules in `f32`, against the same rule in `f64`, and rules within programs of
 //! derivatives.
 
+use burn::module::Param;
 use burn::tensor::ops::GridSampleOptions;
 use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
 use osculate_jvp::{AnyTensor, Program, Tangents, Wrt};
@@ -104,6 +105,53 @@ fn gelu_is_precise_at_every_point() {
 
 fn gelu(x: Tensor<2>) -> Tensor<1> {
     activation::gelu(x).reshape([1])
+}
+
+#[test]
+fn gelu_in_half_precision_is_finite_where_the_square_is_not() {
+    for (x, slope_there) in [(300.0, 1.0), (-300.0, 0.0)] {
+        let (slope, product) = second_order(&[x], &[1.0], [1, 1], DType::F16, gelu);
+        assert_eq!((slope, product[0]), (slope_there, 0.0), "at {x}");
+    }
+}
+
+#[test]
+fn gelu_is_differentiated_where_gradients_are_checkpointed() {
+    let device = Device::flex();
+    let x = Tensor::<2>::from_data([[0.3, -0.4]], &device);
+    let program = Program::record_function(&x, |x| activation::gelu(x.clone())).unwrap();
+    let tape = Device::flex().autodiff().gradient_checkpointing();
+    let leaf = Tensor::<2>::from_data([[0.3, -0.4]], &tape).require_grad();
+    let outputs = program.call(&None::<Param<Tensor<1>>>, &leaf).unwrap();
+    let y = outputs.into_iter().next().unwrap().float::<2>();
+    let gradients = y.sum().backward();
+    let found = leaf.grad(&gradients).unwrap().into_data();
+    for (x, slope) in [0.3_f64, -0.4].into_iter().zip(found.iter::<f64>()) {
+        let (expected, _) = second_order(&[x], &[1.0], [1, 1], DType::F64, gelu);
+        assert!(
+            (slope - expected).abs() < 1e-6,
+            "at {x}: {slope}, {expected}"
+        );
+    }
+}
+
+#[test]
+fn an_extreme_keeps_what_is_not_a_number_and_its_own_value() {
+    let device = Device::flex();
+    let x = Tensor::<2>::from_data([[0.0], [f64::NAN], [f64::NAN]], (&device, DType::F32));
+    let program = Program::record_function(&x, |x| {
+        // Three equal values, whose shares do not sum to them in every rounding.
+        let values = Tensor::<2>::from_data([[0.1], [0.1], [0.1], [0.5]], &x.device());
+        let at = Tensor::<1, Int>::from_data([0, 0, 0, 1], &x.device());
+        x.clone()
+            .select_assign(0, at, values, IndexingUpdateOp::Max)
+    })
+    .unwrap();
+    let bound = program.bind_inputs(&x).unwrap();
+    let value = bound.evaluate().unwrap().remove(0).float::<2>().into_data();
+    let value: Vec<f32> = value.iter::<f32>().collect();
+    assert_eq!(value[0], 0.1);
+    assert!(value[1].is_nan() && value[2].is_nan(), "{value:?}");
 }
 
 #[test]
