@@ -19,6 +19,9 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
+/// What is logged where `RUST_LOG` does not say: the run's progress where there is no terminal.
+const LOGGED: &str = "warn,osculate_train=info,cifar=info";
+
 /// What is printed where the program was started without images.
 const EMBEDDED: &str = "\
 ##############################################################################
@@ -32,8 +35,9 @@ const EMBEDDED: &str = "\
 ";
 
 fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
     tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::from_default_env())
+        .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
     match run(&Cli::parse()) {

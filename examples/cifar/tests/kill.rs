@@ -7,7 +7,7 @@ mod kill;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kill::{assert_same, finish, kill};
+use kill::{assert_same, finish, kill, weights};
 
 /// A run over the ends of epochs, with augmentation and evaluations, in which the matrix methods
 /// refresh their roots twice.
@@ -58,10 +58,15 @@ fn killed_and_resumed_is_uninterrupted() {
         let (_, time) = finish(&mut cifar(&whole, &flags));
         let ready = || has_checkpoint(&killed);
         kill(&mut cifar(&killed, &flags), &killed, ready, time);
-        let (said, _) = finish(cifar(&killed, &["--resume"]).env("RUST_LOG", "info"));
+        let (said, _) = finish(cifar(&killed, &["--resume"]).env_remove("RUST_LOG"));
         assert!(said.contains("going on from"), "{said}");
 
         let (a, b) = (last_checkpoint(&whole), last_checkpoint(&killed));
         assert_same([&a[0], &a[1]], [&b[0], &b[1]], optimizer);
+        let best = |out: &Path| weights(&out.join("best.bpk"));
+        assert!(
+            best(&whole) == best(&killed),
+            "{optimizer}: the best weights differ"
+        );
     }
 }

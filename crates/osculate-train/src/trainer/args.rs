@@ -59,7 +59,7 @@ use super::task::Task;
 #[command(next_help_heading = "Training")]
 pub struct TrainerArgs {
     /// Folder for checkpoints, metrics.jsonl, config.json and pictures.
-    #[arg(long, value_name = "FOLDER", default_value = "osculate-results/run")]
+    #[arg(long, value_name = "FOLDER", default_value_os_t = default_folder())]
     pub out: PathBuf,
 
     /// Go on with the run in the output folder, from its newest good checkpoint. Its settings are
@@ -303,6 +303,13 @@ impl TrainerArgs {
 }
 
 /// A budget, or none for zero.
+/// A folder for each program, so that one does not meet the run of another.
+fn default_folder() -> PathBuf {
+    let program = std::env::current_exe().ok();
+    let name = program.as_deref().and_then(Path::file_stem);
+    Path::new("osculate-results").join(name.unwrap_or("run".as_ref()))
+}
+
 fn budget(given: f64) -> Option<f64> {
     (given != 0.0).then_some(given)
 }

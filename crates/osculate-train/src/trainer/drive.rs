@@ -332,11 +332,19 @@ impl<'a, T: Task> Drive<'a, T> {
         self.state.seconds = self.seconds();
         self.state.batches = self.with.plan.batches();
         self.state.log_bytes = self.with.log.bytes();
+        let best = self.out.join(BEST_FILE);
+        if self.state.best.is_some() && !best.exists() {
+            self.with.console.warn(&format!(
+                "{} was taken away: the next evaluation counts as the best",
+                best.display()
+            ));
+            self.state.best = None;
+        }
         self.with.checkpoints.save(
             model,
             self.with.optimizer.as_ref(),
             &self.state,
-            &self.out.join(BEST_FILE),
+            &best,
             self.config.keep_checkpoints,
         )?;
         self.saved = Some(self.state.step);

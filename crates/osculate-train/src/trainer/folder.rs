@@ -15,6 +15,8 @@ pub(crate) const CONFIG_FILE: &str = "config.json";
 pub(crate) const LOG_FILE: &str = "metrics.jsonl";
 /// The weights at the best evaluation.
 pub(crate) const BEST_FILE: &str = "best.bpk";
+/// Weights that were the best until the run was resumed from a checkpoint that does not know them.
+pub(crate) const BEST_ASIDE: &str = "best-before-resume.bpk";
 /// The folder of the checkpoints.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 
@@ -32,7 +34,7 @@ pub(crate) fn prepare(
         return compare(&path, out, document);
     }
     let checkpoints = out.join(CHECKPOINTS);
-    let files = [CONFIG_FILE, LOG_FILE, BEST_FILE];
+    let files = [CONFIG_FILE, LOG_FILE, BEST_FILE, BEST_ASIDE];
     let files = files.into_iter().chain(picture::FILES);
     let in_use = checkpoints.exists() || files.clone().any(|name| out.join(name).exists());
     if in_use && !overwrite {

@@ -12,7 +12,7 @@ use super::config::TrainerConfig;
 use super::console::Console;
 use super::drive::{Drive, Equipment};
 use super::error::TrainerError;
-use super::folder::{BEST_FILE, CHECKPOINTS, CONFIG_FILE, LOG_FILE, prepare};
+use super::folder::{BEST_ASIDE, BEST_FILE, CHECKPOINTS, CONFIG_FILE, LOG_FILE, prepare};
 use super::interrupt::Interrupt;
 use super::log::Log;
 use super::plan::Plan;
@@ -165,7 +165,8 @@ impl<'a, T: Task> Trainer<'a, T> {
             Some(loaded) => loaded.restore(model, optimizer.as_mut())?,
             None => (model, State::default()),
         };
-        restore_best(best.as_deref(), &self.out.join(BEST_FILE))?;
+        let aside = self.out.join(BEST_ASIDE);
+        let moved = restore_best(best.as_deref(), &self.out.join(BEST_FILE), &aside)?;
         let log_path = self.out.join(LOG_FILE);
         let log = if self.resume {
             Log::resume(&log_path, state.log_bytes)?
@@ -175,6 +176,12 @@ impl<'a, T: Task> Trainer<'a, T> {
         let console = Console::new(plan.steps(), state.step, self.progress);
         for reason in &damaged {
             console.warn(&format!("a damaged checkpoint is left out: {reason}"));
+        }
+        if moved {
+            console.warn(&format!(
+                "the checkpoint does not know the weights in {BEST_FILE}: they are now {}",
+                aside.display()
+            ));
         }
         if self.resume {
             console.say(match from {

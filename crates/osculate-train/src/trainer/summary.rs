@@ -69,8 +69,8 @@ impl Display for Summary {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         let ending = match self.ending {
             Ending::Finished => "all steps made",
-            Ending::OutOfTime => "out of time",
-            Ending::OutOfGradients => "out of gradient evaluations",
+            Ending::OutOfTime => "out of time; --resume with more, or with 0 for no end, goes on",
+            Ending::OutOfGradients => "out of gradient evaluations; --resume with more goes on",
             Ending::Interrupted => "interrupted; --resume goes on",
         };
         writeln!(

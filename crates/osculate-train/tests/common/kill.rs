@@ -13,6 +13,18 @@ use rand::{RngExt, SeedableRng};
 
 /// Most time that a program may take to its first checkpoint.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Most times that a program may be faster than its killer.
+const TRIES: usize = 20;
+
+/// A program that does not outlive the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 /// Runs a program to its end, and says how long it took.
 pub fn finish(command: &mut Command) -> (String, Duration) {
@@ -31,7 +43,7 @@ pub fn text(output: &Output) -> String {
 
 /// Starts a program in a folder that it makes, waits until `ready`, and kills it (SIGKILL on unix) at
 /// a random moment within a time after that. A program that was faster is started anew and killed
-/// sooner. `KILL_SEED` repeats the moment of the seed that was printed.
+/// sooner. `KILL_SEED` repeats the draw of the seed that was printed.
 #[allow(clippy::print_stdout, reason = "a test that failed is to be repeated")]
 pub fn kill(command: &mut Command, folder: &Path, ready: impl Fn() -> bool, within: Duration) {
     let seed = match std::env::var("KILL_SEED") {
@@ -42,34 +54,27 @@ pub fn kill(command: &mut Command, folder: &Path, ready: impl Fn() -> bool, with
         }
     };
     let mut moment = within.mul_f64(ChaCha8Rng::seed_from_u64(seed).random());
-    loop {
-        let mut child = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        wait_until(&mut child, &ready);
+    for _ in 0..TRIES {
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let mut running = Running(child.unwrap());
+        wait_until(&mut running.0, &ready);
         std::thread::sleep(moment);
-        let killed = child.try_wait().unwrap().is_none();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        if killed {
+        let Some(status) = running.0.try_wait().unwrap() else {
             println!("{command:?}: killed {moment:?} after its first checkpoint, seed {seed}");
             return;
-        }
+        };
+        assert!(status.success(), "{command:?} ended with {status}");
         std::fs::remove_dir_all(folder).unwrap();
         moment /= 2;
     }
+    panic!("{command:?} was always faster than it was killed");
 }
 
 /// Waits until something holds, or the program has ended.
 fn wait_until(child: &mut Child, holds: impl Fn() -> bool) {
     let begin = Instant::now();
     while !holds() && child.try_wait().unwrap().is_none() {
-        if begin.elapsed() > PATIENCE {
-            child.kill().unwrap();
-            panic!("there is no checkpoint");
-        }
+        assert!(begin.elapsed() < PATIENCE, "there is no checkpoint");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -84,7 +89,7 @@ pub fn assert_same(a: [&Path; 2], b: [&Path; 2], what: &str) {
 }
 
 /// The bytes of the tensors in a file, by path. The identifiers beside them differ from run to run.
-fn weights(path: &Path) -> BTreeMap<String, Vec<u8>> {
+pub fn weights(path: &Path) -> BTreeMap<String, Vec<u8>> {
     let reader = Reader::from_file(path).unwrap();
     reader
         .tensor_names()

@@ -168,10 +168,13 @@ fn the_best_weights_are_those_of_the_record_after_a_resume() {
     assert_eq!(summary.step, 5);
     assert!(best.step < 5 && best.value != last.value);
     assert_eq!(best_value(&task, out), best.value);
+    let aside = out.join("best-before-resume.bpk");
+    assert!(aside.exists(), "better weights are lost");
+    std::fs::remove_file(&aside).unwrap();
 
     std::fs::remove_dir_all(out.join("checkpoints")).unwrap();
     assert_eq!(resumed().best, None);
-    assert!(!out.join("best.bpk").exists());
+    assert!(!out.join("best.bpk").exists() && aside.exists());
 
     // With nothing in its way, the run finds the same weights again.
     let again = trainer(&task, &config, out).with_resume(true).run();

@@ -24,11 +24,7 @@ struct Entry {
 }
 
 impl Entry {
-    fn of(folder: &Path, name: &str) -> std::io::Result<(Self, File)> {
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .open(folder.join(name))?;
+    fn of(file: &mut File, name: &str) -> std::io::Result<Self> {
         let mut hasher = crc32fast::Hasher::new();
         let mut buffer = vec![0; 1 << 20];
         let mut bytes = 0;
@@ -40,12 +36,11 @@ impl Entry {
             bytes += read as u64;
             hasher.update(&buffer[..read]);
         }
-        let entry = Self {
+        Ok(Self {
             name: name.to_string(),
             bytes,
             crc32: hasher.finalize(),
-        };
-        Ok((entry, file))
+        })
     }
 }
 
@@ -53,9 +48,12 @@ impl Entry {
 pub(super) fn seal(folder: &Path, names: &[&str]) -> std::io::Result<()> {
     let mut files = Vec::new();
     for name in names {
-        let (entry, file) = Entry::of(folder, name)?;
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .open(folder.join(name))?;
+        files.push(Entry::of(&mut file, name)?);
         file.sync_all()?;
-        files.push(entry);
     }
     let manifest = Manifest {
         format: FORMAT,
@@ -67,9 +65,9 @@ pub(super) fn seal(folder: &Path, names: &[&str]) -> std::io::Result<()> {
     file.sync_all()
 }
 
-/// Compares the files of a folder with their manifest, which must list some names and may list more;
-/// says what is wrong.
-pub(super) fn verify(folder: &Path, names: &[&str]) -> Result<(), String> {
+/// Compares the files of a folder with their manifest, which must list some names and may list more; gives
+/// the names that it lists, or says what is wrong.
+pub(super) fn verify(folder: &Path, names: &[&str]) -> Result<Vec<String>, String> {
     let text =
         std::fs::read_to_string(folder.join(FILE)).map_err(|error| format!("{FILE}: {error}"))?;
     let manifest: Manifest =
@@ -84,7 +82,8 @@ pub(super) fn verify(folder: &Path, names: &[&str]) -> Result<(), String> {
     }
     for entry in &manifest.files {
         let name = &entry.name;
-        let (found, _) = Entry::of(folder, name).map_err(|error| format!("{name}: {error}"))?;
+        let found = File::open(folder.join(name)).and_then(|mut file| Entry::of(&mut file, name));
+        let found = found.map_err(|error| format!("{name}: {error}"))?;
         if found.bytes != entry.bytes {
             return Err(format!(
                 "{name} has {} bytes, expected {}",
@@ -97,5 +96,5 @@ pub(super) fn verify(folder: &Path, names: &[&str]) -> Result<(), String> {
             ));
         }
     }
-    Ok(())
+    Ok(manifest.files.into_iter().map(|entry| entry.name).collect())
 }

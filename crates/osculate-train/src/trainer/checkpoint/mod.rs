@@ -58,7 +58,7 @@ impl Checkpoints {
     }
 
     /// Writes a checkpoint, and removes the oldest beyond `keep`. `best` is the file of the weights at
-    /// the best evaluation.
+    /// the best evaluation, where the state names one.
     pub(crate) fn save<M: Module>(
         &self,
         model: &M,
@@ -81,10 +81,9 @@ impl Checkpoints {
         let path = writing.join(STATE);
         fs::write(&path, text).map_err(TrainerError::output("write", &path))?;
         let mut files = FILES.to_vec();
-        // Someone may have taken the file away, which is no reason to end the run.
-        if state.best.is_some() && best.exists() {
-            // A copy, not a link: damage to one checkpoint is to leave the others alone.
-            fs::copy(best, writing.join(BEST)).map_err(TrainerError::output("copy", best))?;
+        if state.best.is_some() {
+            // A copy, not a link: a later best must not reach into a checkpoint.
+            copy(best, &writing.join(BEST)).map_err(TrainerError::output("copy", best))?;
             files.push(BEST);
         }
         manifest::seal(&writing, &files).map_err(TrainerError::output("write", &writing))?;
@@ -203,31 +202,49 @@ pub(crate) fn save_model<M: Module>(model: &M, path: &Path) -> Result<(), Traine
 }
 
 /// Makes the file of the best weights that of a checkpoint: the run may have found better ones after
-/// it, of which the checkpoint knows nothing. Without one there are no best weights.
-pub(crate) fn restore_best(from: Option<&Path>, to: &Path) -> Result<(), TrainerError> {
-    let copy = |from: &Path| {
-        let folder = to.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        std::io::copy(&mut fs::File::open(from)?, &mut file)?;
-        file.as_file().sync_all()?;
-        file.persist(to)?;
-        Ok(())
-    };
-    match from {
-        Some(from) => copy(from).map_err(TrainerError::output("write", to)),
-        None if to.exists() => fs::remove_file(to).map_err(TrainerError::output("remove", to)),
-        None => Ok(()),
+/// it, of which the checkpoint knows nothing. Those are kept as `aside`, not lost. Without weights in the
+/// checkpoint there are no best ones. Says whether there is something new aside.
+pub(crate) fn restore_best(
+    from: Option<&Path>,
+    to: &Path,
+    aside: &Path,
+) -> Result<bool, TrainerError> {
+    let read = |path: &Path| fs::read(path).map_err(TrainerError::output("read", path));
+    let wanted = from.map(read).transpose()?;
+    let there = if to.exists() { Some(read(to)?) } else { None };
+    if there == wanted {
+        return Ok(false);
     }
+    if there.is_some() {
+        rename(to, aside)?;
+    }
+    if let Some(from) = from {
+        let restoring = to.with_extension("restoring");
+        copy(from, &restoring).map_err(TrainerError::output("write", &restoring))?;
+        rename(&restoring, to)?;
+    }
+    Ok(there.is_some())
+}
+
+/// Copies a file's content to the disk. Its permissions stay behind: a copy that cannot be written to could
+/// not be flushed.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    let mut file = fs::File::create(to)?;
+    std::io::copy(&mut fs::File::open(from)?, &mut file)?;
+    file.sync_all()
 }
 
 fn read(folder: &Path) -> Result<Loaded, String> {
-    manifest::verify(folder, &FILES)?;
+    let listed = manifest::verify(folder, &FILES)?;
     let text = fs::read_to_string(folder.join(STATE)).map_err(|error| error.to_string())?;
     let mut state: State =
         serde_json::from_str(&text).map_err(|error| format!("{STATE}: {error}"))?;
-    let best = Some(folder.join(BEST)).filter(|best| best.exists());
+    let best = listed
+        .iter()
+        .any(|name| name == BEST)
+        .then(|| folder.join(BEST));
     if best.is_none() {
-        // Taken away before the checkpoint was written: the next evaluation is the best there is.
+        // Without its weights a record of the best is worth nothing.
         state.best = None;
     }
     let model =
