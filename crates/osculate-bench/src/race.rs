@@ -12,7 +12,7 @@ use crate::trial::{Environment, Outcome, Trial, TrialSpec, Watch};
 use crate::workload::{About, TargetRule, Workloads};
 
 /// Measurements in a run.
-const MEASUREMENTS: usize = 24;
+const MEASUREMENTS: usize = 46;
 /// Test accuracy that counts as reached on the digits.
 const DIGITS_TARGET: f64 = 0.95;
 /// The optimizer that others are compared with, where it races.
