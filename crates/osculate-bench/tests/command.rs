@@ -59,7 +59,7 @@ fn a_race_leaves_a_table_pictures_and_json() {
     assert_eq!(sophia["settings"]["period"], 10);
     assert_eq!(sophia["settings"]["gamma"], 1.0);
     let run = &sophia["runs"][0];
-    assert_eq!(run["points"].as_array().unwrap().len(), 25);
+    assert_eq!(run["points"].as_array().unwrap().len(), 47);
     assert!(run["curvature"]["largest"][0].as_f64().unwrap() > 0.0);
 }
 
