@@ -31,12 +31,13 @@ pub struct InputSpec {
 ///
 /// [`record`](Self::record) runs the function once on tensors that have a shape and no value, and
 /// keeps the operations. The program can then be [bound](Self::bind) to any weights and inputs of
-/// the same shapes and element types and differentiated: see [`Bound`].
+/// the same shapes and element types and differentiated: see [`Bound`](crate::Bound).
 ///
 /// What the function sees while it is recorded:
 /// - Parameters and inputs without values. Reading one is [`JvpError::ReadBack`].
 /// - No autodiff, and so no training mode: batch normalisation uses its running statistics and
-///   dropout does nothing. Compare [`Bound::evaluate`] with the real function where that matters.
+///   dropout does nothing. Compare [`Bound::evaluate`](crate::Bound::evaluate) with the real
+///   function where that matters.
 /// - Tensors of the module that are not parameters (tables of a positional encoding, for instance)
 ///   as constants, as are tensors that the function creates. They are part of the program.
 ///

@@ -93,7 +93,7 @@ pub(crate) fn is_tracked(value: &DispatchTensor) -> bool {
 pub(crate) fn untracked(value: DispatchTensor) -> DispatchTensor {
     if is_autodiff(&value) {
         // Going inside and out again forgets how checkpoints are made, and burn refuses to mix ways.
-        let context = value.autodiff.clone();
+        let context = value.autodiff;
         let mut out = Dispatch::from_inner(Dispatch::inner(value));
         out.autodiff = context;
         out
