@@ -140,7 +140,7 @@ pub struct TrainerArgs {
     #[arg(long, value_name = "STEPS")]
     pub checkpoint_every: Option<u64>,
 
-    /// Checkpoints that are kept.
+    /// Checkpoints that are kept: each has the last weights, the best and the optimizer's state.
     #[arg(long, value_name = "COUNT")]
     pub keep_checkpoints: Option<usize>,
 

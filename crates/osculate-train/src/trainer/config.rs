@@ -101,7 +101,8 @@ pub struct TrainerConfig {
     /// Steps from one checkpoint to the next, 0 for one at the end only.
     pub checkpoint_every: u64,
     /// Checkpoints that are kept, at least 1. Two leave one to go back to where the newest is
-    /// damaged.
+    /// damaged. Each takes the room of the weights twice, the last and the best, and of the
+    /// optimizer's state; while one is written there is one more.
     pub keep_checkpoints: usize,
     /// Steps from one line in `metrics.jsonl` to the next, at least 1. The losses of these steps are
     /// read back together.
