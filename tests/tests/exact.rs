@@ -57,7 +57,9 @@ mod transformer {
     use super::*;
 
     fn made(device: &Device, dtype: DType) -> Vec<f64> {
-        let config = TransformerBlockConfig::new(5, 4).with_width(8).with_heads(2);
+        let config = TransformerBlockConfig::new(5, 4)
+            .with_width(8)
+            .with_heads(2);
         let model = cast(seeded(config.init(device), 2), dtype);
         let tokens = Tensor::<2, Int>::from_data([[0, 3, 1, 4], [2, 2, 0, 1]], device);
         let next = Tensor::<1, Int>::from_data([3, 1, 4, 0, 2, 0, 1, 3], device);
