@@ -81,9 +81,12 @@ pub(super) fn reached(
     target: f64,
     cpu_time: bool,
 ) -> Option<Reached> {
+    let runs: Vec<Vec<Point>> = runs
+        .iter()
+        .map(|run| timed(run, cpu_time).collect())
+        .collect();
     let times = |cost: Cost| -> Vec<Time> {
-        let time = |run: &&Trial| -> Time {
-            let points: Vec<Point> = timed(run, cpu_time).collect();
+        let time = |points: &Vec<Point>| -> Time {
             let hit = points.iter().find(|point| {
                 let value = point.metric;
                 value.is_some_and(|value| about.metric.reaches(value, target))

@@ -1,7 +1,7 @@
 use super::grid::{Grid, NOTHING};
-use super::page::smallest_p;
 use super::tables::place;
 use crate::analysis::{Cost, Results, WorkloadResults};
+use crate::stats::smallest_p;
 
 /// The main results in words, made from the numbers.
 pub(super) fn findings(results: &Results) -> Vec<String> {
@@ -58,7 +58,7 @@ pub(super) fn findings(results: &Results) -> Vec<String> {
             names.join(", ")
         }
     };
-    if smallest_p(results) >= 0.05 {
+    if smallest_p(results.workloads.len()) >= 0.05 {
         found.push(format!(
             "Where a run ends up, against tuned {}: so few workloads cannot decide; the table counts seeds.",
             results.baseline

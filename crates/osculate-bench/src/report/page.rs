@@ -7,6 +7,7 @@ use crate::analysis::{
     BASELINE_SHARE, Edge, EntrantResults, LARGEST_FACTOR, Results, WorkloadResults,
 };
 use crate::error::BenchError;
+use crate::stats::smallest_p;
 use crate::study::Budget;
 use crate::workload::TargetRule;
 
@@ -35,7 +36,7 @@ pub(super) fn page(results: &Results) -> Result<Vec<Block>, BenchError> {
              a workload with all its seeds counts once, because its seeds share one tuned rate. {} cannot give \
              less than {:.3}, and no correction for many optimizers is made.",
             plural(results.workloads.len(), "workload"),
-            smallest_p(results)
+            smallest_p(results.workloads.len())
         )));
         blocks.push(Block::Figure(Figure {
             name: "profiles".to_string(),
@@ -66,12 +67,6 @@ pub(super) fn page(results: &Results) -> Result<Vec<Block>, BenchError> {
     blocks.push(Block::Heading(2, "Environment".to_string()));
     blocks.push(Block::List(environment(results)));
     Ok(blocks)
-}
-
-/// The smallest p-value that the test by workload can give.
-pub(super) fn smallest_p(results: &Results) -> f64 {
-    let workloads = results.workloads.len() as i32;
-    2.0_f64.powi(1 - workloads).min(1.0)
 }
 
 fn plural(count: usize, noun: &str) -> String {

@@ -9,7 +9,7 @@ mod profile;
 mod survival;
 
 pub use bootstrap::{Bootstrap, Interval};
-pub use paired::{PairedTest, paired_test};
+pub use paired::{PairedTest, paired_test, smallest_p};
 pub use profile::{Profile, profiles};
 pub use survival::{Time, survival, survival_median};
 

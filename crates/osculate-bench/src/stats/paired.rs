@@ -50,17 +50,22 @@ pub fn paired_test(differences: &[f64]) -> Option<PairedTest> {
             count(&mut |_| rng.random());
         }
     }
-    let smallest = if n <= COUNTED {
-        2.0 / all as f64
-    } else {
-        1.0 / all as f64
-    };
     Some(PairedTest {
         pairs: n,
         mean: observed / n as f64,
         p: extreme as f64 / all as f64,
-        smallest,
+        smallest: smallest_p(n),
     })
+}
+
+/// The smallest p-value that [`paired_test`] can give of so many pairs.
+pub fn smallest_p(pairs: usize) -> f64 {
+    if pairs > COUNTED {
+        1.0 / DRAWN as f64
+    } else {
+        // All signs alike, either way.
+        (2.0 / f64::from(1_u32 << pairs)).min(1.0)
+    }
 }
 
 #[cfg(test)]

@@ -232,6 +232,7 @@ mod tests {
         assert_eq!(times.ratio("adamw"), Some(1.0));
         assert_eq!(times.ratio("sam"), Some(2.0));
         assert_eq!(times.ratio("broken"), None);
+        assert_eq!(times.seconds("sam"), Some(2.2));
         assert!(times.defect().unwrap().contains("broken has 0 rounds of 3"));
         times.entrants.pop();
         assert!(times.defect().unwrap().contains("other optimizers"));

@@ -83,7 +83,9 @@ impl Checkpoints {
         let mut files = FILES.to_vec();
         if state.best.is_some() {
             // A copy, not a link: a later best must not reach into a checkpoint.
-            copy(best, &writing.join(BEST)).map_err(TrainerError::output("copy", best))?;
+            fs::File::open(best)
+                .and_then(|mut file| copy(&mut file, &writing.join(BEST)))
+                .map_err(TrainerError::output("copy", best))?;
             files.push(BEST);
         }
         manifest::seal(&writing, &files).map_err(TrainerError::output("write", &writing))?;
@@ -218,19 +220,19 @@ pub(crate) fn restore_best(
     if there.is_some() {
         rename(to, aside)?;
     }
-    if let Some(from) = from {
+    if let Some(mut bytes) = wanted.as_deref() {
         let restoring = to.with_extension("restoring");
-        copy(from, &restoring).map_err(TrainerError::output("write", &restoring))?;
+        copy(&mut bytes, &restoring).map_err(TrainerError::output("write", &restoring))?;
         rename(&restoring, to)?;
     }
     Ok(there.is_some())
 }
 
-/// Copies a file's content to the disk. Its permissions stay behind: a copy that cannot be written to could
-/// not be flushed.
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+/// Copies content to a file, in the place of one that is there. A copied file's permissions stay behind: a
+/// copy that cannot be written to could not be flushed.
+fn copy(from: &mut impl std::io::Read, to: &Path) -> std::io::Result<()> {
     let mut file = fs::File::create(to)?;
-    std::io::copy(&mut fs::File::open(from)?, &mut file)?;
+    std::io::copy(from, &mut file)?;
     file.sync_all()
 }
 
