@@ -1,10 +1,12 @@
-//! A race: every optimizer at a given learning rate, on every workload and seed, in one process.
+//! A race: every optimizer at given learning rates, on every workload and seed, in one process.
 
 use std::time::Instant;
 
 use burn::tensor::Device;
 
-use crate::analysis::{EntrantInput, Results, WorkloadResults, entrant_results, target};
+use crate::analysis::{
+    EntrantInput, RateResult, Results, WorkloadResults, entrant_results, target,
+};
 use crate::cli::RaceConfig;
 use crate::error::BenchError;
 use crate::stats::median;
@@ -53,9 +55,9 @@ pub fn race(
         let mut trials: Vec<Trial> = Vec::new();
         // Optimizers take turns within a seed, so that a slow spell of the machine meets them all.
         let turns = config.seeds.iter();
-        let turns = turns.flat_map(|seed| config.entrants.iter().map(move |entry| (*seed, entry)));
+        let turns = turns.flat_map(|seed| config.lanes().map(move |lane| (*seed, lane)));
         for (seed, (entrant, lr)) in turns {
-            let mut spec = TrialSpec::new(about.name.as_str(), entrant.clone(), *lr, steps)
+            let mut spec = TrialSpec::new(about.name.as_str(), entrant.clone(), lr, steps)
                 .with_seed(seed)
                 .with_curvature(true);
             spec.measurements = MEASUREMENTS.min(steps);
@@ -120,37 +122,54 @@ fn about(about: About, config: &RaceConfig) -> About {
 }
 
 fn results(config: &RaceConfig, about: About, steps: usize, trials: &[Trial]) -> WorkloadResults {
-    let of = |label: &str| -> Vec<&Trial> {
-        trials
-            .iter()
-            .filter(|trial| trial.spec.entrant.label == label)
-            .collect()
+    let at = |label: &str, lr: f64| -> Vec<&Trial> {
+        let of_lane = |trial: &&Trial| trial.spec.entrant.label == label && trial.spec.lr == lr;
+        trials.iter().filter(of_lane).collect()
     };
-    let step_seconds = |label: &str| {
-        let seconds: Vec<f64> = of(label).iter().map(|trial| trial.step_seconds).collect();
-        median(&seconds)
+    let rates = |label: &str| -> &[f64] {
+        let mut entrants = config.entrants.iter();
+        let found = entrants.find(|(entrant, _)| entrant.label == label);
+        found.map_or(&[], |(_, rates)| rates)
+    };
+    let by_rate = |label: &str, target: Option<f64>| -> Vec<RateResult> {
+        let rates = rates(label).iter();
+        let results = rates.filter_map(|lr| RateResult::of(&at(label, *lr), &about, target));
+        results.collect()
+    };
+    let fastest = |label: &str, target: Option<f64>| -> Vec<&Trial> {
+        let results = by_rate(label, target);
+        RateResult::fastest(&results, &about).map_or(Vec::new(), |found| at(label, found.lr))
     };
     let baseline = baseline(config);
-    let reference = of(&baseline);
-    let target = target(&about, &reference);
-    let reference_seconds = step_seconds(&baseline).filter(|seconds| *seconds > 0.0);
-    let entrants = config.entrants.iter().map(|(entrant, _)| {
+    let target = target(&about, &fastest(&baseline, None));
+    let reference = fastest(&baseline, target);
+    let step_seconds = |runs: &[&Trial]| {
+        let seconds: Vec<f64> = runs.iter().map(|trial| trial.step_seconds).collect();
+        median(&seconds)
+    };
+    let reference_seconds = step_seconds(&reference).filter(|seconds| *seconds > 0.0);
+    let entrants = config.entrants.iter().map(|(entrant, rates)| {
         let label = entrant.label.as_str();
+        let runs = fastest(label, target);
         let input = EntrantInput {
             label,
             tuning: Vec::new(),
-            runs: of(label),
             baseline: if label == baseline {
                 Vec::new()
             } else {
                 reference.clone()
             },
-            step_ratio: step_seconds(label)
+            step_ratio: step_seconds(&runs)
                 .zip(reference_seconds)
                 .map(|(own, its)| own / its),
+            runs,
             cpu_time: false,
         };
-        entrant_results(&input, &about, target)
+        let mut results = entrant_results(&input, &about, target);
+        if rates.len() > 1 {
+            results.rates = by_rate(label, target);
+        }
+        results
     });
     let mut found = WorkloadResults {
         entrants: entrants

@@ -64,6 +64,56 @@ fn a_race_leaves_a_table_pictures_and_json() {
 }
 
 #[test]
+fn a_race_over_several_rates_shows_the_fastest_and_tells_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("race");
+    let done = run(&[
+        "race",
+        "--workloads",
+        "digits-mlp",
+        "--optimizers",
+        "adamw,soap",
+        "--lr",
+        "0.00001,0.02,0.03",
+        "--lr",
+        "soap=0.01",
+        "--seeds",
+        "2",
+        "--steps",
+        "92",
+        "--target",
+        "0.9",
+        "--out",
+        out.to_str().unwrap(),
+    ]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let told = text(&done.stdout);
+    for part in [
+        "2 optimizers at 4 learning rates",
+        "┆ rate",
+        "which these runs have chosen",
+    ] {
+        assert!(told.contains(part), "{part} is missing in\n{told}");
+    }
+    let page = std::fs::read_to_string(out.join("report.md")).unwrap();
+    assert!(page.contains("All rates") && page.contains("1.00e-5"));
+    let results = json(&out.join("results.json"));
+    let entrants = results["workloads"][0]["entrants"].as_array().unwrap();
+    let find = |label: &str| entrants.iter().find(|e| e["label"] == label).unwrap();
+    let adamw = find("adamw");
+    let rates = adamw["rates"].as_array().unwrap();
+    assert_eq!(rates.len(), 3);
+    assert_eq!(rates[0]["reached"]["runs"], 0, "far too slow");
+    assert_eq!(adamw["runs"].as_array().unwrap().len(), 2);
+    let steps = |one: &serde_json::Value| one["reached"]["steps"]["estimate"].as_f64();
+    let fastest = rates.iter().filter_map(steps).reduce(f64::min);
+    assert_eq!(steps(adamw), fastest);
+    assert!([json!(0.02), json!(0.03)].contains(&adamw["lr"]));
+    let soap = find("soap");
+    assert!(soap["rates"].is_null() && soap["lr"] == 0.01);
+}
+
+#[test]
 fn mistakes_are_told_before_any_training() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let beneath_a_file = file.path().join("results");

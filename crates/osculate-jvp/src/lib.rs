@@ -67,6 +67,7 @@ pub use cache::ProgramCache;
 pub use error::JvpError;
 pub use field::{Along, Field};
 pub use module::Parameter;
+pub use parallel::is_cpu;
 pub use program::{InputSpec, Program};
 pub use rules::{Rule, Status, rules};
 pub use tensors::{AnyTensor, Tensors};

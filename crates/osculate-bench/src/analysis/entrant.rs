@@ -3,6 +3,7 @@ use serde_json::Value;
 
 use super::arrival::{Reached, reached};
 use super::paired::{Paired, paired};
+use super::rates::RateResult;
 use crate::stats::{Bootstrap, Interval, mean, median};
 use crate::study::winner;
 use crate::trial::{Curvature, Outcome, Point, Trial};
@@ -53,6 +54,9 @@ pub struct EntrantResults {
     pub lr: Option<f64>,
     /// Tuning trials.
     pub tuning: Vec<TuneResult>,
+    /// All rates of a race over several, of which the runs are those of the fastest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rates: Vec<RateResult>,
     /// Runs.
     pub runs: Vec<RunResult>,
     /// Mean over the seeds of the last measurement; `None` where a run did not finish.
@@ -88,7 +92,8 @@ impl EntrantResults {
     /// Whether the runs' learning rate is the lowest or the highest that was tried: a wider search might
     /// have found a better one.
     pub fn at_edge(&self) -> Option<Edge> {
-        let rates = || self.tuning.iter().map(|trial| trial.lr);
+        let raced = || self.rates.iter().map(|one| one.lr);
+        let rates = || self.tuning.iter().map(|trial| trial.lr).chain(raced());
         let (own, lowest) = (self.lr?, rates().reduce(f64::min)?);
         let highest = rates().reduce(f64::max)?;
         if lowest == highest {
@@ -160,6 +165,7 @@ pub fn entrant_results(input: &EntrantInput, about: &About, target: Option<f64>)
             .iter()
             .map(|trial| tune_result(trial))
             .collect(),
+        rates: Vec::new(),
         last: finished.then(|| mean_of(last)).flatten(),
         best: mean_of(best),
         reached: target.and_then(|target| reached(&input.runs, about, target, input.cpu_time)),

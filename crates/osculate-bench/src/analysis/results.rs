@@ -65,6 +65,12 @@ impl WorkloadResults {
         self.entrants.iter().find(|entrant| entrant.label == label)
     }
 
+    /// Whether it was raced at several learning rates.
+    pub fn has_several_rates(&self) -> bool {
+        let mut entrants = self.entrants.iter();
+        entrants.any(|entrant| !entrant.rates.is_empty())
+    }
+
     /// Puts the optimizers in order.
     pub fn sort(&mut self) {
         let sign = if self.about.metric.higher_is_better {

@@ -36,8 +36,10 @@ pub struct RaceArgs {
     /// Steps of every run; what the workload says where nothing is.
     #[arg(long, help_heading = "How to train")]
     pub steps: Option<usize>,
-    /// Peak learning rate of one optimizer; may be given several times.
-    #[arg(long, value_name = "NAME=RATE", help_heading = "How to train")]
+    /// Peak learning rate of one optimizer, or of all; may be given several times. With several rates
+    /// each is raced with every seed, and the tables show the one that reaches the target in the fewest
+    /// steps.
+    #[arg(long, value_name = "[NAME=]RATE,..", help_heading = "How to train")]
     pub lr: Vec<String>,
     /// Value that the table's "to target" columns refer to. Without it 0.95 on the digits, and on other
     /// workloads what AdamW reaches in three quarters of its run.
@@ -66,8 +68,8 @@ pub struct RaceArgs {
 /// A race whose options make sense.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RaceConfig {
-    /// Optimizers with their peak learning rates.
-    pub entrants: Vec<(Entrant, f64)>,
+    /// Optimizers with the peak learning rates that each is raced at.
+    pub entrants: Vec<(Entrant, Vec<f64>)>,
     /// Names of the workloads.
     pub workloads: Vec<String>,
     /// Seeds.
@@ -78,6 +80,14 @@ pub struct RaceConfig {
     pub target: Option<f64>,
     /// Output folder.
     pub out: PathBuf,
+}
+
+impl RaceConfig {
+    /// The optimizers at each of their rates: as many runs for every seed.
+    pub fn lanes(&self) -> impl Iterator<Item = (&Entrant, f64)> {
+        let entrants = self.entrants.iter();
+        entrants.flat_map(|(entrant, rates)| rates.iter().map(move |rate| (entrant, *rate)))
+    }
 }
 
 /// Most steps of a run.
@@ -101,17 +111,23 @@ impl RaceArgs {
     /// [`BenchError::Usage`] for the first option that makes no sense.
     pub fn validate(&self) -> Result<RaceConfig, BenchError> {
         let entrants = entrants(&self.optimizers, &self.entrant)?;
-        let mut entrants: Vec<(Entrant, f64)> = entrants
+        let mut entrants: Vec<(Entrant, Vec<f64>)> = entrants
             .into_iter()
             .map(|entrant| {
                 let rate = race_rate(&entrant);
-                (entrant, rate)
+                (entrant, vec![rate])
             })
             .collect();
         for text in &self.lr {
-            let (name, rate) = parse_rate(text)?;
+            let (name, rates) = parse_rates(text)?;
+            let Some(name) = name else {
+                entrants
+                    .iter_mut()
+                    .for_each(|(_, own)| own.clone_from(&rates));
+                continue;
+            };
             match entrants.iter_mut().find(|(known, _)| known.label == name) {
-                Some(entrant) => entrant.1 = rate,
+                Some(entrant) => entrant.1 = rates,
                 None => return usage(format!("--lr {text}: {name} is not among the optimizers")),
             }
         }
@@ -150,18 +166,27 @@ impl RaceArgs {
     }
 }
 
-fn parse_rate(text: &str) -> Result<(&str, f64), BenchError> {
-    let Some((name, rate)) = text.split_once('=') else {
-        return usage(format!(
-            "--lr {text}: expected NAME=RATE, such as adamw=0.01"
-        ));
+/// The optimizer, if one is named, and the rates.
+fn parse_rates(text: &str) -> Result<(Option<&str>, Vec<f64>), BenchError> {
+    let (name, list) = match text.split_once('=') {
+        Some((name, list)) => (Some(name), list),
+        None => (None, text),
     };
-    match rate.parse::<f64>() {
-        Ok(value) if value > 0.0 && value.is_finite() => Ok((name, value)),
-        _ => usage(format!(
-            "--lr {text}: expected a rate above 0, got {rate:?}"
-        )),
+    let mut rates = Vec::new();
+    for rate in list.split(',') {
+        match rate.trim().parse::<f64>() {
+            Ok(value) if rates.contains(&value) => {
+                return usage(format!("--lr {text}: {value} is there twice"));
+            }
+            Ok(value) if value > 0.0 && value.is_finite() => rates.push(value),
+            _ => {
+                return usage(format!(
+                    "--lr {text}: expected rates above 0, alone or as in adamw=0.01,0.02, got {rate:?}"
+                ));
+            }
+        }
     }
+    Ok((name, rates))
 }
 
 #[cfg(test)]
@@ -197,8 +222,15 @@ mod tests {
         let wide = ["--entrant", r#"wide=sam:{"rho": 0.2}"#, "--lr", "wide=0.2"];
         let config = race(&[&["--seeds", "4,9"], &wide[..]].concat()).unwrap();
         assert_eq!(config.seeds, [4, 9]);
-        let (entrant, rate) = config.entrants.last().unwrap();
-        assert_eq!((entrant.label.as_str(), *rate), ("wide", 0.2));
+        let (entrant, rates) = config.entrants.last().unwrap();
+        assert_eq!((entrant.label.as_str(), &rates[..]), ("wide", &[0.2][..]));
+        let config = race(&["--lr", "0.1,0.2", "--lr", "sgd=0.3"]).unwrap();
+        let lanes: Vec<_> = config
+            .lanes()
+            .map(|(e, lr)| (e.label.as_str(), lr))
+            .collect();
+        assert_eq!(lanes.len(), 11);
+        assert_eq!(lanes[..3], [("adamw", 0.1), ("adamw", 0.2), ("sgd", 0.3)]);
         let quick = race(&["--quick", "--seeds", "7"]).unwrap();
         assert_eq!((quick.seeds.len(), quick.steps), (1, Some(46)));
         assert_eq!(race(&["--seeds", "7,"]).unwrap().seeds, [7]);
@@ -206,7 +238,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let cases: [(&[&str], &str); 9] = [
+        let cases: [(&[&str], &str); 10] = [
             (&["--optimizers", "adamv"], "adamw"),
             (
                 &["--optimizers", "sam,sam"],
@@ -216,7 +248,8 @@ mod tests {
             (&["--steps", "0"], "from 1"),
             (&["--target", "nan"], "NaN"),
             (&["--lr", "sam=-1"], "-1"),
-            (&["--lr", "sam"], "NAME=RATE"),
+            (&["--lr", "sam"], "rates above 0"),
+            (&["--lr", "sam=0.1,0.1"], "0.1 is there twice"),
             (&["--seeds", "1,1"], "twice"),
             (&["--seeds", "0"], "from 1"),
         ];

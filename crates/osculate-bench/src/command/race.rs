@@ -5,7 +5,7 @@ use indicatif::ProgressBar;
 
 use super::progress::bar;
 use super::{print_results, stop_flag};
-use crate::cli::RaceArgs;
+use crate::cli::{RaceArgs, RaceConfig};
 use crate::error::{BenchError, INTERRUPTED};
 use crate::race::{Spectator, race};
 use crate::report;
@@ -60,13 +60,14 @@ pub(super) fn run(args: &RaceArgs, workloads: Workloads) -> Result<ExitCode, Ben
         ..Watch::default()
     };
     println!(
-        "Runs: {} optimizers x {} workloads x {} seeds, on {device:?}",
+        "Runs: {} optimizers{} x {} workloads x {} seeds, on {device:?}",
         config.entrants.len(),
+        rates(&config),
         config.workloads.len(),
         config.seeds.len()
     );
     let spectator = Bar {
-        bar: bar(steps * config.entrants.len() * config.seeds.len()),
+        bar: bar(steps * config.lanes().count() * config.seeds.len()),
         ended: Cell::new(0),
         steps: Cell::new(0),
         run: std::cell::RefCell::default(),
@@ -83,4 +84,12 @@ pub(super) fn run(args: &RaceArgs, workloads: Workloads) -> Result<ExitCode, Ben
     } else {
         ExitCode::from(INTERRUPTED)
     })
+}
+
+/// How many learning rates there are, where that is not one for each optimizer.
+fn rates(config: &RaceConfig) -> String {
+    match config.lanes().count() {
+        count if count == config.entrants.len() => String::new(),
+        count => format!(" at {count} learning rates"),
+    }
 }

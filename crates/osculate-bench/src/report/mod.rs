@@ -8,7 +8,7 @@ mod page;
 mod tables;
 
 pub use grid::{Grid, Notation};
-pub use tables::{brief, outcome, price, standings, tuning};
+pub use tables::{brief, outcome, price, rates, standings, tuning};
 
 use std::path::{Path, PathBuf};
 

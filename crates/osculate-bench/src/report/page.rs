@@ -2,7 +2,7 @@ use super::document::{Block, Figure};
 use super::figure::{Palette, curves, profiles, solutions};
 use super::findings::{findings, winners};
 use super::grid::Grid;
-use super::tables::{outcome, price, rate, standings, tuning};
+use super::tables::{outcome, price, rate, rates, standings, tuning};
 use crate::analysis::{
     BASELINE_SHARE, Edge, EntrantResults, LARGEST_FACTOR, Results, WorkloadResults,
 };
@@ -149,6 +149,15 @@ fn workload_blocks(
     if !failed.is_empty() {
         blocks.push(Block::Text("Could not be run here:".to_string()));
         blocks.push(Block::List(failed));
+    }
+    if one.has_several_rates() {
+        blocks.push(Block::Text(
+            "Every optimizer is shown at the one of its rates that reached the target in the fewest steps, and \
+             of equal ones at that with the best end. These very runs have chosen it, which flatters all alike \
+             where all had the same rates."
+                .to_string(),
+        ));
+        blocks.push(Block::Folded("All rates".to_string(), rates(one)));
     }
     if one
         .entrants

@@ -76,6 +76,7 @@ pub fn brief(results: &WorkloadResults) -> Grid {
     let mut grid = Grid::new(
         [
             "optimizer".to_string(),
+            "rate".to_string(),
             format!("last {}", metric.heading()),
             "best".to_string(),
         ]
@@ -85,8 +86,10 @@ pub fn brief(results: &WorkloadResults) -> Grid {
     );
     for entrant in with_results(results) {
         let best = entrant.best.map(|best| metric.show(best.estimate));
+        let chosen = entrant.lr.filter(|_| !entrant.rates.is_empty());
         let mut row = vec![
             name(entrant),
+            or_nothing(chosen.map(rate)),
             value(entrant.last, entrant, metric),
             or_nothing(best),
         ];
@@ -227,6 +230,30 @@ pub fn standings(results: &Results) -> Grid {
         ]);
     }
     grid
+}
+
+/// All learning rates of a race over several.
+pub fn rates(results: &WorkloadResults) -> Grid {
+    let metric = &results.about.metric;
+    let [steps, ..] = arrival_headings(results);
+    let mut grid = Grid::new([
+        "optimizer".to_string(),
+        "learning rate".to_string(),
+        steps,
+        format!("last {}", metric.heading()),
+    ]);
+    for entrant in &results.entrants {
+        grid.rows.extend(entrant.rates.iter().map(|one| {
+            let reached = one.reached.map(|reached| reached.arrival(Cost::Steps));
+            vec![
+                name(entrant),
+                rate(one.lr),
+                or_nothing(reached.map(|steps| place(steps.estimate))),
+                or_nothing(one.last.map(|last| metric.show(last))),
+            ]
+        }));
+    }
+    grid.without_empty_columns()
 }
 
 /// The tuning trials of a workload, the best rate of each optimizer first.

@@ -129,7 +129,7 @@ pub fn eigh(stack: Tensor<3>, config: &EighConfig) -> Result<SymmetricEigen, Lin
 }
 
 fn write<S: Real, T: Real>(eigen: &Eigen<S>, scale: f64, vectors: &mut [T], values: &mut [T]) {
-    kernel::write(eigen.vectors.as_ref(), vectors);
+    kernel::write(&eigen.vectors, vectors);
     for (value, out) in eigen.values.column_vector().iter().zip(values) {
         *out = T::of(value.wide() * scale);
     }

@@ -1,11 +1,13 @@
 //! One matrix: faer with its work space, scaling and certificates.
 
+use std::ops::Range;
+
 use faer::diag::{Diag, DiagRef};
 use faer::dyn_stack::{MemBuffer, MemStack};
-use faer::linalg::evd::{self, ComputeEigenvectors};
+use faer::linalg::evd::{self, ComputeEigenvectors, SelfAdjointEvdParams};
 use faer::linalg::householder;
 use faer::linalg::qr::no_pivoting::factor;
-use faer::{Conj, Mat, MatRef, Par};
+use faer::{Auto, Conj, Mat, MatRef, Par, Spec};
 
 use super::Real;
 
@@ -26,25 +28,63 @@ pub(super) fn scale<T: Real>(elements: &[T]) -> Option<f64> {
     Some(largest.log2().floor().clamp(-1000.0, 1000.0).exp2())
 }
 
-/// A row-major square matrix divided by a power of two, in another type.
+/// Rows and columns of a tile, as many as one set of a first cache holds: rows of 1024 numbers all fall on one.
+const TILE: usize = 8;
+
+/// Calls `visit` with the ranges of rows and columns of every tile.
+fn tiles(rows: usize, columns: usize, mut visit: impl FnMut(Range<usize>, Range<usize>)) {
+    let ranges = |n: usize| (0..n).step_by(TILE).map(move |at| at..(at + TILE).min(n));
+    for down in ranges(rows) {
+        for across in ranges(columns) {
+            visit(down.clone(), across);
+        }
+    }
+}
+
+/// A row-major matrix divided by a power of two, in another type.
 pub(super) fn scaled<S: Real, T: Real>(elements: &[S], rows: usize, scale: f64) -> Mat<T> {
     let columns = elements.len().checked_div(rows).unwrap_or(0);
-    let source = MatRef::from_row_major_slice(elements, rows, columns);
     let factor = 1.0 / scale;
-    Mat::from_fn(rows, columns, |i, j| T::of(source[(i, j)].wide() * factor))
+    let mut matrix = Mat::<T>::zeros(rows, columns);
+    tiles(rows, columns, |down, across| {
+        for j in across {
+            let column = &mut matrix.col_as_slice_mut(j)[down.clone()];
+            for (element, i) in column.iter_mut().zip(down.clone()) {
+                *element = T::of(elements[i * columns + j].wide() * factor);
+            }
+        }
+    });
+    matrix
 }
 
 /// Writes a matrix in row-major order.
-pub(super) fn write<S: Real, T: Real>(matrix: MatRef<'_, S>, out: &mut [T]) {
+pub(super) fn write<S: Real, T: Real>(matrix: &Mat<S>, out: &mut [T]) {
     let columns = matrix.ncols();
-    if columns == 0 {
-        return;
-    }
-    for (i, row) in out.chunks_mut(columns).enumerate() {
-        for (j, element) in row.iter_mut().enumerate() {
-            *element = T::of(matrix[(i, j)].wide());
+    tiles(matrix.nrows(), columns, |down, across| {
+        for j in across {
+            let column = &matrix.col_as_slice(j)[down.clone()];
+            for (element, i) in column.iter().zip(down.clone()) {
+                out[i * columns + j] = T::of(element.wide());
+            }
+        }
+    });
+}
+
+/// Writes a symmetric matrix, of which only the lower half is valid.
+pub(super) fn write_symmetric<S: Real, T: Real>(lower: &Mat<S>, out: &mut [T]) {
+    let n = lower.ncols();
+    for (j, row) in out.chunks_mut(n.max(1)).enumerate() {
+        for (out, element) in row[j..].iter_mut().zip(&lower.col_as_slice(j)[j..]) {
+            *out = T::of(element.wide());
         }
     }
+    tiles(n, n, |down, across| {
+        for i in down {
+            for j in across.start..across.end.min(i) {
+                out[i * n + j] = out[j * n + i];
+            }
+        }
+    });
 }
 
 /// Eigenvalues in ascending order, and the eigenvectors as columns.
@@ -56,13 +96,20 @@ pub(super) struct Eigen<T> {
     pub(super) residual: f64,
 }
 
+/// Rows from which the reduction to a tridiagonal matrix is worth more than one thread, measured on two cores.
+const PARALLEL_TRIDIAGONALIZATION: usize = 1024;
+
 /// The symmetric eigenproblem, of a matrix whose elements are at most about 1 in size.
 pub(super) fn eigen<T: Real>(matrix: MatRef<'_, T>, par: Par) -> Option<Eigen<T>> {
     let n = matrix.nrows();
+    let mut params: SelfAdjointEvdParams = Auto::<T>::auto();
+    if n < PARALLEL_TRIDIAGONALIZATION {
+        params.tridiag.par_threshold = usize::MAX;
+    }
     let mut values = Diag::<T>::zeros(n);
     let mut vectors = Mat::<T>::zeros(n, n);
     let scratch =
-        evd::self_adjoint_evd_scratch::<T>(n, ComputeEigenvectors::Yes, par, Default::default());
+        evd::self_adjoint_evd_scratch::<T>(n, ComputeEigenvectors::Yes, par, Spec::new(params));
     let mut buffer = MemBuffer::new(scratch);
     evd::self_adjoint_evd(
         matrix,
@@ -70,7 +117,7 @@ pub(super) fn eigen<T: Real>(matrix: MatRef<'_, T>, par: Par) -> Option<Eigen<T>
         Some(vectors.as_mut()),
         par,
         MemStack::new(&mut buffer),
-        Default::default(),
+        Spec::new(params),
     )
     .ok()?;
     let mut eigen = Eigen {
@@ -129,6 +176,10 @@ pub(super) fn orthogonality<T: Real>(basis: MatRef<'_, T>) -> f64 {
     (back - &x).norm_l2().wide() / x.norm_l2().wide()
 }
 
+/// Rows from which the panels of a QR factorisation are worth more than one thread, measured on two cores:
+/// below, its threads wait for each other, and it takes up to six times as long.
+const PARALLEL_PANELS: usize = 2048;
+
 /// Replaces a matrix by the orthogonal factor of its QR factorisation.
 pub(super) fn orthogonal_factor<T: Real>(mut matrix: Mat<T>, par: Par) -> Mat<T> {
     let (m, n) = (matrix.nrows(), matrix.ncols());
@@ -136,9 +187,10 @@ pub(super) fn orthogonal_factor<T: Real>(mut matrix: Mat<T>, par: Par) -> Mat<T>
     if size == 0 {
         return Mat::zeros(m, size);
     }
+    let panels = if m < PARALLEL_PANELS { Par::Seq } else { par };
     let block = factor::recommended_block_size::<T>(m, n);
     let mut coefficients = Mat::<T>::zeros(block, size);
-    let scratch = factor::qr_in_place_scratch::<T>(m, n, block, par, Default::default()).or(
+    let scratch = factor::qr_in_place_scratch::<T>(m, n, block, panels, Default::default()).or(
         householder::apply_block_householder_sequence_on_the_left_in_place_scratch::<T>(
             m, block, size,
         ),
@@ -147,7 +199,7 @@ pub(super) fn orthogonal_factor<T: Real>(mut matrix: Mat<T>, par: Par) -> Mat<T>
     factor::qr_in_place(
         matrix.as_mut(),
         coefficients.as_mut(),
-        par,
+        panels,
         MemStack::new(&mut buffer),
         Default::default(),
     );

@@ -190,8 +190,7 @@ fn iterate<T: Real>(
             .collect();
         // Stable, so that columns of equal quotients, of a zero matrix for instance, stay.
         order.sort_by(|&a, &b| quotients[b].total_cmp(&quotients[a]));
-        basis = Mat::from_fn(n, n, |i, j| basis[(i, order[j])]);
-        image = Mat::from_fn(n, n, |i, j| image[(i, order[j])]);
+        (basis, image) = (permuted(&basis, &order), permuted(&image, &order));
     }
     let mut residual = off_diagonal(basis.as_ref(), image.as_ref());
     let mut iterations = 0;
@@ -211,12 +210,22 @@ fn iterate<T: Real>(
     if !kernel::is_finite(basis.as_ref()) {
         return Err(MatrixFailure::NonFinite);
     }
-    kernel::write(basis.as_ref(), out);
+    kernel::write(&basis, out);
     Ok(Iterated {
         order: order.into_iter().map(|index| index as i64).collect(),
         residual,
         iterations,
     })
+}
+
+/// The columns in another order.
+fn permuted<T: Real>(matrix: &Mat<T>, order: &[usize]) -> Mat<T> {
+    let mut result = Mat::<T>::zeros(matrix.nrows(), order.len());
+    for (j, &from) in order.iter().enumerate() {
+        let column = matrix.col_as_slice(from);
+        result.col_as_slice_mut(j).copy_from_slice(column);
+    }
+    result
 }
 
 fn product<T: Real>(a: MatRef<'_, T>, b: MatRef<'_, T>, par: Par) -> Mat<T> {

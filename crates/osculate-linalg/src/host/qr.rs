@@ -39,7 +39,7 @@ pub fn orthonormalize(stack: Tensor<3>) -> Result<(Tensor<3>, Vec<Outcome>), Lin
                 .map(|matrix| kernel::orthogonal_factor(matrix, par));
             match basis {
                 Some(basis) => {
-                    kernel::write(basis.as_ref(), out);
+                    kernel::write(&basis, out);
                     Ok(Solved {
                         residual: kernel::orthogonality(basis.as_ref()),
                         effort: Effort::Plain,

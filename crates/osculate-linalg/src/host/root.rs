@@ -3,7 +3,7 @@ use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::{Accum, Mat, Par};
 
 use super::eigen::{EighConfig, InType, solve};
-use super::kernel::Eigen;
+use super::kernel::{self, Eigen};
 use super::{Real, elements, failed, for_each_matrix, for_type, read};
 use crate::error::{LinalgError, MatrixFailure, Outcome, square};
 use crate::outcome::trivial;
@@ -166,7 +166,12 @@ fn reassemble<S: Real, T: Real>(
     let powers: Vec<S> = (0..n)
         .map(|i| S::of(power(eigen.values[i].wide(), largest)))
         .collect();
-    let weighted = Mat::<S>::from_fn(n, n, |i, j| eigen.vectors[(i, j)] * powers[j]);
+    let mut weighted = eigen.vectors.clone();
+    for (j, &power) in powers.iter().enumerate() {
+        for element in weighted.col_as_slice_mut(j) {
+            *element = *element * power;
+        }
+    }
     let mut root = Mat::<S>::zeros(n, n);
     triangular::matmul(
         root.as_mut(),
@@ -179,13 +184,7 @@ fn reassemble<S: Real, T: Real>(
         S::of(1.0),
         par,
     );
-    for j in 0..n {
-        for i in j..n {
-            let element = T::of(root[(i, j)].wide());
-            out[i * n + j] = element;
-            out[j * n + i] = element;
-        }
-    }
+    kernel::write_symmetric(&root, out);
     if out.iter().all(|element| element.wide().is_finite()) {
         Ok(())
     } else {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Bool, DType, Tensor};
 use osculate_curvature::{FiniteFlags, ParamEntry, ParamVec};
+use rayon::prelude::*;
 
 use super::groups::{Group, Part, groups, parts};
 use super::rule::{MatrixRule, Stepped};
@@ -64,22 +65,29 @@ pub(super) fn prepare<R: MatrixRule>(
 ) -> Result<Prepared, StepErrorCause> {
     let mut next_slot = state.next_slot;
     let parts = parts(rule, state, request, &mut next_slot);
-    let mut made = Vec::new();
+    let mut work = Vec::new();
     for group in groups(&parts, request) {
         let fields = group.fields(rule);
         let entries: Vec<&ParamEntry> = group.parts.iter().map(|&p| parts[p].entry).collect();
         let stored = state.gather(&group.keys, &entries, &fields)?;
-        let old: Vec<Tensor<2>> = stored
-            .into_iter()
-            .map(|field| field.cast(group.compute))
-            .collect();
+        work.push((group, stored));
+    }
+    let make = |(group, stored): (Group, Vec<Tensor<2>>)| {
+        let old = stored.into_iter().map(|field| field.cast(group.compute));
+        let old: Vec<Tensor<2>> = old.collect();
         let stepped = rule.step(group.stack(request.lr, old.clone()));
-        made.push(Made {
+        Made {
             group,
             old,
             stepped,
-        });
-    }
+        }
+    };
+    // What a CPU backend does for one group keeps one core busy, but for its matrix products.
+    let made: Vec<Made> = if work.len() > 1 && work.iter().all(|(group, _)| group.on_cpu) {
+        work.into_par_iter().map(make).collect()
+    } else {
+        work.into_iter().map(make).collect()
+    };
 
     let (members, solver_failures) = count_failures(rule, &parts, &made, request.strict)?;
     let refreshed = made.iter().any(|made| made.stepped.refreshed);

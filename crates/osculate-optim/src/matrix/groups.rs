@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor};
 use osculate_curvature::{ParamEntry, ParamVec};
+use osculate_jvp::is_cpu;
 use osculate_linalg::BlockPartition;
 
 use super::engine::Request;
@@ -19,11 +20,17 @@ pub(super) struct Part<'a> {
     pub path: Arc<str>,
 }
 
+/// Elements with which a group is full on CPU backends: the next blocks of its shape make another group,
+/// for another core. As many fit a core's own cache, and keep it busy far longer than the handing over
+/// takes.
+const FULL: usize = 1 << 16;
+
 /// Blocks that are stacked: equal in dimensions, type, device and step.
 pub(super) struct Group {
     pub dims: Vec<usize>,
     pub compute: DType,
     device: Device,
+    pub on_cpu: bool,
     step: u64,
     pub keys: Vec<BlockKey>,
     pub rows: Vec<Row>,
@@ -92,6 +99,7 @@ pub(super) fn groups(parts: &[Part<'_>], request: &Request<'_>) -> Vec<Group> {
                     && group.compute == compute
                     && group.step == part.member.steps
                     && group.device == part.entry.device
+                    && !group.is_full()
             });
             let at = at.unwrap_or_else(|| {
                 groups.push(Group::new(blocks.dims.clone(), compute, part));
@@ -148,6 +156,7 @@ impl Group {
             dims,
             compute,
             device: part.entry.device.clone(),
+            on_cpu: is_cpu(&part.entry.device),
             step: part.member.steps,
             keys: Vec::new(),
             rows: Vec::new(),
@@ -157,6 +166,11 @@ impl Group {
             probes: Vec::new(),
             products: Vec::new(),
         }
+    }
+
+    fn is_full(&self) -> bool {
+        let len: usize = self.dims.iter().product();
+        self.on_cpu && self.rows.len() * len >= FULL
     }
 
     /// The state of a block, in types that the device can keep: a state that is to be in half
@@ -189,5 +203,101 @@ impl Group {
             state,
             product: probe.map(|(probe, product)| ProductPair { probe, product }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use burn::module::{Module, Param, ParamId};
+    use burn::tensor::TensorData;
+
+    use super::*;
+    use crate::matrix::{Stacked, Stepped};
+    use crate::{ClosureOptimizer, StepPolicy};
+
+    /// Gradient descent that notes the sizes of its stacks.
+    #[derive(Debug, Clone, Default)]
+    struct Watched {
+        stacks: Arc<Mutex<Vec<usize>>>,
+    }
+
+    impl MatrixRule for Watched {
+        const FIELDS: &'static [&'static str] = &["m"];
+
+        fn name(&self) -> &'static str {
+            "watched"
+        }
+
+        fn partition(&self, shape: &[usize]) -> BlockPartition {
+            BlockPartition::new(shape, usize::MAX)
+        }
+
+        fn fields(&self, dims: &[usize], compute: DType) -> Vec<Field> {
+            vec![Field::new("m", dims.iter().product(), compute)]
+        }
+
+        fn step(&self, stack: Stack<'_>) -> Stepped {
+            self.stacks.lock().unwrap().push(stack.len());
+            let m = stack.state[0].clone() + stack.gradient;
+            Stepped {
+                weights: stack.weights - m.clone().mul_scalar(stack.lr),
+                state: vec![m],
+                solves: Vec::new(),
+                refreshed: false,
+            }
+        }
+    }
+
+    #[derive(Module, Debug)]
+    struct Net {
+        weights: Vec<Param<Tensor<2>>>,
+    }
+
+    fn net(sizes: &[usize]) -> Net {
+        let device = Device::flex().autodiff();
+        let weights = sizes.iter().enumerate().map(|(index, &n)| {
+            let values = (0..n * n).map(|i| ((i + index) as f32 * 0.7).sin());
+            let data = TensorData::new(values.collect::<Vec<f32>>(), [n, n]);
+            let weight = Tensor::<2>::from_data(data, &device);
+            Param::initialized(ParamId::new(), weight.require_grad())
+        });
+        Net {
+            weights: weights.collect(),
+        }
+    }
+
+    fn values(net: &Net) -> Vec<Vec<f32>> {
+        let weights = net.weights.iter();
+        weights
+            .map(|weight| weight.val().into_data().iter().collect())
+            .collect()
+    }
+
+    fn loss(net: &Net) -> Tensor<1> {
+        let terms = net.weights.iter().map(|weight| weight.val().square().sum());
+        terms.reduce(|a, b| a + b).unwrap().mul_scalar(0.5)
+    }
+
+    #[test]
+    fn large_blocks_are_stepped_in_groups_of_their_own() {
+        let sizes = [256, 8, 256, 200, 8, 256, 200, 200];
+        let rule = Watched::default();
+        let mut optimizer = Stacked::new(rule.clone(), StepPolicy::new());
+        let mut model = net(&sizes);
+        let before = values(&model);
+        // Half of what is there goes, then half and a quarter, since the gradient is the weight.
+        for _ in 0..2 {
+            model = optimizer.step(0.5, model, &loss).unwrap().model;
+        }
+        for (after, before) in values(&model).iter().zip(before) {
+            let off = |(a, b): (&f32, f32)| (a - b * (0.5 - 0.75)).abs();
+            assert!(after.iter().zip(before).map(off).all(|off| off < 1e-6));
+        }
+        let mut stacks = rule.stacks.lock().unwrap().clone();
+        stacks.sort_unstable();
+        // Of 256, three alone; of 200, two together before the third; of 8, both together.
+        assert_eq!(stacks, [1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2]);
     }
 }
