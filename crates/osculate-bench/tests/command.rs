@@ -90,7 +90,7 @@ fn a_race_over_several_rates_shows_the_fastest_and_tells_all() {
     let told = text(&done.stdout);
     for part in [
         "2 optimizers at 4 learning rates",
-        "┆ rate",
+        "rate ┆",
         "which these runs have chosen",
     ] {
         assert!(told.contains(part), "{part} is missing in\n{told}");

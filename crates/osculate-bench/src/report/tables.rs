@@ -86,7 +86,7 @@ pub fn brief(results: &WorkloadResults) -> Grid {
     );
     for entrant in with_results(results) {
         let best = entrant.best.map(|best| metric.show(best.estimate));
-        let chosen = entrant.lr.filter(|_| !entrant.rates.is_empty());
+        let chosen = entrant.lr.filter(|_| results.has_several_rates());
         let mut row = vec![
             name(entrant),
             or_nothing(chosen.map(rate)),
