@@ -169,6 +169,12 @@ doors!(
 );
 doors!(psgd_diagonal, PsgdDiagonalConfig::new());
 doors!(psgd_lra, PsgdLraConfig::new().with_rank(2));
+doors!(
+    psgd_lra_in_turns,
+    PsgdLraConfig::new()
+        .with_rank(2)
+        .with_schedule(RefreshSchedule::Every { period: 2 })
+);
 doors!(muon, MuonConfig::new());
 doors!(
     shampoo,

@@ -96,10 +96,11 @@ fn distance_from_inverse_hessian<R: MatrixRule>(
     }
     let optimizer = last.expect("three stages");
     let diagonal = preconditioned(&optimizer, [6], &[1.0; 6]);
+    assert_eq!(diagonal.len(), curvatures.len());
     let distances = diagonal.iter().zip(curvatures);
-    distances
-        .map(|(p, h)| (p * h.abs() - 1.0).abs())
-        .fold(0.0, f64::max)
+    let distances = distances.map(|(p, h)| (p * h.abs() - 1.0).abs());
+    // Unlike the maximum, a NaN stays.
+    distances.fold(0.0, |far, one| if one <= far { far } else { one })
 }
 
 /// The same for curvatures of one sign, at whose `|H|⁻¹` every single product fits exactly and no noise is

@@ -8,6 +8,7 @@ use crate::analysis::{
     EntrantInput, RateResult, Results, WorkloadResults, entrant_results, target,
 };
 use crate::cli::RaceConfig;
+use crate::entrant::Entrant;
 use crate::error::BenchError;
 use crate::stats::median;
 use crate::trial::{Environment, Outcome, Trial, TrialSpec, Watch};
@@ -22,8 +23,8 @@ const BASELINE: &str = "adamw";
 
 /// What a race is told of its progress.
 pub trait Spectator {
-    /// A run of so many steps begins.
-    fn begins(&self, workload: &str, optimizer: &str, seed: u64, steps: usize);
+    /// A run of so many steps begins, at a learning rate.
+    fn begins(&self, workload: &str, optimizer: &Entrant, lr: f64, seed: u64, steps: usize);
     /// A step of the run was made; the last measurement, in words.
     fn step(&self, made: usize, measured: Option<String>);
     /// The run has ended.
@@ -61,7 +62,7 @@ pub fn race(
                 .with_seed(seed)
                 .with_curvature(true);
             spec.measurements = MEASUREMENTS.min(steps);
-            spectator.begins(&about.name, &entrant.label, seed, steps);
+            spectator.begins(&about.name, entrant, lr, seed, steps);
             let metric = &about.metric;
             let progress = |made: usize, measured: Option<f64>| {
                 spectator.step(made, measured.map(|value| metric.show(value)));
@@ -126,23 +127,26 @@ fn results(config: &RaceConfig, about: About, steps: usize, trials: &[Trial]) ->
         let of_lane = |trial: &&Trial| trial.spec.entrant.label == label && trial.spec.lr == lr;
         trials.iter().filter(of_lane).collect()
     };
-    let rates = |label: &str| -> &[f64] {
-        let mut entrants = config.entrants.iter();
-        let found = entrants.find(|(entrant, _)| entrant.label == label);
-        found.map_or(&[], |(_, rates)| rates)
-    };
-    let by_rate = |label: &str, target: Option<f64>| -> Vec<RateResult> {
-        let rates = rates(label).iter();
-        let results = rates.filter_map(|lr| RateResult::of(&at(label, *lr), &about, target));
+    let by_rate = |label: &str, rates: &[f64], target: Option<f64>| -> Vec<RateResult> {
+        let results = rates
+            .iter()
+            .filter_map(|lr| RateResult::of(&at(label, *lr), &about, target));
         results.collect()
     };
-    let fastest = |label: &str, target: Option<f64>| -> Vec<&Trial> {
-        let results = by_rate(label, target);
-        RateResult::fastest(&results, &about).map_or(Vec::new(), |found| at(label, found.lr))
+    let fastest = |label: &str, results: &[RateResult]| -> Vec<&Trial> {
+        RateResult::fastest(results, &about).map_or(Vec::new(), |found| at(label, found.lr))
     };
     let baseline = baseline(config);
-    let target = target(&about, &fastest(&baseline, None));
-    let reference = fastest(&baseline, target);
+    let of_baseline = |target: Option<f64>| {
+        let mut entrants = config.entrants.iter();
+        let found = entrants.find(|(entrant, _)| entrant.label == baseline);
+        found.map_or(Vec::new(), |(_, rates)| {
+            fastest(&baseline, &by_rate(&baseline, rates, target))
+        })
+    };
+    // Without a target the fastest rate is that with the best end.
+    let target = target(&about, &of_baseline(None));
+    let reference = of_baseline(target);
     let step_seconds = |runs: &[&Trial]| {
         let seconds: Vec<f64> = runs.iter().map(|trial| trial.step_seconds).collect();
         median(&seconds)
@@ -150,7 +154,8 @@ fn results(config: &RaceConfig, about: About, steps: usize, trials: &[Trial]) ->
     let reference_seconds = step_seconds(&reference).filter(|seconds| *seconds > 0.0);
     let entrants = config.entrants.iter().map(|(entrant, rates)| {
         let label = entrant.label.as_str();
-        let runs = fastest(label, target);
+        let by_rate = by_rate(label, rates, target);
+        let runs = fastest(label, &by_rate);
         let input = EntrantInput {
             label,
             tuning: Vec::new(),
@@ -167,7 +172,7 @@ fn results(config: &RaceConfig, about: About, steps: usize, trials: &[Trial]) ->
         };
         let mut results = entrant_results(&input, &about, target);
         if rates.len() > 1 {
-            results.rates = by_rate(label, target);
+            results.rates = by_rate;
         }
         results
     });

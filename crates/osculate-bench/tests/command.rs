@@ -91,7 +91,7 @@ fn a_race_over_several_rates_shows_the_fastest_and_tells_all() {
     for part in [
         "2 optimizers at 4 learning rates",
         "rate ┆",
-        "which these runs have chosen",
+        "these runs have chosen it",
     ] {
         assert!(told.contains(part), "{part} is missing in\n{told}");
     }

@@ -11,6 +11,8 @@ use crate::workload::About;
 pub struct RateResult {
     /// Peak learning rate.
     pub lr: f64,
+    /// How many runs there are.
+    pub runs: usize,
     /// Mean over the seeds of the last measurement; `None` where a run did not finish.
     pub last: Option<f64>,
     /// When the target was reached; `None` without a target.
@@ -23,13 +25,14 @@ impl RateResult {
         let lasts: Vec<f64> = runs.iter().filter_map(|trial| last(trial)).collect();
         Some(Self {
             lr: runs.first()?.spec.lr,
+            runs: runs.len(),
             last: mean(&lasts).filter(|_| lasts.len() == runs.len()),
             reached: target.and_then(|target| reached(runs, about, target, false)),
         })
     }
 
-    /// The one that reaches the target in the fewest steps; where none does or several are as fast, the
-    /// one with the best last measurement of these.
+    /// The one that reaches the target in the fewest steps; where none does or several are as fast, among
+    /// them the one with the best last measurement.
     pub fn fastest<'a>(all: &'a [Self], about: &About) -> Option<&'a Self> {
         let sign = if about.metric.higher_is_better {
             -1.0

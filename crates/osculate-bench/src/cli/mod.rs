@@ -39,6 +39,7 @@ Examples:
   osculate race --optimizers adamw,sam --seeds 5
   osculate race --workloads char-lm --optimizers adamw,soap,muon
   osculate race --entrant 'wide=sam:{\"rho\": 0.2}' --lr wide=0.1
+  osculate race --optimizers adamw,soap --lr 0.01,0.02,0.04 --seeds 10
   osculate study --full --out study             tuned fairly, with statistics and a report
   osculate tune --workload autoencoder --optimizers adamw,shampoo
   osculate compare before/results.json after/results.json

@@ -36,13 +36,13 @@ pub struct RaceArgs {
     /// Steps of every run; what the workload says where nothing is.
     #[arg(long, help_heading = "How to train")]
     pub steps: Option<usize>,
-    /// Peak learning rate of one optimizer, or of all; may be given several times. With several rates
-    /// each is raced with every seed, and the tables show the one that reaches the target in the fewest
-    /// steps.
+    /// Peak learning rate of one optimizer, or of all that have none of their own; may be given several
+    /// times. With several rates each is raced with every seed, and the tables show the one that reaches
+    /// the target in the fewest steps.
     #[arg(long, value_name = "[NAME=]RATE,..", help_heading = "How to train")]
     pub lr: Vec<String>,
     /// Value that the table's "to target" columns refer to. Without it 0.95 on the digits, and on other
-    /// workloads what AdamW reaches in three quarters of its run.
+    /// workloads what AdamW, at its rate with the best end, reaches in three quarters of its run.
     #[arg(long, help_heading = "How to train")]
     pub target: Option<f64>,
     /// One seed and 46 steps, for a first look.
@@ -118,18 +118,31 @@ impl RaceArgs {
                 (entrant, vec![rate])
             })
             .collect();
-        for text in &self.lr {
+        let given = self.lr.iter().map(|text| {
             let (name, rates) = parse_rates(text)?;
-            let Some(name) = name else {
-                entrants
-                    .iter_mut()
-                    .for_each(|(_, own)| own.clone_from(&rates));
-                continue;
-            };
-            match entrants.iter_mut().find(|(known, _)| known.label == name) {
-                Some(entrant) => entrant.1 = rates,
-                None => return usage(format!("--lr {text}: {name} is not among the optimizers")),
+            Ok((text, name, rates))
+        });
+        let given: Vec<_> = given.collect::<Result<_, BenchError>>()?;
+        // What is said of one optimizer counts more than what is said of all, in whatever order.
+        let (of_one, of_all): (Vec<_>, Vec<_>) =
+            given.into_iter().partition(|(_, name, _)| name.is_some());
+        let mut said: Vec<Option<&str>> = Vec::new();
+        for (text, name, rates) in of_all.into_iter().chain(of_one) {
+            if said.contains(&name) {
+                return usage(format!(
+                    "--lr {text}: its rates were given before; separate several by commas"
+                ));
             }
+            said.push(name);
+            let is_meant = |label: &str| name.is_none_or(|name| name == label);
+            let meant = entrants
+                .iter_mut()
+                .filter(|(known, _)| is_meant(&known.label));
+            let mut found = meant.peekable();
+            if let (None, Some(name)) = (found.peek(), name) {
+                return usage(format!("--lr {text}: {name} is not among the optimizers"));
+            }
+            found.for_each(|(_, own)| own.clone_from(&rates));
         }
         for (index, name) in self.workloads.iter().enumerate() {
             if self.workloads[..index].contains(name) {
@@ -224,7 +237,7 @@ mod tests {
         assert_eq!(config.seeds, [4, 9]);
         let (entrant, rates) = config.entrants.last().unwrap();
         assert_eq!((entrant.label.as_str(), &rates[..]), ("wide", &[0.2][..]));
-        let config = race(&["--lr", "0.1,0.2", "--lr", "sgd=0.3"]).unwrap();
+        let config = race(&["--lr", "sgd=0.3", "--lr", "0.1,0.2"]).unwrap();
         let lanes: Vec<_> = config
             .lanes()
             .map(|(e, lr)| (e.label.as_str(), lr))
@@ -238,7 +251,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let cases: [(&[&str], &str); 10] = [
+        let cases: [(&[&str], &str); 12] = [
             (&["--optimizers", "adamv"], "adamw"),
             (
                 &["--optimizers", "sam,sam"],
@@ -250,6 +263,8 @@ mod tests {
             (&["--lr", "sam=-1"], "-1"),
             (&["--lr", "sam"], "rates above 0"),
             (&["--lr", "sam=0.1,0.1"], "0.1 is there twice"),
+            (&["--lr", "sam=0.1", "--lr", "sam=0.2"], "given before"),
+            (&["--lr", "0.1", "--lr", "0.2"], "given before"),
             (&["--seeds", "1,1"], "twice"),
             (&["--seeds", "0"], "from 1"),
         ];

@@ -138,8 +138,8 @@ fn print_results(results: &Results) {
         .any(WorkloadResults::has_several_rates)
     {
         println!(
-            "Each optimizer at the rate that took it to the target in the fewest steps, which these runs have \
-             chosen."
+            "Each optimizer at the rate that took it to the target in the fewest steps, or else to the best end; \
+             these runs have chosen it."
         );
     }
     println!(

@@ -6,6 +6,7 @@ use indicatif::ProgressBar;
 use super::progress::bar;
 use super::{print_results, stop_flag};
 use crate::cli::{RaceArgs, RaceConfig};
+use crate::entrant::Entrant;
 use crate::error::{BenchError, INTERRUPTED};
 use crate::race::{Spectator, race};
 use crate::report;
@@ -22,10 +23,12 @@ struct Bar {
 }
 
 impl Spectator for Bar {
-    fn begins(&self, workload: &str, optimizer: &str, seed: u64, steps: usize) {
+    fn begins(&self, workload: &str, optimizer: &Entrant, lr: f64, seed: u64, steps: usize) {
         self.steps.set(steps);
-        self.run
-            .replace(format!("{workload} · {optimizer} · seed {seed}"));
+        self.run.replace(format!(
+            "{workload} · {} at {lr} · seed {seed}",
+            optimizer.label
+        ));
     }
 
     fn step(&self, made: usize, measured: Option<String>) {

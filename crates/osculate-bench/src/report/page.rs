@@ -152,8 +152,8 @@ fn workload_blocks(
     }
     if one.has_several_rates() {
         blocks.push(Block::Text(
-            "Every optimizer is shown at the one of its rates that reached the target in the fewest steps, and \
-             of equal ones at that with the best end. These very runs have chosen it, which flatters all alike \
+            "Every optimizer is shown at the one of its rates that reached the target in the fewest steps; of \
+             equal ones, and where none reached it, at that with the best end. These very runs have chosen it, which flatters all alike \
              where all had the same rates."
                 .to_string(),
         ));
@@ -198,10 +198,15 @@ fn target_text(one: &WorkloadResults, results: &Results) -> String {
         }
         (Some(target), TargetRule::Baseline) => format!(
             " Target: {}, the median over the seeds of the best that {} reached in the first {:.0} % of its \
-             run.",
+             run{}.",
             metric.phrase(target),
             results.baseline,
-            100.0 * BASELINE_SHARE
+            100.0 * BASELINE_SHARE,
+            if one.has_several_rates() {
+                ", at the rate with the best end"
+            } else {
+                ""
+            }
         ),
     }
 }
@@ -370,7 +375,11 @@ fn environment(results: &Results) -> Vec<String> {
             seconds / 60.0
         ));
     }
-    if results.budget.is_none() {
+    let chosen = results
+        .workloads
+        .iter()
+        .any(WorkloadResults::has_several_rates);
+    if results.budget.is_none() && !chosen {
         let rates = results.workloads.first().map(|w| {
             let pairs = w
                 .entrants

@@ -1,5 +1,5 @@
 use super::grid::{Grid, NOTHING};
-use crate::analysis::{Cost, EntrantResults, Results, WorkloadResults};
+use crate::analysis::{Cost, EntrantResults, Reached, Results, WorkloadResults};
 use crate::stats::{Interval, median};
 use crate::trial::Outcome;
 use crate::workload::Metric;
@@ -157,11 +157,17 @@ fn arrival(entrant: &EntrantResults, cost: Cost, intervals: bool) -> String {
         if intervals && all > 1 && reached.runs > 0 {
             text += &format!(" [{}, {}]", place(interval.low), place(interval.high));
         }
-        if reached.runs < all {
-            text += &format!(" ({}/{all})", reached.runs);
-        }
-        text
+        text + &missing(reached, all)
     }))
+}
+
+/// How many runs arrived, where not all did.
+fn missing(reached: Reached, all: usize) -> String {
+    if reached.runs < all {
+        format!(" ({}/{all})", reached.runs)
+    } else {
+        String::new()
+    }
 }
 
 fn significance(entrant: &EntrantResults) -> String {
@@ -244,11 +250,14 @@ pub fn rates(results: &WorkloadResults) -> Grid {
     ]);
     for entrant in &results.entrants {
         grid.rows.extend(entrant.rates.iter().map(|one| {
-            let reached = one.reached.map(|reached| reached.arrival(Cost::Steps));
+            let arrival = one.reached.map(|reached| {
+                let median = place(reached.arrival(Cost::Steps).estimate);
+                median + &missing(reached, one.runs)
+            });
             vec![
-                name(entrant),
+                entrant.label.clone(),
                 rate(one.lr),
-                or_nothing(reached.map(|steps| place(steps.estimate))),
+                or_nothing(arrival),
                 or_nothing(one.last.map(|last| metric.show(last))),
             ]
         }));

@@ -83,7 +83,7 @@ fn elements<'a, T: Real>(
 const PARALLEL_WORK: usize = 64 * 64 * 64;
 
 /// Solves every matrix: `solve` gets the matrix's run of the input and of the output. Matrices go
-/// to the threads one each; where there are more threads than matrices, each gets several.
+/// to the threads one each; where there are more threads than matrices, each may use several.
 fn for_each_matrix<T: Real, R: Send>(
     (k, n): (usize, usize),
     input: &[T],

@@ -1,5 +1,6 @@
 //! Runs a rule over the parameters of a model, block by block, stack by stack.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use burn::tensor::{Bool, DType, Tensor};
@@ -46,6 +47,8 @@ struct Made {
     group: Group,
     old: Vec<Tensor<2>>,
     stepped: Stepped,
+    /// Whether weights and state of each row are finite, where the policy asks.
+    finite: Option<Tensor<1, Bool>>,
 }
 
 impl Prepared {
@@ -65,29 +68,27 @@ pub(super) fn prepare<R: MatrixRule>(
 ) -> Result<Prepared, StepErrorCause> {
     let mut next_slot = state.next_slot;
     let parts = parts(rule, state, request, &mut next_slot);
-    let mut work = Vec::new();
+    let (mut work, places) = (Vec::new(), OnceCell::new());
     for group in groups(&parts, request) {
         let fields = group.fields(rule);
         let entries: Vec<&ParamEntry> = group.parts.iter().map(|&p| parts[p].entry).collect();
-        let stored = state.gather(&group.keys, &entries, &fields)?;
+        let stored = state.gather(&places, &group.keys, &entries, &fields)?;
         work.push((group, stored));
     }
     let make = |(group, stored): (Group, Vec<Tensor<2>>)| {
         let old = stored.into_iter().map(|field| field.cast(group.compute));
         let old: Vec<Tensor<2>> = old.collect();
         let stepped = rule.step(group.stack(request.lr, old.clone()));
+        let asked = request.non_finite != NonFinitePolicy::Propagate;
         Made {
+            finite: asked.then(|| finite_rows(&stepped)),
             group,
             old,
             stepped,
         }
     };
-    // What a CPU backend does for one group keeps one core busy, but for its matrix products.
-    let made: Vec<Made> = if work.len() > 1 && work.iter().all(|(group, _)| group.on_cpu) {
-        work.into_par_iter().map(make).collect()
-    } else {
-        work.into_iter().map(make).collect()
-    };
+    let on_cpu = work.iter().all(|(group, _)| group.on_cpu);
+    let made = each(work, on_cpu, make);
 
     let (members, solver_failures) = count_failures(rule, &parts, &made, request.strict)?;
     let refreshed = made.iter().any(|made| made.stepped.refreshed);
@@ -107,10 +108,9 @@ pub(super) fn prepare<R: MatrixRule>(
             weights[part.index] = old.mask_where(flag, weights[part.index].clone());
         }
     }
-    let buckets = made
-        .into_iter()
-        .map(|made| made.into_bucket(rule, &parts, flags.as_ref(), request.non_finite))
-        .collect();
+    let buckets = each(made, on_cpu, |made| {
+        made.into_bucket(rule, &parts, flags.as_ref(), request.non_finite)
+    });
     Ok(Prepared {
         weights,
         flags,
@@ -120,6 +120,29 @@ pub(super) fn prepare<R: MatrixRule>(
         members,
         next_slot,
     })
+}
+
+/// Maps groups, on CPUs side by side: what a CPU backend does for one keeps one core busy, but for its
+/// matrix products. A pool's thread that waits for a product may begin another group; no lock is held over
+/// an operation that it could meet there.
+fn each<T: Send, R: Send>(
+    groups: Vec<T>,
+    on_cpu: bool,
+    map: impl Fn(T) -> R + Sync + Send,
+) -> Vec<R> {
+    if on_cpu && groups.len() > 1 {
+        groups.into_par_iter().map(map).collect()
+    } else {
+        groups.into_iter().map(map).collect()
+    }
+}
+
+/// Whether weights and state of each row are finite: a sum is finite only where all of its terms are.
+fn finite_rows(stepped: &Stepped) -> Tensor<1, Bool> {
+    let rows = |tensor: &Tensor<2>| tensor.clone().sum_dim(1).is_finite();
+    let state = stepped.state.iter().map(rows);
+    let all = state.fold(rows(&stepped.weights), Tensor::bool_and);
+    all.flatten::<1>(0, 1)
 }
 
 /// The members after the step, and how many solves failed.
@@ -206,13 +229,7 @@ fn update_flags(
             .collect(),
     };
     for made in made {
-        // A sum is finite only where all of its terms are.
-        let sums = made.stepped.state.iter().chain([&made.stepped.weights]);
-        let rows = sums
-            .map(|tensor| tensor.clone().sum_dim(1).is_finite())
-            .reduce(Tensor::bool_and);
-        let Some(rows) = rows else { continue };
-        let rows = rows.flatten::<1>(0, 1);
+        let Some(rows) = &made.finite else { continue };
         for (row, &part) in made.group.parts.iter().enumerate() {
             let flag = &mut flags[parts[part].index];
             *flag = flag.clone().bool_and(rows.clone().narrow(0, row, 1));

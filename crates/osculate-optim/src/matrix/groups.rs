@@ -21,8 +21,7 @@ pub(super) struct Part<'a> {
 }
 
 /// Elements with which a group is full on CPU backends: the next blocks of its shape make another group,
-/// for another core. As many fit a core's own cache, and keep it busy far longer than the handing over
-/// takes.
+/// for another core. So many keep a core busy far longer than the handing over takes.
 const FULL: usize = 1 << 16;
 
 /// Blocks that are stacked: equal in dimensions, type, device and step.
@@ -94,38 +93,61 @@ pub(super) fn groups(parts: &[Part<'_>], request: &Request<'_>) -> Vec<Group> {
         let (mut probes, mut products) = (probes.into_iter(), products.into_iter());
         let mut block = 0;
         for blocks in part.partition.groups() {
-            let at = groups.iter().position(|group| {
-                group.dims == blocks.dims
-                    && group.compute == compute
-                    && group.step == part.member.steps
-                    && group.device == part.entry.device
-                    && !group.is_full()
-            });
-            let at = at.unwrap_or_else(|| {
-                groups.push(Group::new(blocks.dims.clone(), compute, part));
-                groups.len() - 1
-            });
-            let group = &mut groups[at];
-            for block in block..block + blocks.count {
-                group.parts.push(position);
-                group.keys.push(BlockKey {
-                    path: part.entry.path.clone(),
-                    block,
+            let stacks = [
+                weights.next(),
+                gradients.next(),
+                probes.next(),
+                products.next(),
+            ];
+            let mut taken = 0;
+            while taken < blocks.count {
+                // Of a shape only the group that was opened last can have room.
+                let at = groups.iter().rposition(|group| {
+                    group.dims == blocks.dims
+                        && group.compute == compute
+                        && group.step == part.member.steps
+                        && group.device == part.entry.device
                 });
-                group.rows.push(Row {
-                    path: part.path.clone(),
-                    block,
-                    slot: part.member.slot + block as u64,
+                let at = at.filter(|&at| groups[at].room() > 0);
+                let at = at.unwrap_or_else(|| {
+                    groups.push(Group::new(blocks.dims.clone(), compute, part));
+                    groups.len() - 1
                 });
+                let group = &mut groups[at];
+                let count = group.room().min(blocks.count - taken);
+                for block in block + taken..block + taken + count {
+                    group.parts.push(position);
+                    group.keys.push(BlockKey {
+                        path: part.entry.path.clone(),
+                        block,
+                    });
+                    group.rows.push(Row {
+                        path: part.path.clone(),
+                        block,
+                        slot: part.member.slot + block as u64,
+                    });
+                }
+                let [weights, gradients, probes, products] = stacks
+                    .clone()
+                    .map(|stack| stack.map(|stack| stack.narrow(0, taken, count)));
+                group.weights.extend(weights);
+                group.gradients.extend(gradients);
+                group.probes.extend(probes);
+                group.products.extend(products);
+                taken += count;
             }
             block += blocks.count;
-            group.weights.extend(weights.next());
-            group.gradients.extend(gradients.next());
-            group.probes.extend(probes.next());
-            group.products.extend(products.next());
         }
     }
     groups
+}
+
+/// Stacks on top of each other; `None` of none.
+fn stacked(mut stacks: Vec<Tensor<2>>) -> Option<Tensor<2>> {
+    match stacks.len() {
+        0 | 1 => stacks.pop(),
+        _ => Some(Tensor::cat(stacks, 0)),
+    }
 }
 
 impl Part<'_> {
@@ -138,13 +160,26 @@ impl Part<'_> {
         blocks.expect("a partition of the parameter's elements")
     }
 
-    /// Undoes [`blocks`](Self::blocks), in the parameter's type.
+    /// Undoes [`blocks`](Self::blocks), in the parameter's type, of stacks in the order of the blocks that
+    /// may be parted.
     #[expect(
         clippy::expect_used,
         reason = "the stacks have the shapes of the split"
     )]
     pub(super) fn joined(&self, stacks: Vec<Tensor<2>>) -> Tensor<1> {
-        let joined = self.partition.join(stacks);
+        let mut stacks = stacks.into_iter();
+        let groups = self.partition.groups().iter();
+        let whole = groups.filter_map(|blocks| {
+            let (mut rows, mut parts) = (0, Vec::new());
+            while rows < blocks.count
+                && let Some(part) = stacks.next()
+            {
+                rows += part.dims()[0];
+                parts.push(part);
+            }
+            stacked(parts)
+        });
+        let joined = self.partition.join(whole.collect());
         let joined = joined.expect("the stacks of the partition");
         joined.flatten::<1>(0, 1).cast(self.entry.dtype)
     }
@@ -168,9 +203,13 @@ impl Group {
         }
     }
 
-    fn is_full(&self) -> bool {
+    /// How many more blocks it takes.
+    fn room(&self) -> usize {
+        if !self.on_cpu {
+            return usize::MAX;
+        }
         let len: usize = self.dims.iter().product();
-        self.on_cpu && self.rows.len() * len >= FULL
+        FULL.div_ceil(len.max(1)).saturating_sub(self.rows.len())
     }
 
     /// The state of a block, in types that the device can keep: a state that is to be in half
@@ -186,20 +225,15 @@ impl Group {
     }
 
     pub(super) fn stack(&self, lr: f64, state: Vec<Tensor<2>>) -> Stack<'_> {
-        let stacked = |blocks: &[Tensor<2>]| match blocks {
-            [] => None,
-            [one] => Some(one.clone()),
-            many => Some(Tensor::cat(many.to_vec(), 0)),
-        };
         let empty = || Tensor::zeros([0, 0], (&self.device, self.compute));
-        let probe = stacked(&self.probes).zip(stacked(&self.products));
+        let probe = stacked(self.probes.clone()).zip(stacked(self.products.clone()));
         Stack {
             dims: &self.dims,
             rows: &self.rows,
             lr,
             step: self.step,
-            weights: stacked(&self.weights).unwrap_or_else(empty),
-            gradient: stacked(&self.gradients).unwrap_or_else(empty),
+            weights: stacked(self.weights.clone()).unwrap_or_else(empty),
+            gradient: stacked(self.gradients.clone()).unwrap_or_else(empty),
             state,
             product: probe.map(|(probe, product)| ProductPair { probe, product }),
         }
@@ -207,97 +241,4 @@ impl Group {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use burn::module::{Module, Param, ParamId};
-    use burn::tensor::TensorData;
-
-    use super::*;
-    use crate::matrix::{Stacked, Stepped};
-    use crate::{ClosureOptimizer, StepPolicy};
-
-    /// Gradient descent that notes the sizes of its stacks.
-    #[derive(Debug, Clone, Default)]
-    struct Watched {
-        stacks: Arc<Mutex<Vec<usize>>>,
-    }
-
-    impl MatrixRule for Watched {
-        const FIELDS: &'static [&'static str] = &["m"];
-
-        fn name(&self) -> &'static str {
-            "watched"
-        }
-
-        fn partition(&self, shape: &[usize]) -> BlockPartition {
-            BlockPartition::new(shape, usize::MAX)
-        }
-
-        fn fields(&self, dims: &[usize], compute: DType) -> Vec<Field> {
-            vec![Field::new("m", dims.iter().product(), compute)]
-        }
-
-        fn step(&self, stack: Stack<'_>) -> Stepped {
-            self.stacks.lock().unwrap().push(stack.len());
-            let m = stack.state[0].clone() + stack.gradient;
-            Stepped {
-                weights: stack.weights - m.clone().mul_scalar(stack.lr),
-                state: vec![m],
-                solves: Vec::new(),
-                refreshed: false,
-            }
-        }
-    }
-
-    #[derive(Module, Debug)]
-    struct Net {
-        weights: Vec<Param<Tensor<2>>>,
-    }
-
-    fn net(sizes: &[usize]) -> Net {
-        let device = Device::flex().autodiff();
-        let weights = sizes.iter().enumerate().map(|(index, &n)| {
-            let values = (0..n * n).map(|i| ((i + index) as f32 * 0.7).sin());
-            let data = TensorData::new(values.collect::<Vec<f32>>(), [n, n]);
-            let weight = Tensor::<2>::from_data(data, &device);
-            Param::initialized(ParamId::new(), weight.require_grad())
-        });
-        Net {
-            weights: weights.collect(),
-        }
-    }
-
-    fn values(net: &Net) -> Vec<Vec<f32>> {
-        let weights = net.weights.iter();
-        weights
-            .map(|weight| weight.val().into_data().iter().collect())
-            .collect()
-    }
-
-    fn loss(net: &Net) -> Tensor<1> {
-        let terms = net.weights.iter().map(|weight| weight.val().square().sum());
-        terms.reduce(|a, b| a + b).unwrap().mul_scalar(0.5)
-    }
-
-    #[test]
-    fn large_blocks_are_stepped_in_groups_of_their_own() {
-        let sizes = [256, 8, 256, 200, 8, 256, 200, 200];
-        let rule = Watched::default();
-        let mut optimizer = Stacked::new(rule.clone(), StepPolicy::new());
-        let mut model = net(&sizes);
-        let before = values(&model);
-        // Half of what is there goes, then half and a quarter, since the gradient is the weight.
-        for _ in 0..2 {
-            model = optimizer.step(0.5, model, &loss).unwrap().model;
-        }
-        for (after, before) in values(&model).iter().zip(before) {
-            let off = |(a, b): (&f32, f32)| (a - b * (0.5 - 0.75)).abs();
-            assert!(after.iter().zip(before).map(off).all(|off| off < 1e-6));
-        }
-        let mut stacks = rule.stacks.lock().unwrap().clone();
-        stacks.sort_unstable();
-        // Of 256, three alone; of 200, two together before the third; of 8, both together.
-        assert_eq!(stacks, [1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2]);
-    }
-}
+mod tests;

@@ -52,7 +52,8 @@ pub trait MatrixRule: Clone + Debug + Send + Sync + 'static {
         3
     }
 
-    /// Makes a step for a stack of blocks.
+    /// Makes a step for a stack of blocks. On CPU backends several stacks are made at once, on the threads of
+    /// a pool and in any order: no lock may be held over an operation on tensors.
     fn step(&self, stack: Stack<'_>) -> Stepped;
 }
 

@@ -1,5 +1,6 @@
 //! The state of all blocks, kept stacked from step to step.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 
 use burn::module::Module;
@@ -91,6 +92,9 @@ impl Bucket {
     }
 }
 
+/// Buckets and rows of stacked blocks.
+pub(super) type Places<'a> = HashMap<&'a BlockKey, (usize, usize)>;
+
 /// The state of a rule over the parameters of a model.
 ///
 /// Blocks stay stacked as long as the same ones are stepped together; the state of others rests by
@@ -105,8 +109,9 @@ pub(super) struct StackState {
 
 impl StackState {
     /// The stacked state of blocks, zero for those that have none yet.
-    pub(super) fn gather(
-        &self,
+    pub(super) fn gather<'a>(
+        &'a self,
+        places: &OnceCell<Places<'a>>,
         keys: &[BlockKey],
         entries: &[&ParamEntry],
         fields: &[Field],
@@ -122,14 +127,14 @@ impl StackState {
                     .collect());
             }
         }
-        let places = self.places();
+        let places = places.get_or_init(|| self.places());
         fields
             .iter()
             .map(|field| {
                 let rows = keys
                     .iter()
                     .zip(entries)
-                    .map(|(key, entry)| self.row(&places, key, entry, field))
+                    .map(|(key, entry)| self.row(places, key, entry, field))
                     .collect::<Result<Vec<_>, _>>()?;
                 Ok(Tensor::stack(rows, 0))
             })
@@ -137,7 +142,7 @@ impl StackState {
     }
 
     /// Where each stacked block is: bucket and row.
-    fn places(&self) -> HashMap<&BlockKey, (usize, usize)> {
+    fn places(&self) -> Places<'_> {
         let buckets = self.buckets.iter().enumerate();
         buckets
             .flat_map(|(bucket, stacked)| {

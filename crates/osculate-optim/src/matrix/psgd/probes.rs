@@ -7,7 +7,7 @@ use crate::matrix::{Row, Stack};
 
 /// A user's own probe for a block: of the given length, with independent elements of zero mean and
 /// unit variance. It must depend on the block, the block's step and the length alone, or a resumed
-/// run differs from an uninterrupted one.
+/// run differs from an uninterrupted one. Several blocks may be asked for at once, in any order.
 pub type RowProbeFn = Arc<dyn Fn(&Row, u64, usize) -> Vec<f64> + Send + Sync>;
 
 /// Where the random signs of damping and of the EQ geometry come from.
