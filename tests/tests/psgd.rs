@@ -189,6 +189,7 @@ mod kron_whiten {
     fn config() -> PsgdKronConfig {
         PsgdKronConfig::new()
             .with_geometry(PsgdGeometry::Q05Eq15)
+            .with_lr_preconditioner(0.1)
             .with_damping(0.0)
             .with_norm(SpectralNorm::Exact)
     }

@@ -165,6 +165,7 @@ macro_rules! trace {
 
 fn kron() -> PsgdKronConfig {
     PsgdKronConfig::new()
+        .with_lr_preconditioner(0.1)
         .with_damping(0.0)
         .with_weight_decay(DECAY)
         .with_norm(SpectralNorm::Exact)
