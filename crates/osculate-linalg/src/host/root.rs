@@ -169,7 +169,7 @@ fn reassemble<S: Real, T: Real>(
     let mut weighted = eigen.vectors.clone();
     for (j, &power) in powers.iter().enumerate() {
         for element in weighted.col_as_slice_mut(j) {
-            *element = *element * power;
+            *element *= power;
         }
     }
     let mut root = Mat::<S>::zeros(n, n);
