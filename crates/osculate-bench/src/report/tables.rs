@@ -179,7 +179,7 @@ fn significance(entrant: &EntrantResults) -> String {
         } else {
             "equal"
         };
-        format!("{way}, {:.3}", paired.test.p)
+        format!("{way}, {}", probability(paired.test.p))
     }))
 }
 
