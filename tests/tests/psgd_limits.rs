@@ -99,8 +99,10 @@ fn distance_from_inverse_hessian<R: MatrixRule>(
     assert_eq!(diagonal.len(), curvatures.len());
     let distances = diagonal.iter().zip(curvatures);
     let distances = distances.map(|(p, h)| (p * h.abs() - 1.0).abs());
-    // Unlike the maximum, a NaN stays.
-    distances.fold(0.0, |far, one| if one <= far { far } else { one })
+    let distances: Vec<f64> = distances.collect();
+    // The maximum would pass over a NaN.
+    assert!(distances.iter().all(|one| one.is_finite()), "{distances:?}");
+    distances.into_iter().fold(0.0, f64::max)
 }
 
 /// The same for curvatures of one sign, at whose `|H|⁻¹` every single product fits exactly and no noise is

@@ -130,7 +130,7 @@ impl RaceArgs {
         for (text, name, rates) in of_all.into_iter().chain(of_one) {
             if said.contains(&name) {
                 return usage(format!(
-                    "--lr {text}: its rates were given before; separate several by commas"
+                    "--lr {text}: rates were given before for the same; separate several by commas"
                 ));
             }
             said.push(name);

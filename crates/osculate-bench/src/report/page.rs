@@ -202,7 +202,10 @@ fn target_text(one: &WorkloadResults, results: &Results) -> String {
             metric.phrase(target),
             results.baseline,
             100.0 * BASELINE_SHARE,
-            if one.has_several_rates() {
+            if one
+                .entrant(&results.baseline)
+                .is_some_and(|e| !e.rates.is_empty())
+            {
                 ", at the rate with the best end"
             } else {
                 ""
@@ -312,10 +315,11 @@ fn reading(results: &Results) -> Vec<String> {
     if let Some(smallest) = smallest.reduce(f64::max) {
         items.push(format!(
             "p: of the permutation test of the differences to {} in the last measurement, seed by seed (of \
-             logarithms, where the axis is logarithmic). {} cannot give less than {smallest:.3}: on one \
+             logarithms, where the axis is logarithmic). {} cannot give less than {}: on one \
              workload alone more is not to be had, and no correction for many comparisons is made.",
             results.baseline,
-            plural(results.seeds.len(), "seed")
+            plural(results.seeds.len(), "seed"),
+            if smallest < 1e-3 { format!("{smallest:.0e}") } else { format!("{smallest:.3}") }
         ));
     }
     items

@@ -127,9 +127,15 @@ pub(super) fn groups(parts: &[Part<'_>], request: &Request<'_>) -> Vec<Group> {
                         slot: part.member.slot + block as u64,
                     });
                 }
-                let [weights, gradients, probes, products] = stacks
-                    .clone()
-                    .map(|stack| stack.map(|stack| stack.narrow(0, taken, count)));
+                let part = |stack: Tensor<2>| {
+                    if count == blocks.count {
+                        stack
+                    } else {
+                        stack.narrow(0, taken, count)
+                    }
+                };
+                let [weights, gradients, probes, products] =
+                    stacks.clone().map(|stack| stack.map(part));
                 group.weights.extend(weights);
                 group.gradients.extend(gradients);
                 group.probes.extend(probes);
@@ -160,8 +166,8 @@ impl Part<'_> {
         blocks.expect("a partition of the parameter's elements")
     }
 
-    /// Undoes [`blocks`](Self::blocks), in the parameter's type, of stacks in the order of the blocks that
-    /// may be parted.
+    /// Undoes [`blocks`](Self::blocks), in the parameter's type. The stacks come in the order of their
+    /// blocks, that of one shape in one or several.
     #[expect(
         clippy::expect_used,
         reason = "the stacks have the shapes of the split"

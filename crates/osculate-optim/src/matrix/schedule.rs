@@ -131,7 +131,8 @@ impl Refresh {
     }
 
     /// How many refreshes of the block at `slot` were due before this step, for methods that
-    /// alternate between two kinds.
+    /// alternate between two kinds. Exact for `Every`, and for slot 0; while an annealing goes on, a later
+    /// slot's turn can fall between two of its lengths and be counted with the next.
     pub fn index(&self, step: u64, slot: u64) -> u64 {
         if step == 0 {
             return 0;
