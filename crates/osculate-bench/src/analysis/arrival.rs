@@ -1,9 +1,11 @@
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use super::entrant::timed;
 use crate::stats::{Bootstrap, Interval, Time, survival_median};
 use crate::trial::{Point, Trial};
-use crate::workload::About;
+use crate::workload::{About, Metric};
 
 /// What the way to the target is measured in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +71,17 @@ impl Reached {
             Cost::Seconds => self.seconds,
         }
     }
+}
+
+/// Puts first what came sooner to the target, and of equals what ended better: each is the arrival and the
+/// last measurement, of which `None` is the worst.
+pub(super) fn sooner(metric: &Metric, a: [Option<f64>; 2], b: [Option<f64>; 2]) -> Ordering {
+    let sign = if metric.higher_is_better { -1.0 } else { 1.0 };
+    let key = |[arrival, last]: [Option<f64>; 2]| {
+        [arrival, last.map(|last| sign * last)].map(|value| value.unwrap_or(f64::INFINITY))
+    };
+    let (a, b) = (key(a), key(b));
+    a[0].total_cmp(&b[0]).then(a[1].total_cmp(&b[1]))
 }
 
 /// When runs reached a target; `None` of no runs.

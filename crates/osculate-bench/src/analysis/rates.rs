@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::arrival::{Cost, Reached, reached};
+use super::arrival::{Cost, Reached, reached, sooner};
 use super::entrant::last;
 use crate::stats::mean;
 use crate::trial::Trial;
@@ -34,20 +34,12 @@ impl RateResult {
     /// The one that reaches the target in the fewest steps; where none does or several are as fast, among
     /// them the one with the best last measurement.
     pub fn fastest<'a>(all: &'a [Self], about: &About) -> Option<&'a Self> {
-        let sign = if about.metric.higher_is_better {
-            -1.0
-        } else {
-            1.0
-        };
         let key = |one: &Self| {
             let steps = one.reached.and_then(|reached| reached.median(Cost::Steps));
-            let last = one.last.map(|last| sign * last);
-            [steps, last].map(|value| value.unwrap_or(f64::INFINITY))
+            [steps, one.last]
         };
-        all.iter().min_by(|a, b| {
-            let (a, b) = (key(a), key(b));
-            a[0].total_cmp(&b[0]).then(a[1].total_cmp(&b[1]))
-        })
+        all.iter()
+            .min_by(|a, b| sooner(&about.metric, key(a), key(b)))
     }
 }
 

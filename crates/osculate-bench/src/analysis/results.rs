@@ -2,6 +2,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::arrival::sooner;
 use super::{Cost, EntrantResults, Standing};
 use crate::error::BenchError;
 use crate::study::Budget;
@@ -73,29 +74,25 @@ impl WorkloadResults {
 
     /// Puts the optimizers in order.
     pub fn sort(&mut self) {
-        let sign = if self.about.metric.higher_is_better {
-            -1.0
-        } else {
-            1.0
-        };
+        let metric = &self.about.metric;
         let key = |entrant: &EntrantResults| {
-            let time = entrant
-                .reached
-                .and_then(|reached| reached.median(Cost::Seconds));
-            let last = entrant
-                .last
-                .or(entrant.best)
-                .map(|last| sign * last.estimate);
-            (time.unwrap_or(f64::INFINITY), last.unwrap_or(f64::INFINITY))
+            let reached = entrant.reached;
+            let time = reached.and_then(|reached| reached.median(Cost::Seconds));
+            let last = entrant.last.or(entrant.best);
+            [time, last.map(|last| last.estimate)]
         };
-        self.entrants.sort_by(|a, b| {
-            let (a, b) = (key(a), key(b));
-            a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1))
-        });
+        self.entrants.sort_by(|a, b| sooner(metric, key(a), key(b)));
     }
 }
 
 impl Results {
+    /// Whether a workload was raced at several learning rates.
+    pub fn has_several_rates(&self) -> bool {
+        self.workloads
+            .iter()
+            .any(WorkloadResults::has_several_rates)
+    }
+
     /// Reads `results.json`.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use crate::accuracy;
-use crate::analysis::{Results, WorkloadResults};
+use crate::analysis::Results;
 use crate::bench_step::bench_steps;
 use crate::cli::{BenchStepArgs, Cli, Command, CompareArgs, ListArgs};
 use crate::compare::compare;
@@ -132,11 +132,7 @@ fn print_results(results: &Results) {
     if !results.complete {
         println!("Partial: interrupted, and unfinished runs count as they stood.");
     }
-    if results
-        .workloads
-        .iter()
-        .any(WorkloadResults::has_several_rates)
-    {
+    if results.has_several_rates() {
         println!(
             "Each optimizer at the rate that took it to the target in the fewest steps, or else to the best end; \
              these runs have chosen it."

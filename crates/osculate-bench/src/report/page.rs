@@ -153,8 +153,8 @@ fn workload_blocks(
     if one.has_several_rates() {
         blocks.push(Block::Text(
             "Every optimizer is shown at the one of its rates that reached the target in the fewest steps; of \
-             equal ones, and where none reached it, at that with the best end. These very runs have chosen it, which flatters all alike \
-             where all had the same rates."
+             equal ones, and where none reached it, at that with the best end. These very runs have chosen it, \
+             which flatters all alike where all had the same rates."
                 .to_string(),
         ));
         blocks.push(Block::Folded("All rates".to_string(), rates(one)));
@@ -379,11 +379,7 @@ fn environment(results: &Results) -> Vec<String> {
             seconds / 60.0
         ));
     }
-    let chosen = results
-        .workloads
-        .iter()
-        .any(WorkloadResults::has_several_rates);
-    if results.budget.is_none() && !chosen {
+    if results.budget.is_none() && !results.has_several_rates() {
         let rates = results.workloads.first().map(|w| {
             let pairs = w
                 .entrants

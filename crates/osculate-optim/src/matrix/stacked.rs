@@ -19,10 +19,10 @@ use crate::session::Session;
 /// A [`MatrixRule`] over all parameters of a model, behind the closure door.
 ///
 /// Blocks of equal dimensions are stacked over the whole model, so that `k` of them cost one batched
-/// matrix product. On CPU backends a stack is closed once it holds 65536 elements, and stacks are stepped side
-/// by side on the cores. A parameter without a gradient is left out of the step with its state, whatever
-/// else is stacked. Refreshes of preconditioners take turns over the blocks in the order of the
-/// model.
+/// matrix product. On CPU backends a stack is closed once it holds 65536 elements, and stacks are
+/// stepped side by side on the cores. A parameter without a gradient is left out of the step with its
+/// state, whatever else is stacked. Refreshes of preconditioners take turns over the blocks in the
+/// order of the model.
 ///
 /// Its configuration makes it, with `stacked()`.
 #[derive(Debug, Clone)]
