@@ -193,6 +193,33 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         })
     }
 
+    /// An oracle of the same objective at `θ + offset`, with the same seed. An evaluation that was made
+    /// there with [`evaluate_at`](Self::evaluate_at) is taken over as its clean pass.
+    ///
+    /// # Errors
+    /// [`CurvatureError::LayoutMismatch`] for the offset of another model.
+    pub fn moved(
+        &self,
+        offset: &ParamVec,
+        evaluation: Option<Evaluation>,
+    ) -> Result<Self, CurvatureError> {
+        let model = self.snapshot.probe(Some((offset, 1.0)), true)?;
+        let snapshot = Snapshot::new(&model);
+        let clean = match evaluation {
+            Some(evaluation) => OnceCell::from(Clean { evaluation, model }),
+            None => OnceCell::new(),
+        };
+        Ok(Self {
+            objective: self.objective,
+            snapshot,
+            devices: self.devices.clone(),
+            seed: self.seed,
+            clean,
+            parameters: OnceCell::new(),
+            cost: Cell::new(Cost::ZERO),
+        })
+    }
+
     /// Outputs at `θ + scale * offset`, or at `θ` for `None`, without recording a tape.
     ///
     /// Cost: one forward pass.

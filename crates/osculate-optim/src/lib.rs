@@ -1,22 +1,54 @@
 //! Curvature-aware optimizers for burn.
 //!
 //! Every optimizer is a [`ClosureOptimizer`]: `step(lr, model, objective)` evaluates the loss as
-//! often as its method needs and gives back the new model with a [`StepReport`].
+//! often as its method needs and gives back the new model with a [`StepReport`]. It is a [`Driver`], put
+//! together from roles; each choice of a role goes with every choice of the others:
 //!
-//! | optimizer | gradients a step | state for each parameter |
+//! | role | says | choices |
 //! |---|---|---|
-//! | [`FirstOrder`]: any burn optimizer | 1 | the base's |
-//! | [`Sam`], [`Asam`], [`Gsam`] over any burn optimizer | 2 | the base's |
-//! | [`LookSam`] over any burn optimizer | 1 + 1/period | the base's + 1 |
-//! | [`AdaHessian`] | 1 + 2/period | 2, or 3 with a period |
-//! | [`Sophia`] | 1.2 (H), 1.1 (G) | 2 |
-//! | [`Shampoo`] | 1 | 4 on a square matrix, 3 without grafting |
-//! | [`Soap`], [`KlSoap`] | 1 | 5 on a square matrix, 4 with bases in bf16 |
-//! | [`KlShampoo`] | 1 | 4 on a square matrix, 3 with bases in bf16 |
-//! | [`PsgdKron`] | 1, or 1 + 2/period fitted to Hessian products | 2 on a square matrix, less on others |
-//! | [`PsgdDiagonal`], [`PsgdLra`], [`PsgdDense`] | the same | 2, 2 rank + 2, half the length of a block |
-//! | [`Muon`] | 1 | 1 |
-//! | [`Hybrid`]: a matrix method with any burn optimizer | 1 | that of each |
+//! | [`GradientSource`] | where the gradient and the curvature are taken | [`Clean`], [`Sam`], [`Asam`], [`Gsam`], [`LookSam`] |
+//! | [`CurvatureSource`] | what curvature a rule is given | [`Hutchinson`], [`GaussNewtonBartlett`], [`CustomDiagonal`] |
+//! | the update | which direction | a [`BlockRule`], a [`VectorRule`], or a burn optimizer |
+//! | [`StepSize`] | how far | the given rate, [`Momo`] |
+//! | [`WeightDecay`], masks | what else moves the weights | [`Driver::with_weight_decay`], [`Driver::with_cautious_mask`] |
+//! | [`Averaging`] | which weights are evaluated | [`ScheduleFree`], [`Ema`], [`Lookahead`] |
+//!
+//! | configuration | gradients a step | state for each parameter |
+//! |---|---|---|
+//! | any burn optimizer, by `Driver::from` | 1 | its own |
+//! | [`Sam`], [`Asam`], [`Gsam`] over any optimizer | + 1 | + 0 |
+//! | [`LookSam`] over any optimizer | + 1/period | + 1 |
+//! | [`AdaHessianConfig`] | 1 + 2/period | 2, or 3 with a period |
+//! | [`SasshaConfig`]: SAM over AdaHessian | 2 + 2/period | 2 |
+//! | [`SophiaConfig`] | 1.2 (H), 1.1 (G) | 2 |
+//! | [`ShampooConfig`] | 1 | 4 on a square matrix, 3 without grafting |
+//! | [`SoapConfig`], [`KlSoapConfig`] | 1 | 5 on a square matrix, 4 with bases in bf16 |
+//! | [`KlShampooConfig`] | 1 | 4 on a square matrix, 3 with bases in bf16 |
+//! | [`PsgdKronConfig`] | 1, or 1 + 2/period fitted to Hessian products | 2 on a square matrix, less on others |
+//! | [`PsgdDiagonalConfig`], [`PsgdLraConfig`], [`PsgdDenseConfig`] | the same | 2, 2 rank + 2, half the length of a block |
+//! | [`MuonConfig`] | 1 | 1 |
+//! | [`AveragedGradientConfig`] | 1 | 1 |
+//!
+//! ```
+//! use burn::nn::{Linear, LinearConfig};
+//! use burn::tensor::{Device, Distribution, Tensor};
+//! use osculate_optim::{ClosureOptimizer, Sam, SophiaConfig};
+//!
+//! let device = Device::flex().autodiff();
+//! device.seed(1);
+//! let mut model: Linear = LinearConfig::new(4, 3).init(&device);
+//! let x = Tensor::<2>::random([8, 4], Distribution::Default, &device);
+//! let loss = |model: &Linear| model.forward(x.clone()).square().mean();
+//! let mut optimizer = Sam::new(0.05).over(SophiaConfig::h().init()?)?;
+//! let mut losses = Vec::new();
+//! for _ in 0..10 {
+//!     let step = optimizer.step(0.01, model, &loss)?;
+//!     losses.push(step.report.loss());
+//!     model = step.model;
+//! }
+//! assert!(losses[9] < losses[0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! What all of them keep to:
 //!
@@ -24,42 +56,70 @@
 //!   objective is such a failure.
 //! - A parameter whose gradient holds a NaN or an infinity is left alone, with its state, and
 //!   counted ([`NonFinitePolicy`]). The test is made on the device. What is read back in a step does
-//!   not grow with the number of parameters: methods over a base optimizer read all flags together,
-//!   methods with Hessian products one or two numbers for each product.
+//!   not grow with the number of parameters: burn's optimizers read all flags together, methods with
+//!   Hessian products one or two numbers for each product.
 //! - State is saved by parameter path with its element types ([`StateRecord`]), and a resumed run
-//!   is bit for bit the uninterrupted one.
+//!   is bit for bit the uninterrupted one. A parameter that changed starts with fresh state, aloud.
 //! - Batch normalisation's running statistics move as in one clean pass, and all passes of a step
 //!   see one dropout mask.
 
-pub mod catalogue;
+mod averaging;
 mod config;
-mod diagonal;
-mod error;
-mod first_order;
-pub mod matrix;
+mod curvature;
+mod driver;
+mod engine;
+mod gradient;
+mod matrices;
 mod optimizer;
+mod optimizers;
+mod parameter;
 mod record;
-mod report;
-mod session;
-mod sharpness;
-mod wrapper;
-pub use config::{ConfigError, NonFinitePolicy, StepPolicy};
-pub use diagonal::{
-    AdaHessian, AdaHessianConfig, DiagonalFn, DiagonalRequest, MatrixAveraging, ProbeFn, Sophia,
-    SophiaConfig, SophiaEstimator, SophiaSchedule,
+pub mod registry;
+mod step_size;
+mod update;
+mod vector_state;
+mod weight_decay;
+
+pub use averaging::{Averaging, AveragingContext, Ema, Lookahead, ScheduleFree};
+pub use config::ConfigError;
+pub use curvature::{
+    CurvatureContext, CurvatureEstimate, CurvatureSource, CustomDiagonal, DiagonalFn,
+    DiagonalRequest, GaussNewtonBartlett, Hutchinson, ProbeFn,
 };
-pub use error::{StepError, StepErrorCause};
-pub use first_order::FirstOrder;
-pub use matrix::{
-    EigenSolver, ExponentOverride, Field, Grafting, Hybrid, KlShampoo, KlShampooConfig, KlSoap,
-    KlSoapConfig, MatrixRule, Muon, MuonConfig, MuonOrthogonalizer, MuonScale, PerParam,
-    PerParamState, ProductPair, PsgdDense, PsgdDenseConfig, PsgdDiagonal, PsgdDiagonalConfig,
-    PsgdFit, PsgdGeometry, PsgdKron, PsgdKronConfig, PsgdLra, PsgdLraConfig, Refresh,
-    RefreshSchedule, RootSolver, Row, RowProbeFn, ScaledLr, Shampoo, ShampooConfig, ShampooDecay,
-    ShampooForm, Soap, SoapConfig, Solve, SpectralNorm, Stack, Stacked, Stepped, UpdateMomentum,
-    matrices_of,
+pub use driver::{
+    Driver, FreshState, GroupReport, NonFinitePolicy, ParameterGroup, Select, SkipReason, Skipped,
+    StepError, StepErrorCause, StepPolicy, StepReport,
 };
+pub use engine::{
+    BlockRule, BlockState, Field, Joined, PerParameter, PerParameterState, Refresh,
+    RefreshSchedule, Row, RuleError, Solve, Stack, StackedCurvature, Stepped, modes, put_rows,
+    take_rows,
+};
+pub use gradient::{
+    Asam, Clean, GradientContext, GradientPoint, GradientSource, Gsam, LookSam, Sam, TakenGradient,
+};
+pub use matrices::{ScaledLr, matrices_of};
 pub use optimizer::{ClosureOptimizer, StatefulOptimizer, Step};
+pub use optimizers::adahessian::{
+    AdaHessian, AdaHessianConfig, MatrixAveraging, TemporalAveraging,
+};
+pub use optimizers::kl::{KlShampoo, KlShampooConfig, KlSoap, KlSoapConfig};
+pub use optimizers::momentum::{AveragedGradient, AveragedGradientConfig};
+pub use optimizers::muon::{Muon, MuonConfig, MuonOrthogonalizer, MuonScale};
+pub use optimizers::psgd::{
+    PsgdDense, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKron,
+    PsgdKronConfig, PsgdLra, PsgdLraConfig, RowProbeFn, SpectralNorm,
+};
+pub use optimizers::sassha::SasshaConfig;
+pub use optimizers::shampoo::{
+    EigenSolver, ExponentOverride, Grafting, RootSolver, Shampoo, ShampooConfig, ShampooDecay,
+    ShampooForm, UpdateMomentum,
+};
+pub use optimizers::soap::{Soap, SoapConfig};
+pub use optimizers::sophia::{Sophia, SophiaConfig, SophiaEstimator, SophiaSchedule};
+pub use parameter::{Orientation, Parameter};
 pub use record::{KeepDtype, Kept, KeptState, RecordError, StateRecord};
-pub use report::{SkipReason, Skipped, StepReport};
-pub use sharpness::{Asam, AsamConfig, Gsam, GsamConfig, LookSam, LookSamConfig, Sam, SamConfig};
+pub use step_size::{Momo, StepSize, StepSizeContext};
+pub use update::{VectorRule, VectorStep};
+pub use vector_state::{VectorField, VectorState};
+pub use weight_decay::{DecayForm, WeightDecay};

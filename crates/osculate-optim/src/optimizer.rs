@@ -1,14 +1,13 @@
-//! The door through which every optimizer is used.
+//! How every optimizer is used.
 
 use std::path::Path;
 
+use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::Module;
-use burn::optim::LearningRate;
 use osculate_curvature::Objective;
 
-use crate::error::{StepError, StepErrorCause};
+use crate::driver::{StepError, StepErrorCause, StepReport};
 use crate::record::{RecordError, StateRecord};
-use crate::report::StepReport;
 
 /// A step that was made.
 #[derive(Debug)]
@@ -21,8 +20,8 @@ pub struct Step<M> {
 
 /// An optimizer's state, which does not depend on the model's type.
 pub trait StatefulOptimizer {
-    /// Name of the method, in lower case.
-    fn name(&self) -> &'static str;
+    /// Name of the method, in lower case, with what it is over: `sam(soap)`.
+    fn name(&self) -> &str;
 
     /// The whole state, keyed by parameter path, element types kept. Reads the state back.
     fn to_record(&self) -> StateRecord;
@@ -59,22 +58,26 @@ pub trait StatefulOptimizer {
 /// use burn::nn::{Linear, LinearConfig};
 /// use burn::optim::SgdConfig;
 /// use burn::tensor::{Device, Tensor};
-/// use osculate_optim::{ClosureOptimizer, SamConfig};
+/// use osculate_optim::{ClosureOptimizer, Sam};
 ///
 /// let device = Device::flex().autodiff();
 /// let mut model: Linear = LinearConfig::new(2, 1).init(&device);
-/// let mut optimizer = SamConfig::new().with_rho(0.1).init(SgdConfig::new().init())?;
+/// let mut optimizer = Sam::new(0.1).over(SgdConfig::new().init())?;
 /// let x = Tensor::<2>::from_data([[1.0, 2.0], [3.0, -1.0]], &device);
 ///
+/// let mut losses = Vec::new();
 /// for _ in 0..10 {
 ///     let loss = |model: &Linear| model.forward(x.clone()).square().mean();
 ///     let step = optimizer.step(0.05, model, &loss)?;
+///     losses.push(step.report.loss());
 ///     model = step.model;
 /// }
+/// assert!(losses[9] < losses[0]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait ClosureOptimizer<M: Module>: StatefulOptimizer {
-    /// Makes one step on the loss of one batch.
+    /// Makes one step on the loss of one batch, at the given rates. [`step`](Self::step) takes them in
+    /// every form.
     ///
     /// The objective is evaluated on copies of the model: batch normalisation's running statistics
     /// move as in one clean pass, and all evaluations see the same dropout mask.
@@ -82,17 +85,65 @@ pub trait ClosureOptimizer<M: Module>: StatefulOptimizer {
     /// # Errors
     /// [`StepError`] holds the model unchanged, with the reason: the objective failed or panicked,
     /// the gradient is not finite under [`NonFinitePolicy::Error`](crate::NonFinitePolicy::Error),
-    /// the learning rate is invalid, or a loaded state does not fit the model.
-    fn step(
+    /// the learning rate is invalid, a group matches nothing, or a loaded state does not fit the model.
+    fn step_with(
         &mut self,
-        lr: LearningRate,
+        lr: ModuleLearningRate,
         model: M,
         objective: &dyn Objective<M>,
     ) -> Result<Step<M>, StepError<M>>;
+
+    /// Makes one step on the loss of one batch, at a rate or at what burn's schedulers give, groups
+    /// included.
+    ///
+    /// ```
+    /// use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
+    /// use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
+    /// use burn::module::ParamGroup;
+    /// use burn::nn::{Linear, LinearConfig};
+    /// use burn::tensor::{Device, Tensor};
+    /// use osculate_optim::{ClosureOptimizer, SoapConfig};
+    ///
+    /// let device = Device::flex().autodiff();
+    /// let model: Linear = LinearConfig::new(2, 1).init(&device);
+    /// let x = Tensor::<2>::ones([4, 2], &device);
+    /// let loss = |model: &Linear| model.forward(x.clone()).square().mean();
+    /// let cosine = CosineAnnealingLrSchedulerConfig::new(0.01, 100).init()?;
+    /// let mut scheduler = ModuleLrScheduler::new(cosine)
+    ///     .with_group(ParamGroup::from_predicate("bias"), 0.0);
+    /// let mut optimizer = SoapConfig::new().init()?;
+    /// let bias = model.bias.as_ref().map(|bias| bias.to_data());
+    /// let step = optimizer.step(scheduler.step(), model, &loss)?;
+    /// assert_eq!(step.model.bias.map(|bias| bias.to_data()), bias);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`step_with`](Self::step_with).
+    fn step(
+        &mut self,
+        lr: impl Into<ModuleLearningRate>,
+        model: M,
+        objective: &dyn Objective<M>,
+    ) -> Result<Step<M>, StepError<M>>
+    where
+        Self: Sized,
+    {
+        self.step_with(lr.into(), model, objective)
+    }
+
+    /// The model to evaluate, and to save for inference: under an [`Averaging`](crate::Averaging) one
+    /// with averaged weights, a copy otherwise.
+    ///
+    /// # Errors
+    /// [`StepErrorCause::State`] where a loaded average does not fit the model.
+    fn evaluation_model(&self, model: &M) -> Result<M, StepErrorCause> {
+        Ok(model.clone())
+    }
 }
 
 impl<O: StatefulOptimizer + ?Sized> StatefulOptimizer for Box<O> {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         self.as_ref().name()
     }
 
@@ -110,26 +161,16 @@ impl<O: StatefulOptimizer + ?Sized> StatefulOptimizer for Box<O> {
 }
 
 impl<M: Module, O: ClosureOptimizer<M> + ?Sized> ClosureOptimizer<M> for Box<O> {
-    fn step(
+    fn step_with(
         &mut self,
-        lr: LearningRate,
+        lr: ModuleLearningRate,
         model: M,
         objective: &dyn Objective<M>,
     ) -> Result<Step<M>, StepError<M>> {
-        self.as_mut().step(lr, model, objective)
+        self.as_mut().step_with(lr, model, objective)
     }
-}
 
-/// Runs a step on a borrowed model and hands the model back where it failed.
-pub(crate) fn guard<M>(
-    lr: LearningRate,
-    model: M,
-    step: impl FnOnce(&M) -> Result<Step<M>, StepErrorCause>,
-) -> Result<Step<M>, StepError<M>> {
-    let made = if lr.is_finite() && lr >= 0.0 {
-        step(&model)
-    } else {
-        Err(StepErrorCause::LearningRate { value: lr })
-    };
-    made.map_err(|cause| StepError { model, cause })
+    fn evaluation_model(&self, model: &M) -> Result<M, StepErrorCause> {
+        self.as_ref().evaluation_model(model)
+    }
 }

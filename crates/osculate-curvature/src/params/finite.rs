@@ -81,6 +81,29 @@ impl FiniteFlags {
         Self { layout, flags }
     }
 
+    /// Flags that are all set.
+    pub fn all(layout: &Arc<ParamLayout>) -> Self {
+        let flags = layout.entries().iter().map(|entry| {
+            let one = Tensor::<1>::ones([1], (&entry.device, DType::F32));
+            one.equal_elem(1.0)
+        });
+        Self {
+            flags: flags.collect(),
+            layout: layout.clone(),
+        }
+    }
+
+    /// The flags of the parameters at some positions.
+    ///
+    /// # Panics
+    /// If a position is out of range.
+    pub fn subset(&self, positions: &[usize]) -> Self {
+        Self {
+            layout: Arc::new(self.layout.subset(positions)),
+            flags: positions.iter().map(|&at| self.flags[at].clone()).collect(),
+        }
+    }
+
     /// The layout that the flags belong to.
     pub fn layout(&self) -> &Arc<ParamLayout> {
         &self.layout

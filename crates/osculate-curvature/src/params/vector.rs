@@ -348,7 +348,11 @@ impl ParamVec {
         Ok(self.subset(&positions))
     }
 
-    pub(crate) fn subset(&self, positions: &[usize]) -> Self {
+    /// The entries at some positions, as a vector of a smaller layout.
+    ///
+    /// # Panics
+    /// If a position is out of range.
+    pub fn subset(&self, positions: &[usize]) -> Self {
         Self {
             layout: Arc::new(self.layout.subset(positions)),
             tensors: positions

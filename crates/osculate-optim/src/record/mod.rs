@@ -1,13 +1,9 @@
 //! Saved state: keyed by parameter path, element types kept.
 
-mod base;
 mod keep_dtype;
-mod paths;
 mod store;
 
-pub(crate) use base::BaseOptimizer;
 pub use keep_dtype::{KeepDtype, Kept, KeptState};
-pub(crate) use paths::ModulePaths;
 pub(crate) use store::StateStore;
 
 use std::collections::BTreeMap;
@@ -15,7 +11,6 @@ use std::path::Path;
 
 use burn::tensor::{Bytes, DType, TensorData};
 use burn_pack::{Reader, Scalar, Writer};
-use osculate_curvature::HvpFallback;
 use thiserror::Error;
 
 /// Why a state could not be saved, read or used.
@@ -36,6 +31,15 @@ pub enum RecordError {
     Missing {
         /// Name of the entry.
         name: String,
+    },
+
+    /// The record holds a state field that the optimizer does not have.
+    #[error("the record has an unknown entry {name:?}; the optimizer has {}", declared.join(", "))]
+    Unknown {
+        /// Name of the entry.
+        name: String,
+        /// Fields of the optimizer.
+        declared: Vec<String>,
     },
 
     /// A state tensor does not fit the parameter of its path.
@@ -98,9 +102,13 @@ pub struct StateRecord {
     optimizer: String,
     pub(crate) tensors: BTreeMap<String, TensorData>,
     pub(crate) scalars: BTreeMap<String, Scalar>,
+    /// Shape and element type of the parameters that have state, by path.
+    pub(crate) parameters: BTreeMap<String, String>,
 }
 
 const OPTIMIZER_KEY: &str = "osculate.optimizer";
+/// Before the path of a parameter in the metadata.
+const PARAMETER_KEY: &str = "osculate.parameter.";
 
 impl StateRecord {
     pub(crate) fn new(optimizer: &str) -> Self {
@@ -108,6 +116,7 @@ impl StateRecord {
             optimizer: optimizer.to_string(),
             tensors: BTreeMap::new(),
             scalars: BTreeMap::new(),
+            parameters: BTreeMap::new(),
         }
     }
 
@@ -166,33 +175,30 @@ impl StateRecord {
         })
     }
 
-    fn set_optional(&mut self, name: &str, value: Option<f64>) {
+    pub(crate) fn set_optional(&mut self, name: &str, value: Option<f64>) {
         if let Some(value) = value {
             self.scalars.insert(name.to_string(), Scalar::Float(value));
         }
     }
 
-    fn optional(&self, name: &str) -> Option<f64> {
+    /// The numbers whose names begin with a role.
+    pub(crate) fn numbers(&self, role: &str) -> BTreeMap<String, f64> {
+        let scalars = self.scalars.iter();
+        let own = scalars.filter_map(|(name, value)| {
+            let name = name.strip_prefix(role)?.strip_prefix('.')?;
+            match value {
+                Scalar::Float(value) => Some((name.to_string(), *value)),
+                _ => None,
+            }
+        });
+        own.collect()
+    }
+
+    pub(crate) fn optional(&self, name: &str) -> Option<f64> {
         match self.scalars.get(name) {
             Some(Scalar::Float(value)) => Some(*value),
             _ => None,
         }
-    }
-
-    /// Keeps how Hessian products are made: the finite-difference step that worked last, and
-    /// whether they have to be finite differences.
-    pub(crate) fn set_products(&mut self, last_step: Option<f64>, differences: bool) {
-        self.set_optional("finite_difference_step", last_step);
-        self.set_optional("finite_differences", differences.then_some(1.0));
-    }
-
-    /// What [`set_products`](Self::set_products) kept.
-    pub(crate) fn products(&self) -> (Option<f64>, HvpFallback) {
-        let fallback = match self.optional("finite_differences") {
-            Some(_) => HvpFallback::decided("products were not exact before the run was resumed"),
-            None => HvpFallback::default(),
-        };
-        (self.optional("finite_difference_step"), fallback)
     }
 
     /// The record as bytes in burn's pack format.
@@ -255,6 +261,9 @@ impl StateRecord {
         for (name, value) in &self.scalars {
             writer = writer.with_scalar(name, *value);
         }
+        for (path, parameter) in &self.parameters {
+            writer = writer.with_metadata(&format!("{PARAMETER_KEY}{path}"), parameter);
+        }
         writer
     }
 
@@ -266,6 +275,11 @@ impl StateRecord {
             .ok_or_else(|| RecordError::Missing {
                 name: OPTIMIZER_KEY.to_string(),
             })?;
+        let parameters = reader.metadata().iter().filter_map(|(name, parameter)| {
+            let path = name.strip_prefix(PARAMETER_KEY)?;
+            Some((path.to_string(), parameter.clone()))
+        });
+        let parameters = parameters.collect();
         let scalars = reader.scalars().clone();
         let tensors = reader
             .into_tensors()
@@ -280,6 +294,7 @@ impl StateRecord {
             optimizer,
             tensors,
             scalars,
+            parameters,
         })
     }
 }
@@ -296,7 +311,7 @@ impl RecordError {
     }
 }
 
-fn format_error(error: burn_pack::Error) -> RecordError {
+pub(crate) fn format_error(error: burn_pack::Error) -> RecordError {
     RecordError::Format {
         message: error.to_string(),
     }

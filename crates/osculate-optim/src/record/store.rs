@@ -1,21 +1,18 @@
 use std::collections::BTreeMap;
 
-use burn::module::Module;
-use burn::tensor::{DType, Tensor, TensorData};
-use osculate_curvature::ParamEntry;
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use osculate_curvature::{ParamLayout, ParamVec};
 
-use super::{ModulePaths, RecordError, StateRecord};
+use super::{RecordError, StateRecord};
 
-/// The state tensors of an update rule, by parameter path and field.
+/// State tensors by parameter path and field.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StateStore {
-    slots: BTreeMap<String, Slot>,
-    /// Loaded, and not yet compared with a model.
-    unchecked: bool,
+    entries: BTreeMap<String, Entry>,
 }
 
 #[derive(Debug, Clone)]
-enum Slot {
+enum Entry {
     Live(Tensor<1>),
     /// Loaded, and not yet on a device: the parameter's device is known at the next step.
     Loaded(TensorData),
@@ -25,76 +22,111 @@ impl StateStore {
     /// The state tensor of a parameter, if there is one.
     ///
     /// `len` and `dtype` are what the rule needs.
-    pub(crate) fn get(
+    pub(crate) fn get_at(
         &self,
-        entry: &ParamEntry,
+        (path, device): (&str, &Device),
         field: &str,
         len: usize,
         dtype: DType,
     ) -> Result<Option<Tensor<1>>, RecordError> {
-        let tensor = match self.slots.get(&key(&entry.path, field)) {
+        let (found_len, found_dtype) = match self.entries.get(&key(path, field)) {
             None => return Ok(None),
-            Some(Slot::Live(tensor)) => tensor.clone(),
-            Some(Slot::Loaded(data)) => {
-                check(entry, field, len, dtype, data.num_elements(), data.dtype())?;
-                Tensor::from_data(data.clone(), (&entry.device, dtype))
-            }
+            Some(Entry::Live(tensor)) => (tensor.dims()[0], tensor.dtype()),
+            Some(Entry::Loaded(data)) => (data.num_elements(), data.dtype()),
         };
-        check(entry, field, len, dtype, tensor.dims()[0], tensor.dtype())?;
-        Ok(Some(tensor.to_device(&entry.device)))
+        if (len, dtype) != (found_len, found_dtype) {
+            return Err(RecordError::Mismatch {
+                path: path.to_string(),
+                field: field.to_string(),
+                expected: format!("{len} elements of type {dtype:?}"),
+                found: format!("{found_len} elements of type {found_dtype:?}"),
+            });
+        }
+        Ok(self.entries.get(&key(path, field)).map(|entry| match entry {
+            Entry::Live(tensor) => tensor.clone().to_device(device),
+            Entry::Loaded(data) => Tensor::from_data(data.clone(), (device, dtype)),
+        }))
     }
 
-    /// Checks that the model has every parameter that a state was loaded for, which is known at the
-    /// first step after loading.
-    pub(crate) fn check_loaded<M: Module>(&mut self, model: &M) -> Result<(), RecordError> {
-        if !self.unchecked {
-            return Ok(());
-        }
-        let paths = ModulePaths::of(model);
-        for name in self.slots.keys() {
-            let (path, field) = name.rsplit_once('#').unwrap_or((name, ""));
-            if paths.id(path).is_none() {
-                return Err(RecordError::no_parameter(path, field));
-            }
-        }
-        self.unchecked = false;
-        Ok(())
+    /// A field of every parameter of a layout, in the given types, or `None` where one is missing.
+    pub(crate) fn vector(
+        &self,
+        field: &str,
+        layout: &std::sync::Arc<ParamLayout>,
+        dtype: impl Fn(DType) -> DType,
+    ) -> Result<Option<ParamVec>, RecordError> {
+        let entries = layout.entries().iter();
+        let tensors = entries
+            .map(|entry| {
+                let at = (entry.path.as_str(), &entry.device);
+                self.get_at(at, field, entry.num_elements(), dtype(entry.dtype))
+            })
+            .collect::<Result<Option<Vec<_>>, _>>()?;
+        Ok(tensors.map(|tensors| ParamVec::new(layout.clone(), tensors)))
     }
 
-    pub(crate) fn set(&mut self, entry: &ParamEntry, field: &str, tensor: Tensor<1>) {
-        self.set_at(&entry.path, field, tensor);
+    /// Keeps a field of every parameter of a vector.
+    pub(crate) fn set_vector(&mut self, field: &str, vector: &ParamVec) {
+        for (entry, tensor) in vector.iter() {
+            self.set_at(&entry.path, field, tensor.clone());
+        }
     }
 
     pub(crate) fn set_at(&mut self, path: &str, field: &str, tensor: Tensor<1>) {
-        self.slots.insert(key(path, field), Slot::Live(tensor));
+        self.entries.insert(key(path, field), Entry::Live(tensor));
     }
 
     /// Keeps values that are not on a device yet.
     pub(crate) fn set_data(&mut self, path: &str, field: &str, data: TensorData) {
-        self.slots.insert(key(path, field), Slot::Loaded(data));
+        self.entries.insert(key(path, field), Entry::Loaded(data));
     }
 
     pub(crate) fn remove(&mut self, path: &str, field: &str) {
-        self.slots.remove(&key(path, field));
+        self.entries.remove(&key(path, field));
+    }
+
+    /// Drops all fields of a parameter.
+    pub(crate) fn forget(&mut self, path: &str) {
+        self.entries
+            .retain(|name, _| name.rsplit_once('#').is_none_or(|(own, _)| own != path));
+    }
+
+    pub(crate) fn has_path(&self, path: &str) -> bool {
+        self.names_with_prefix(&format!("{path}#")).next().is_some()
+    }
+
+    /// Paths of the parameters that have entries.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = String> {
+        let names = self.entries.keys();
+        names.filter_map(|name| name.rsplit_once('#').map(|(path, _)| path.to_string()))
+    }
+
+    /// What follows a prefix in the names of entries.
+    pub(crate) fn names_with_prefix<'a>(
+        &'a self,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = &'a str> {
+        let from = self.entries.range(prefix.to_string()..);
+        from.map_while(move |(name, _)| name.strip_prefix(prefix))
     }
 
     /// The values of all entries, read back, by `path#field`.
     pub(crate) fn to_data(&self) -> impl Iterator<Item = (&str, TensorData)> {
-        self.slots.iter().map(|(name, slot)| {
-            let data = match slot {
-                Slot::Live(tensor) => tensor.to_data(),
-                Slot::Loaded(data) => data.clone(),
+        self.entries.iter().map(|(name, entry)| {
+            let data = match entry {
+                Entry::Live(tensor) => tensor.to_data(),
+                Entry::Loaded(data) => data.clone(),
             };
             (name.as_str(), data)
         })
     }
 
     pub(crate) fn num_bytes(&self) -> usize {
-        self.slots
+        self.entries
             .values()
-            .map(|slot| match slot {
-                Slot::Live(tensor) => tensor.dims()[0] * tensor.dtype().size(),
-                Slot::Loaded(data) => data.as_bytes().len(),
+            .map(|entry| match entry {
+                Entry::Live(tensor) => tensor.dims()[0] * tensor.dtype().size(),
+                Entry::Loaded(data) => data.as_bytes().len(),
             })
             .sum()
     }
@@ -106,44 +138,17 @@ impl StateStore {
     }
 
     /// Takes the entries of the given fields out of a record.
-    pub(crate) fn read(record: &StateRecord, fields: &[&'static str]) -> Self {
-        Self::read_where(record, |field| fields.contains(&field))
-    }
-
-    /// Takes the entries of the fields that `own` names out of a record.
-    pub(crate) fn read_where(record: &StateRecord, own: impl Fn(&str) -> bool) -> Self {
-        let slots = record
+    pub(crate) fn read(record: &StateRecord, own: impl Fn(&str) -> bool) -> Self {
+        let entries = record
             .tensors
             .iter()
             .filter(|(name, _)| name.rsplit_once('#').is_some_and(|(_, field)| own(field)))
-            .map(|(name, data)| (name.clone(), Slot::Loaded(data.clone())))
+            .map(|(name, data)| (name.clone(), Entry::Loaded(data.clone())))
             .collect();
-        Self {
-            slots,
-            unchecked: true,
-        }
+        Self { entries }
     }
 }
 
 fn key(path: &str, field: &str) -> String {
     format!("{path}#{field}")
-}
-
-fn check(
-    entry: &ParamEntry,
-    field: &str,
-    len: usize,
-    dtype: DType,
-    found_len: usize,
-    found_dtype: DType,
-) -> Result<(), RecordError> {
-    if (len, dtype) == (found_len, found_dtype) {
-        return Ok(());
-    }
-    Err(RecordError::Mismatch {
-        path: entry.path.clone(),
-        field: field.to_string(),
-        expected: format!("{len} elements of type {dtype:?}"),
-        found: format!("{found_len} elements of type {found_dtype:?}"),
-    })
 }

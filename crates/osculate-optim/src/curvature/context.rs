@@ -1,0 +1,204 @@
+//! What a curvature source may evaluate.
+
+use std::sync::Arc;
+
+use burn::module::Module;
+use osculate_curvature::{
+    Cost, CurvatureError, CurvatureOperator, Evaluation, GradientOracle, Hessian, HessianConfig,
+    HvpFallback, ParamLayout, ParamVec, Provenance, gnb_sample,
+};
+
+use crate::record::StateRecord;
+
+/// An oracle of any model.
+pub(crate) trait ErasedOracle {
+    fn parameters(&self) -> Result<&ParamVec, CurvatureError>;
+    fn clean(&self) -> Result<&Evaluation, CurvatureError>;
+    fn seed(&self) -> u64;
+    fn cost(&self) -> Cost;
+    fn hessian_product(
+        &self,
+        config: HessianConfig,
+        memory: &ProductMemory,
+        probe: &ParamVec,
+    ) -> Result<FoundProduct, CurvatureError>;
+    fn gauss_newton_bartlett(&self, seed: u64) -> Result<ParamVec, CurvatureError>;
+}
+
+/// A product, how it was made, and the finite-difference step that made it.
+pub(crate) struct FoundProduct {
+    value: ParamVec,
+    provenance: Provenance,
+    finite_difference: Option<f64>,
+}
+
+impl<M: Module> ErasedOracle for GradientOracle<'_, M> {
+    fn parameters(&self) -> Result<&ParamVec, CurvatureError> {
+        self.parameters()
+    }
+
+    fn clean(&self) -> Result<&Evaluation, CurvatureError> {
+        self.clean()
+    }
+
+    fn seed(&self) -> u64 {
+        self.seed()
+    }
+
+    fn cost(&self) -> Cost {
+        self.cost()
+    }
+
+    fn hessian_product(
+        &self,
+        config: HessianConfig,
+        memory: &ProductMemory,
+        probe: &ParamVec,
+    ) -> Result<FoundProduct, CurvatureError> {
+        let hessian = Hessian::with_config(self, config)?
+            .with_first_step(memory.last_step)
+            .with_fallback(memory.fallback.clone());
+        let product = hessian.apply_probe(probe)?;
+        Ok(FoundProduct {
+            value: product.value,
+            provenance: product.provenance,
+            finite_difference: hessian.last_step(),
+        })
+    }
+
+    fn gauss_newton_bartlett(&self, seed: u64) -> Result<ParamVec, CurvatureError> {
+        gnb_sample(self, seed)
+    }
+}
+
+/// What must survive from one Hessian product to the next.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ProductMemory {
+    /// The finite-difference step that worked last: looking for it anew at every estimate would cost
+    /// two forward passes. It is part of the state, or a resumed run would differ.
+    last_step: Option<f64>,
+    /// Why exact products are not possible, once that is known.
+    fallback: HvpFallback,
+    /// Whether that was known after the last step that was made. It is part of the state too.
+    differences: bool,
+}
+
+impl ProductMemory {
+    /// Takes over what an estimate found, once its step has been made.
+    pub(crate) fn commit(&mut self, last_step: Option<f64>) {
+        self.last_step = last_step;
+        self.differences = self.fallback.reason().is_some();
+    }
+
+    pub(crate) fn last_step(&self) -> Option<f64> {
+        self.last_step
+    }
+
+    pub(crate) fn write(&self, record: &mut StateRecord) {
+        record.set_optional("finite_difference_step", self.last_step);
+        record.set_optional("finite_differences", self.differences.then_some(1.0));
+    }
+
+    pub(crate) fn read(record: &StateRecord) -> Self {
+        let differences = record.optional("finite_differences").is_some();
+        Self {
+            last_step: record.optional("finite_difference_step"),
+            fallback: if differences {
+                HvpFallback::decided("products were not exact before the run was resumed")
+            } else {
+                HvpFallback::default()
+            },
+            differences,
+        }
+    }
+}
+
+/// The point at which a [`CurvatureSource`](super::CurvatureSource) estimates: the weights at which
+/// the gradient of the step was taken, perturbed ones under SAM.
+pub struct CurvatureContext<'a> {
+    oracle: &'a dyn ErasedOracle,
+    memory: &'a ProductMemory,
+    step: u64,
+    last_step: Option<f64>,
+    provenance: Option<Provenance>,
+}
+
+impl<'a> CurvatureContext<'a> {
+    pub(crate) fn new(oracle: &'a dyn ErasedOracle, memory: &'a ProductMemory, step: u64) -> Self {
+        Self {
+            oracle,
+            memory,
+            step,
+            last_step: memory.last_step(),
+            provenance: None,
+        }
+    }
+
+    /// The finite-difference step to keep, and how the products were made.
+    pub(crate) fn found(self) -> (Option<f64>, Option<Provenance>) {
+        (self.last_step, self.provenance)
+    }
+
+    /// The weights at the point.
+    ///
+    /// # Errors
+    /// As [`gradient`](Self::gradient).
+    pub fn parameters(&self) -> Result<&ParamVec, CurvatureError> {
+        self.oracle.parameters()
+    }
+
+    /// The gradient at the point, as it came out of the backward pass. Costs nothing: it was taken
+    /// before.
+    ///
+    /// # Errors
+    /// Whatever the objective failed with.
+    pub fn gradient(&self) -> Result<&ParamVec, CurvatureError> {
+        Ok(&self.oracle.clean()?.gradient)
+    }
+
+    /// The parameters that take part.
+    ///
+    /// # Errors
+    /// As [`gradient`](Self::gradient).
+    pub fn layout(&self) -> Result<Arc<ParamLayout>, CurvatureError> {
+        Ok(self.gradient()?.layout().clone())
+    }
+
+    /// Steps made before this one.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// A seed that is a function of the run's seed and the step's number.
+    pub fn seed(&self) -> u64 {
+        self.oracle.seed()
+    }
+
+    /// `H v` at the point, in the type in which statistics are kept. `v` should be of the size of a
+    /// standard normal vector. Finite differences start from the step that worked last.
+    ///
+    /// Cost: 2 to 2.7 gradient evaluations.
+    ///
+    /// # Errors
+    /// As [`Hessian`](osculate_curvature::Hessian)'s.
+    pub fn hessian_product(
+        &mut self,
+        config: HessianConfig,
+        v: &ParamVec,
+    ) -> Result<ParamVec, CurvatureError> {
+        let found = self.oracle.hessian_product(config, self.memory, v)?;
+        self.last_step = found.finite_difference;
+        self.provenance = Some(found.provenance);
+        Ok(found.value)
+    }
+
+    /// One sample of the Gauss-Newton-Bartlett diagonal `B ĝ ⊙ ĝ`, from targets that the model draws.
+    ///
+    /// Cost: 1 gradient evaluation.
+    ///
+    /// # Errors
+    /// [`CurvatureError::NotSupervised`], and as the oracle.
+    pub fn gauss_newton_bartlett(&mut self, seed: u64) -> Result<ParamVec, CurvatureError> {
+        self.oracle.gauss_newton_bartlett(seed)
+    }
+}

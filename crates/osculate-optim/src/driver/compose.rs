@@ -1,0 +1,133 @@
+//! Putting roles over a driver.
+
+use std::sync::Arc;
+
+use super::{Driver, ParameterGroup, Select};
+use crate::averaging::Averaging;
+use crate::config::{Check, ConfigError};
+use crate::curvature::CurvatureSource;
+use crate::gradient::GradientSource;
+use crate::step_size::StepSize;
+
+impl Driver {
+    /// Takes the gradient, and with it the curvature, from another source.
+    pub fn with_gradient(mut self, source: impl GradientSource + 'static) -> Self {
+        self.gradient = Arc::new(source);
+        self.rename();
+        self
+    }
+
+    /// Takes curvature from another source than the method's own.
+    pub fn with_curvature(mut self, source: impl CurvatureSource + 'static) -> Self {
+        self.curvature = Some(Arc::new(source));
+        self
+    }
+
+    /// Lets a policy choose how far a step goes.
+    pub fn with_step_size(mut self, policy: impl StepSize + 'static) -> Self {
+        self.step_size = Some(Arc::new(policy));
+        self.rename();
+        self
+    }
+
+    /// Averages the weights.
+    pub fn with_averaging(mut self, average: impl Averaging + 'static) -> Self {
+        self.averaging = Some(Arc::new(average));
+        self.rename();
+        self
+    }
+
+    /// Gives the parameters outside of a selection another update: this one's for matrices, say, and
+    /// AdamW's for the rest. Gradient source, policies and averages are this driver's; of `rest` only the
+    /// update is taken.
+    ///
+    /// ```
+    /// use osculate_optim::{MuonConfig, ParameterGroup, Select, SophiaConfig};
+    ///
+    /// let matrices = Select::rank(2..).except(Select::paths(["embedding", "head"]));
+    /// let optimizer = MuonConfig::new()
+    ///     .init()?
+    ///     .for_selected(matrices.clone(), SophiaConfig::h().init()?)
+    ///     // The rest at a tenth of the learning rate.
+    ///     .with_group(ParameterGroup::new("rest", !matrices).with_lr_factor(0.1))?;
+    /// # Ok::<(), osculate_optim::ConfigError>(())
+    /// ```
+    pub fn for_selected(mut self, selected: Select, rest: impl Into<Driver>) -> Self {
+        let rest: Driver = rest.into();
+        let own = std::mem::replace(&mut self.update, rest.update);
+        let mut group = ParameterGroup::new("selected", selected);
+        group.update = Some(own);
+        self.groups.insert(0, group);
+        self.rename();
+        self
+    }
+
+    /// [`for_selected`](Self::for_selected) with the parameters of rank 2 and more.
+    ///
+    /// ```
+    /// use burn::optim::AdamWConfig;
+    /// use osculate_optim::{MuonConfig, StatefulOptimizer};
+    /// let optimizer = MuonConfig::new().init()?.for_matrices(AdamWConfig::new().init());
+    /// assert_eq!(optimizer.name(), "hybrid");
+    /// # Ok::<(), osculate_optim::ConfigError>(())
+    /// ```
+    pub fn for_matrices(self, rest: impl Into<Driver>) -> Self {
+        self.for_selected(Select::rank(2..), rest)
+    }
+
+    pub(crate) fn checked_gradient(
+        self,
+        config: &'static str,
+        source: impl GradientSource + 'static,
+    ) -> Result<Self, ConfigError> {
+        let present = self.gradient.name();
+        Check::of(config)
+            .that(
+                present == "clean",
+                "base",
+                present,
+                "an optimizer whose gradient is taken at the weights: one source of gradients, then step \
+                 sizes and averages over it",
+            )
+            .that(
+                self.step_size.is_none() && self.averaging.is_none(),
+                "base",
+                &self.name,
+                "an optimizer without step sizes or averages, which go over gradient sources",
+            )
+            .finish()?;
+        Ok(self.with_gradient(source))
+    }
+
+    pub(crate) fn checked_step_size(
+        self,
+        config: &'static str,
+        policy: impl StepSize + 'static,
+    ) -> Result<Self, ConfigError> {
+        Check::of(config)
+            .that(
+                self.step_size.is_none() && self.averaging.is_none(),
+                "base",
+                &self.name,
+                "an optimizer without step sizes or averages: averages go over step sizes",
+            )
+            .finish()?;
+        Ok(self.with_step_size(policy))
+    }
+
+    pub(crate) fn checked_averaging(
+        self,
+        config: &'static str,
+        average: impl Averaging + 'static,
+    ) -> Result<Self, ConfigError> {
+        Check::of(config)
+            .that(
+                self.averaging.is_none(),
+                "base",
+                &self.name,
+                "an optimizer without an average: there is one average of the weights",
+            )
+            .finish()?;
+        Ok(self.with_averaging(average))
+    }
+}

@@ -1,0 +1,233 @@
+//! What every step does before and after its update rule.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use osculate_curvature::{
+    Cost, CurvatureError, Evaluation, FiniteFlags, GradientOracle, Objective, ParamVec,
+};
+
+use super::error::StepErrorCause;
+use super::policy::{NonFinitePolicy, StepPolicy, step_seed};
+use super::report::{SkipReason, StepReport};
+use crate::curvature::ErasedOracle;
+use crate::gradient::{Evaluations, GradientPoint};
+
+/// One step under way: the clean pass is made, and its gradient is fit for use.
+pub(crate) struct StepContext<'a, M: Module> {
+    oracle: GradientOracle<'a, M>,
+    policy: &'a StepPolicy,
+    loss: Tensor<1>,
+    gradient: ParamVec,
+    checks: Vec<(SkipReason, FiniteFlags)>,
+    /// Flags of the parameters whose gradients, and what was made out of them, were finite so far.
+    sound: Option<FiniteFlags>,
+    /// The last evaluation away from the weights, with its offset.
+    last: Option<(ParamVec, Evaluation)>,
+    /// What was spent at other points.
+    elsewhere: Cost,
+}
+
+impl<'a, M: Module> StepContext<'a, M> {
+    /// Evaluates loss and gradient at the weights. `step` is the number of steps made before.
+    pub(crate) fn begin(
+        model: &M,
+        objective: &'a dyn Objective<M>,
+        policy: &'a StepPolicy,
+        step: u64,
+    ) -> Result<Self, StepErrorCause> {
+        let seed = step_seed(policy.seed, step);
+        let oracle = GradientOracle::new(model, objective).with_seed(seed);
+        let clean = oracle.clean()?;
+        let (loss, gradient) = (clean.loss.clone(), clean.gradient.clone());
+        let mut context = Self {
+            oracle,
+            policy,
+            loss,
+            gradient: gradient.clone(),
+            checks: Vec::new(),
+            sound: None,
+            last: None,
+            elsewhere: Cost::ZERO,
+        };
+        context.check_loss(objective.gradient().is_some())?;
+        context.gradient = context.accept(gradient)?;
+        Ok(context)
+    }
+
+    /// The oracle at the weights before the step.
+    pub(crate) fn oracle(&self) -> &GradientOracle<'a, M> {
+        &self.oracle
+    }
+
+    /// The gradient at the weights, in the parameters' element types, zero where it is skipped.
+    pub(crate) fn gradient(&self) -> &ParamVec {
+        &self.gradient
+    }
+
+    /// Under the policy `Error` a loss that is not finite is one. Reads it back.
+    fn check_loss(&self, has_none: bool) -> Result<(), StepErrorCause> {
+        if has_none || self.policy.non_finite != NonFinitePolicy::Error {
+            return Ok(());
+        }
+        let value = self.loss.to_data().iter::<f64>().next();
+        match value {
+            Some(value) if !value.is_finite() => Err(StepErrorCause::NonFiniteLoss { value }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The loss at the weights, of one element.
+    pub(crate) fn loss(&self) -> &Tensor<1> {
+        &self.loss
+    }
+
+    /// Calls `run` with the oracle at a point; an evaluation there is not made again.
+    pub(crate) fn at<T>(
+        &mut self,
+        point: GradientPoint,
+        run: impl FnOnce(&dyn ErasedOracle) -> Result<T, StepErrorCause>,
+    ) -> Result<T, StepErrorCause> {
+        let last = match point {
+            GradientPoint::Weights => None,
+            GradientPoint::LastEvaluated => self.last.clone(),
+        };
+        let Some((offset, evaluation)) = last else {
+            return run(&self.oracle);
+        };
+        let moved = self.oracle.moved(&offset, Some(evaluation))?;
+        let result = run(&moved);
+        self.elsewhere += ErasedOracle::cost(&moved);
+        result
+    }
+
+    fn accept(&mut self, gradient: ParamVec) -> Result<ParamVec, StepErrorCause> {
+        self.checked(SkipReason::Gradient, gradient)
+    }
+
+    fn checked(
+        &mut self,
+        reason: SkipReason,
+        vector: ParamVec,
+    ) -> Result<ParamVec, StepErrorCause> {
+        if !self.looks() {
+            return Ok(vector);
+        }
+        let Some(flags) = self.check(reason, vector.finite_flags())? else {
+            return Ok(vector);
+        };
+        let vector = vector.zero_where_not(&flags);
+        self.sound = Some(match self.sound.take() {
+            Some(sound) => sound.and(&flags),
+            None => flags,
+        });
+        Ok(vector)
+    }
+
+    /// Whether anything is to be done about numbers that are not finite.
+    pub(crate) fn looks(&self) -> bool {
+        self.policy.non_finite != NonFinitePolicy::Propagate
+    }
+
+    /// Treats flags as the policy says. They come back where flagged parameters are to be left
+    /// alone; they are then in the report. Under the policy `Error` they are read back.
+    pub(crate) fn check(
+        &mut self,
+        reason: SkipReason,
+        flags: FiniteFlags,
+    ) -> Result<Option<FiniteFlags>, StepErrorCause> {
+        check_flags(self.policy.non_finite, &mut self.checks, reason, flags)
+    }
+
+    /// The checks that were made.
+    pub(crate) fn checks(&self) -> &Vec<(SkipReason, FiniteFlags)> {
+        &self.checks
+    }
+
+    /// Flags that are set where every gradient so far was finite, and what was made out of them.
+    pub(crate) fn gradient_flags(&self) -> Option<FiniteFlags> {
+        self.sound.clone()
+    }
+
+    /// The gradient scaled down to the policy's norm, on the device.
+    pub(crate) fn clip(&self, gradient: ParamVec) -> ParamVec {
+        match self.policy.clip_norm {
+            None => gradient,
+            Some(limit) => {
+                // A zero norm gives an infinite ratio, which the clamp turns into 1.
+                let ratio = gradient.norm_on_device().recip().mul_scalar(limit);
+                gradient.scale_by(&ratio.clamp_max(1.0))
+            }
+        }
+    }
+
+    /// What the step cost so far.
+    pub(crate) fn cost(&self) -> Cost {
+        self.oracle.cost() + self.elsewhere
+    }
+
+    /// The report of the step so far.
+    pub(crate) fn report(&self) -> StepReport {
+        StepReport {
+            checks: self.checks.clone(),
+            ..StepReport::new(self.loss.clone(), self.gradient.norm_on_device(), self.cost())
+        }
+    }
+
+    /// The model after its clean pass: its weights are those before the step, its running
+    /// statistics those after it.
+    pub(crate) fn into_model(self) -> Result<M, StepErrorCause> {
+        self.oracle
+            .into_model()
+            .ok_or(StepErrorCause::Curvature(CurvatureError::NoGradient))
+    }
+}
+
+/// Treats flags as a policy says, as [`StepContext::check`] does.
+pub(crate) fn check_flags(
+    policy: NonFinitePolicy,
+    checks: &mut Vec<(SkipReason, FiniteFlags)>,
+    reason: SkipReason,
+    flags: FiniteFlags,
+) -> Result<Option<FiniteFlags>, StepErrorCause> {
+    match policy {
+        NonFinitePolicy::Propagate => Ok(None),
+        NonFinitePolicy::Skip => {
+            checks.push((reason, flags.clone()));
+            Ok(Some(flags))
+        }
+        NonFinitePolicy::Error => {
+            let paths = flags.flagged_paths();
+            match (paths.is_empty(), reason) {
+                (true, _) => Ok(None),
+                (_, SkipReason::Gradient) => Err(StepErrorCause::NonFiniteGradient { paths }),
+                (_, SkipReason::Curvature) => Err(StepErrorCause::NonFiniteCurvature { paths }),
+                (_, SkipReason::Update) => Err(StepErrorCause::NonFiniteUpdate { paths }),
+            }
+        }
+    }
+}
+
+impl<M: Module> Evaluations for StepContext<'_, M> {
+    fn parameters(&self) -> Result<&ParamVec, StepErrorCause> {
+        Ok(self.oracle.parameters()?)
+    }
+
+    fn gradient(&self) -> &ParamVec {
+        &self.gradient
+    }
+
+    fn gradient_at(&mut self, offset: &ParamVec) -> Result<ParamVec, StepErrorCause> {
+        let evaluation = self.oracle.evaluate_at(offset, 1.0)?;
+        let gradient = self.accept(evaluation.gradient.clone())?;
+        self.last = Some((offset.clone(), evaluation));
+        Ok(gradient)
+    }
+
+    fn accept_combined(&mut self, gradient: ParamVec) -> Result<ParamVec, StepErrorCause> {
+        self.checked(SkipReason::Update, gradient)
+    }
+
+    fn sound(&self) -> Option<FiniteFlags> {
+        self.sound.clone()
+    }
+}

@@ -1,0 +1,392 @@
+//! From proposals to new weights.
+
+use burn::module::Module;
+use burn::tensor::{Bool, Tensor};
+use osculate_curvature::{FiniteFlags, ParamVec, assign};
+use osculate_jvp::is_cpu;
+
+use super::Driver;
+use super::apply::{Move, finite, local, select};
+use super::context::{StepContext, check_flags};
+use super::error::StepErrorCause;
+use super::policy::NonFinitePolicy;
+use super::report::{SkipReason, StepReport};
+use super::step::{Committed, Field, part_of};
+use crate::averaging::AveragingContext;
+use crate::engine::each;
+use crate::step_size::StepSizeContext;
+use crate::update::{BurnUpdate, Proposal, ProposalKind};
+use crate::vector_state::{VectorState, scalar_dtype};
+
+/// The proposals of all parts, by parameter.
+struct Proposed {
+    /// Directions of rules; `None` for burn's parameters.
+    directions: Vec<Option<Tensor<1>>>,
+    holds: Vec<Option<Tensor<1, Bool>>>,
+    /// Whether gradient and new state are finite.
+    flags: Vec<Option<Tensor<1, Bool>>>,
+    /// Parts that are burn optimizers.
+    burn: Vec<usize>,
+}
+
+impl Proposed {
+    fn of(field: &Field, proposals: Vec<Option<Proposal>>) -> Self {
+        let n = field.weights.layout().len();
+        let mut proposed = Self {
+            directions: vec![None; n],
+            holds: vec![None; n],
+            flags: vec![None; n],
+            burn: Vec::new(),
+        };
+        for (part, (proposal, positions)) in proposals.into_iter().zip(&field.parts).enumerate() {
+            let Some(Proposal {
+                kind, hold, flags, ..
+            }) = proposal
+            else {
+                continue;
+            };
+            match kind {
+                ProposalKind::OnModel => proposed.burn.push(part),
+                ProposalKind::Direction(directions) => {
+                    for (&at, direction) in positions.iter().zip(directions) {
+                        proposed.directions[at] = Some(direction);
+                    }
+                }
+            }
+            for (&at, hold) in positions.iter().zip(hold.into_iter().flatten()) {
+                proposed.holds[at] = hold;
+            }
+            for (&at, flag) in positions
+                .iter()
+                .zip(flags.iter().flat_map(FiniteFlags::tensors))
+            {
+                proposed.flags[at] = Some(flag.clone());
+            }
+        }
+        proposed
+    }
+
+    /// Positions of the parameters that have a direction.
+    fn of_rules(&self) -> Vec<usize> {
+        let directions = self.directions.iter().enumerate();
+        let own = directions.filter(|(_, direction)| direction.is_some());
+        own.map(|(at, _)| at).collect()
+    }
+}
+
+impl Driver {
+    /// Moves the weights. Nothing of the driver's state changes but that of burn's optimizers, in the
+    /// end, when no check is left to be made.
+    pub(super) fn settle<M: Module>(
+        &mut self,
+        field: &Field,
+        proposals: Vec<Option<Proposal>>,
+        mut context: StepContext<'_, M>,
+        report: &mut StepReport,
+        lr: f64,
+    ) -> Result<(M, Committed), StepErrorCause> {
+        let proposed = Proposed::of(field, proposals);
+        let burn_decays = proposed.burn.iter().any(|&part| {
+            let mut positions = field.parts[part].iter();
+            positions.any(|&at| field.decays[at].rate > 0.0)
+        });
+        if self.step_size.is_some() || self.averaging.is_some() || self.cautious_mask || burn_decays
+        {
+            return self.settle_together(field, proposed, context, report, lr);
+        }
+        let positions = proposed.of_rules();
+        let looks = context.looks();
+        let moved = self.along(field, &proposed, &positions, None);
+        let layout = std::sync::Arc::new(field.weights.layout().subset(&positions));
+        let mut keep = None;
+        let mut weights: Vec<Tensor<1>> = Vec::with_capacity(positions.len());
+        if looks && !positions.is_empty() {
+            let flags = moved.iter().map(|(_, flag)| flag.clone());
+            let flags = FiniteFlags::new(layout.clone(), flags.collect());
+            context.check(SkipReason::Update, flags.clone())?;
+            report.checks.clone_from(context.checks());
+            keep = Some(flags);
+        }
+        let skips = self.policy.non_finite == NonFinitePolicy::Skip;
+        for (&at, (new, flag)) in positions.iter().zip(moved) {
+            let old = field.weights.tensors()[at].clone();
+            weights.push(if skips { select(&flag, new, old) } else { new });
+        }
+        let keep = keep.filter(|_| skips);
+        let keep = keep.map(|keep| spread(&keep, &positions, field, context.gradient_flags()));
+        let flags = context.gradient_flags();
+        let mut model = context.into_model()?;
+        if !positions.is_empty() {
+            model = assign(model, &ParamVec::new(layout, weights));
+        }
+        model = self.step_burn(field, &proposed.burn, model, flags.as_ref());
+        let states = Committed {
+            keep,
+            ..Committed::default()
+        };
+        Ok((model, states))
+    }
+
+    /// Steps burn's optimizers.
+    fn step_burn<M: Module>(
+        &mut self,
+        field: &Field,
+        parts: &[usize],
+        mut model: M,
+        flags: Option<&FiniteFlags>,
+    ) -> M {
+        let whole = field.weights.layout().len();
+        for (part, update) in self.updates_mut().into_iter().enumerate() {
+            let (true, Some(burn)) = (parts.contains(&part), update.as_burn()) else {
+                continue;
+            };
+            let positions = &field.parts[part];
+            let gradient = match positions.len() == whole {
+                true => field.gradient.clone(),
+                false => field.gradient.subset(positions),
+            };
+            let lrs: Vec<f64> = positions.iter().map(|&at| field.lrs[at]).collect();
+            let flags = flags.map(|flags| part_of(flags, positions));
+            let rates = BurnUpdate::rates(&gradient, &lrs);
+            model = burn.step(rates, model, &gradient, flags.as_ref());
+        }
+        model
+    }
+
+    /// The weights of some parameters along their directions, with flags of those that stay finite.
+    fn along(
+        &self,
+        field: &Field,
+        proposed: &Proposed,
+        positions: &[usize],
+        factor: Option<&Tensor<1>>,
+    ) -> Vec<(Tensor<1>, Tensor<1, Bool>)> {
+        let entries = field.weights.layout().entries();
+        let on_cpu = entries.iter().all(|entry| is_cpu(&entry.device));
+        each(positions.to_vec(), on_cpu, |at| {
+            let step = Move {
+                lr: field.lrs[at],
+                decay: field.decays[at],
+                cautious_decay: self.cautious_decay,
+                factor,
+            };
+            let old = &field.weights.tensors()[at];
+            let direction = match &proposed.directions[at] {
+                Some(direction) => direction.clone(),
+                None => old.clone().cast(entries[at].compute_dtype()).zeros_like(),
+            };
+            let hold = proposed.holds[at].as_ref();
+            let new = step.apply(&entries[at], old, direction, hold);
+            let sound = finite(&new);
+            let sound = match &proposed.flags[at] {
+                Some(flag) => sound.bool_and(flag.clone()),
+                None => sound,
+            };
+            (new, sound)
+        })
+    }
+
+    /// The same where parameters must be looked at together: under a step-size policy, an average, a
+    /// mask, or a decay over burn's steps.
+    fn settle_together<M: Module>(
+        &mut self,
+        field: &Field,
+        mut proposed: Proposed,
+        context: StepContext<'_, M>,
+        report: &mut StepReport,
+        lr: f64,
+    ) -> Result<(M, Committed), StepErrorCause> {
+        let layout = field.weights.layout().clone();
+        let entries = layout.entries();
+        let (looks, loss) = (context.looks(), context.loss().clone());
+        let gradient_flags = context.gradient_flags();
+        // burn's optimizers change their state as they step: a copy is put back where a check fails.
+        let fails = self.policy.non_finite == NonFinitePolicy::Error && !proposed.burn.is_empty();
+        let before = fails.then(|| (self.update.clone(), self.groups.clone()));
+        let rules = proposed.of_rules();
+        let model = context.into_model()?;
+        let model = self.step_burn(field, &proposed.burn, model, gradient_flags.as_ref());
+
+        let weights = field.weights.to_compute_dtype();
+        let gradient = field.gradient.to_compute_dtype();
+        let stepped = match proposed.burn.is_empty() {
+            true => None,
+            false => Some(ParamVec::of_module(&model, &layout)),
+        };
+        // At a rate of 0 burn's optimizers tell no direction.
+        for at in 0..entries.len() {
+            let Some(stepped) = stepped.as_ref().filter(|_| proposed.directions[at].is_none())
+            else {
+                continue;
+            };
+            let new = stepped.tensors()[at].clone().cast(entries[at].compute_dtype());
+            let moved = weights.tensors()[at].clone() - new;
+            let lr = field.lrs[at];
+            proposed.directions[at] = Some(match lr > 0.0 {
+                true => moved.div_scalar(lr),
+                false => moved.zeros_like(),
+            });
+        }
+        if self.cautious_mask {
+            for (at, entry) in entries.iter().enumerate() {
+                let direction = proposed.directions[at].take();
+                let masked = direction.map(|u| cautious(u, &gradient.tensors()[at], entry.num_elements()));
+                proposed.directions[at] = masked;
+            }
+        }
+        let zeros = |at: usize| weights.tensors()[at].zeros_like();
+        let directions = proposed.directions.iter().enumerate();
+        let directions: Vec<Tensor<1>> = directions
+            .map(|(at, u)| u.clone().unwrap_or_else(|| zeros(at)))
+            .collect();
+        let direction = ParamVec::new(layout.clone(), directions);
+
+        let decays: Vec<f64> = field.decays.iter().map(|decay| decay.rate).collect();
+        let mut sized: Option<(VectorState, Tensor<1>)> = None;
+        if let Some(policy) = &self.step_size {
+            let (fields, scalars) = (policy.fields(), policy.scalars());
+            let state = self
+                .step_size_state
+                .open(policy.name(), fields, scalars, &layout)?;
+            let mut at = StepSizeContext {
+                state,
+                loss: loss.clone().cast(scalar_dtype(&loss.device())),
+                weights: &weights,
+                gradient: &gradient,
+                direction: &direction,
+                lrs: &field.lrs,
+                weight_decays: &decays,
+                step: self.steps,
+            };
+            let factor = policy.factor(&mut at)?;
+            report.step_size_factor = Some(factor.clone());
+            sized = Some((at.state, factor));
+        }
+        let factor = sized.as_ref().map(|(_, factor)| factor);
+
+        let all: Vec<usize> = (0..entries.len()).collect();
+        let moved = self.along(field, &proposed, &all, factor);
+        let (mut new, mut flags): (Vec<_>, Vec<_>) = moved.into_iter().unzip();
+        // At the full rate burn's step is burn's, to the last bit.
+        for &at in all.iter().filter(|at| !rules.contains(at)) {
+            let exact = !self.cautious_mask && field.decays[at].rate == 0.0;
+            if let (true, Some(stepped)) = (exact, &stepped) {
+                let burns = stepped.tensors()[at].clone();
+                new[at] = match factor {
+                    Some(factor) => {
+                        let full = local(factor, &entries[at]).equal_elem(1.0);
+                        select(&full, burns, new[at].clone())
+                    }
+                    None => burns,
+                };
+                flags[at] = finite(&new[at]);
+            }
+        }
+        let skips = self.policy.non_finite == NonFinitePolicy::Skip;
+        let mut keep = None;
+        if looks {
+            let flags = FiniteFlags::new(layout.clone(), flags);
+            let flags = match &gradient_flags {
+                Some(own) => flags.and(own),
+                None => flags,
+            };
+            let policy = self.policy.non_finite;
+            let checked = check_flags(policy, &mut report.checks, SkipReason::Update, flags);
+            match checked {
+                Ok(flags) => keep = flags,
+                Err(cause) => {
+                    if let Some((update, groups)) = before {
+                        (self.update, self.groups) = (update, groups);
+                    }
+                    return Err(cause);
+                }
+            }
+        }
+        if let (true, Some(keep)) = (skips, &keep) {
+            for (at, flag) in keep.tensors().iter().enumerate() {
+                let old = field.weights.tensors()[at].clone();
+                new[at] = select(flag, new[at].clone(), old);
+            }
+        }
+        let mut moved = ParamVec::new(layout.clone(), new);
+
+        let mut states = Committed::default();
+        let wide = moved.to_compute_dtype();
+        if let (Some((state, _)), Some(policy)) = (sized, &self.step_size) {
+            let mut at = StepSizeContext {
+                state,
+                loss: loss.clone().cast(scalar_dtype(&loss.device())),
+                weights: &weights,
+                gradient: &gradient,
+                direction: &direction,
+                lrs: &field.lrs,
+                weight_decays: &decays,
+                step: self.steps,
+            };
+            policy.observe(&mut at, &wide.sub(&weights))?;
+            states.step_size = Some(at.state);
+        }
+        if let Some(average) = &self.averaging {
+            let state = self
+                .averaging_state
+                .open(average.name(), average.fields(), &[], &layout)?;
+            let mut numbers = self.numbers.clone();
+            let mut at = AveragingContext {
+                state,
+                numbers: &mut numbers,
+                weights: &weights,
+                moved: &wide,
+                lr,
+                step: self.steps,
+            };
+            let next = average.step(&mut at)?;
+            states.average = Some(at.state);
+            states.numbers = Some(numbers);
+            // What the average leaves as it was stays so to the last bit.
+            let mut pairs = moved.tensors().to_vec().into_iter().zip(wide.tensors());
+            moved = next.map(|(entry, next)| match pairs.next() {
+                Some((moved, wide)) => {
+                    let same = next.clone().equal(wide.clone());
+                    next.clone().cast(entry.dtype).mask_where(same, moved)
+                }
+                None => next.clone().cast(entry.dtype),
+            });
+            if let (true, Some(keep)) = (skips, &keep) {
+                moved = moved.where_finite(keep, &field.weights);
+            }
+        }
+        states.keep = keep.filter(|_| skips);
+        Ok((assign(model, &moved), states))
+    }
+}
+
+/// A direction without the elements that go against the gradient, scaled up for those.
+fn cautious(direction: Tensor<1>, gradient: &Tensor<1>, elements: usize) -> Tensor<1> {
+    if elements == 0 {
+        return direction;
+    }
+    let against = (direction.clone() * gradient.clone()).lower_equal_elem(0.0);
+    let n = elements as f64;
+    let kept = direction.ones_like().mask_fill(against.clone(), 0.0).sum();
+    let scale = kept.clamp_min(n / 1000.0).recip().mul_scalar(n);
+    direction.mask_fill(against, 0.0) * scale
+}
+
+/// Flags of some parameters as flags of all: the others have those of their gradients.
+fn spread(
+    keep: &FiniteFlags,
+    positions: &[usize],
+    field: &Field,
+    gradient: Option<FiniteFlags>,
+) -> FiniteFlags {
+    let layout = field.weights.layout();
+    if positions.len() == layout.len() {
+        return keep.clone();
+    }
+    let all = gradient.unwrap_or_else(|| FiniteFlags::all(layout));
+    let mut flags = all.tensors().to_vec();
+    for (&at, flag) in positions.iter().zip(keep.tensors()) {
+        flags[at] = flag.clone();
+    }
+    FiniteFlags::new(layout.clone(), flags)
+}

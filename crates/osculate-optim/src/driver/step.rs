@@ -1,0 +1,430 @@
+//! One step.
+
+use std::collections::BTreeMap;
+
+use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
+use burn::module::Module;
+use burn::tensor::Tensor;
+use osculate_curvature::{FiniteFlags, Objective, ParamVec, Provenance, assign};
+
+use super::Driver;
+use super::context::StepContext;
+use super::error::{StepError, StepErrorCause};
+use super::groups::Assignment;
+use super::report::{FreshState, GroupReport, SkipReason, StepReport};
+use crate::curvature::{CurvatureContext, CurvatureEstimate};
+use crate::gradient::{GradientContext, GradientPoint};
+use crate::optimizer::{ClosureOptimizer, Step};
+use crate::parameter::{ModuleSignature, Parameter, ParameterTable};
+use crate::update::{Proposal, UpdateInput};
+use crate::vector_state::VectorState;
+use crate::weight_decay::WeightDecay;
+
+/// What is known of every parameter that has a gradient in this step, in the order of the layout.
+pub(super) struct Field {
+    pub weights: ParamVec,
+    pub gradient: ParamVec,
+    pub lrs: Vec<f64>,
+    pub decays: Vec<WeightDecay>,
+    /// Positions of each part.
+    pub parts: Vec<Vec<usize>>,
+}
+
+/// An estimate that a part asked for.
+struct Estimated {
+    estimate: CurvatureEstimate,
+    flags: Option<FiniteFlags>,
+}
+
+impl<M: Module> ClosureOptimizer<M> for Driver {
+    fn step_with(
+        &mut self,
+        lr: ModuleLearningRate,
+        model: M,
+        objective: &dyn Objective<M>,
+    ) -> Result<Step<M>, StepError<M>> {
+        let made = self.try_step(&lr, &model, objective);
+        made.map_err(|cause| StepError { model, cause })
+    }
+
+    fn evaluation_model(&self, model: &M) -> Result<M, StepErrorCause> {
+        let Some(average) = &self.averaging else {
+            return Ok(model.clone());
+        };
+        let kept: Vec<String> = self.averaging_state.paths().collect();
+        let layout = ParameterTable::layout(model, |path| kept.iter().any(|own| own == path));
+        if layout.is_empty() {
+            return Ok(model.clone());
+        }
+        let state = self
+            .averaging_state
+            .open(average.name(), average.fields(), &[], &layout)?;
+        let weights = ParamVec::of_module(model, &layout).to_compute_dtype();
+        let evaluated = average.evaluation(&weights, &state)?;
+        let evaluated = evaluated.map(|(entry, x)| x.clone().cast(entry.dtype));
+        Ok(assign(model.clone(), &evaluated))
+    }
+}
+
+impl Driver {
+    fn try_step<M: Module>(
+        &mut self,
+        lr: &ModuleLearningRate,
+        model: &M,
+        objective: &dyn Objective<M>,
+    ) -> Result<Step<M>, StepErrorCause> {
+        let _span = tracing::debug_span!("step", optimizer = %self.name).entered();
+        checked_rate(lr.base())?;
+        let fresh = self.recognise(model)?;
+        let policy = self.policy.clone();
+        let mut context = StepContext::begin(model, objective, &policy, self.steps)?;
+
+        let source = self.gradient.clone();
+        let layout = context.gradient().layout().clone();
+        let state = self
+            .gradient_state
+            .open(source.name(), source.fields(), &[], &layout)?;
+        let mut taking = GradientContext::new(&mut context, state, lr.base(), self.steps);
+        let taken = source.take(&mut taking)?;
+        let source_state = taking.state;
+        layout
+            .check(taken.gradient.layout())
+            .map_err(StepErrorCause::Curvature)?;
+        let gradient = context.clip(taken.gradient);
+        let field = self.field(lr, context.oracle().parameters()?.clone(), gradient)?;
+
+        let mut found = (self.products.last_step(), None);
+        let mut proposals = Vec::new();
+        for part in 0..field.parts.len() {
+            if field.parts[part].is_empty() {
+                proposals.push(None);
+                continue;
+            }
+            let estimated = self.estimate(part, &mut context, taken.point, &mut found)?;
+            let proposal = self.propose(part, &field, estimated, &context)?;
+            proposals.push(Some(proposal));
+        }
+        let mut report = context.report();
+        report.provenance = found.1;
+        report.fresh = fresh;
+        report.groups = self.group_reports(&field);
+        let refreshed = count(&mut report, &proposals);
+
+        let (model, states) = self.settle(&field, proposals, context, &mut report, lr.base())?;
+
+        // Nothing can fail from here on.
+        self.gradient_state.commit(source_state, None);
+        let Committed {
+            step_size,
+            average,
+            numbers,
+            keep,
+        } = states;
+        if let Some(state) = step_size {
+            self.step_size_state.commit(state, keep.as_ref());
+        }
+        if let Some(state) = average {
+            self.averaging_state.commit(state, None);
+        }
+        if let Some(numbers) = numbers {
+            self.numbers = numbers;
+        }
+        let (parts, weights) = (&field.parts, &field.weights);
+        for (update, positions) in self.updates_mut().into_iter().zip(parts) {
+            let keep = keep.as_ref().map(|keep| part_of(keep, positions));
+            update.commit(keep.as_ref());
+        }
+        self.products.commit(found.0);
+        self.take_ownership(weights);
+        self.steps += 1;
+        self.age = match refreshed {
+            true => Some(0),
+            false => self.age.map(|age| age + 1),
+        };
+        if let Some(refreshed) = taken.refreshed {
+            let age = if refreshed { 0 } else { self.gradient_age.unwrap_or(0) + 1 };
+            self.gradient_age = Some(age);
+        }
+        report.curvature_age = self.age.or(self.gradient_age).map(|age| age as usize);
+        report.state_bytes = self.known_bytes(weights);
+        Ok(Step { model, report })
+    }
+
+    /// Compares the model with that of the step before: what is another parameter starts with fresh
+    /// state.
+    fn recognise<M: Module>(&mut self, model: &M) -> Result<Vec<FreshState>, StepErrorCause> {
+        let signature = ModuleSignature::of(model);
+        if signature == self.signature {
+            return Ok(Vec::new());
+        }
+        let table = ParameterTable::of(model);
+        let assignment = Assignment::of(&self.groups, &table)?;
+        self.check_decays(&assignment)?;
+        let mut changes = self.ownership.changes(&table)?;
+        self.table = table;
+        for path in &changes.gone {
+            self.forget(path)?;
+        }
+        for fresh in &changes.fresh {
+            self.forget(&fresh.path)?;
+        }
+        let table = std::mem::take(&mut self.table);
+        for update in self.updates_mut() {
+            if let Some(burn) = update.as_burn() {
+                let dropped = burn.load_pending(&table)?;
+                changes.fresh.extend(dropped.into_iter().map(|path| FreshState {
+                    path,
+                    change: "has another shape than the state that was loaded".to_string(),
+                }));
+            }
+        }
+        self.table = table;
+        self.assignment = assignment;
+        self.signature = signature;
+        self.ownership.checked();
+        for FreshState { path, change } in &changes.fresh {
+            tracing::warn!(%path, %change, optimizer = %self.name, "a parameter starts with fresh state");
+        }
+        for path in &changes.gone {
+            tracing::warn!(%path, optimizer = %self.name, "the state of a parameter that is gone is dropped");
+        }
+        Ok(changes.fresh)
+    }
+
+    /// burn's optimizers decay inside, where a group cannot reach.
+    fn check_decays(&self, assignment: &Assignment) -> Result<(), StepErrorCause> {
+        let burn: Vec<bool> = self.updates().map(|update| update.is_burn()).collect();
+        let unreachable = assignment.all().find(|assigned| {
+            assigned.weight_decay.is_some() && burn[assigned.part] && self.weight_decay.is_none()
+        });
+        match unreachable {
+            Some(assigned) => Err(StepErrorCause::DecayInside {
+                path: assigned.parameter.path.to_string(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn field(
+        &self,
+        lr: &ModuleLearningRate,
+        weights: ParamVec,
+        gradient: ParamVec,
+    ) -> Result<Field, StepErrorCause> {
+        let entries = weights.layout().entries();
+        let assigned = self.assignment.get(entries);
+        let mut parts = vec![Vec::new(); self.updates().count()];
+        let own: Vec<WeightDecay> = self.updates().map(|update| update.weight_decay()).collect();
+        let (mut lrs, mut decays) = (Vec::new(), Vec::new());
+        for (index, (entry, assigned)) in entries.iter().zip(&assigned).enumerate() {
+            parts[assigned.part].push(index);
+            let rate = lr.lr_from_param(entry.id, Some(&entry.path)) * assigned.lr_factor;
+            lrs.push(checked_rate(rate)?);
+            let decay = self.weight_decay.unwrap_or(own[assigned.part]);
+            decays.push(WeightDecay {
+                rate: assigned.weight_decay.unwrap_or(decay.rate),
+                ..decay
+            });
+        }
+        Ok(Field {
+            weights,
+            gradient,
+            lrs,
+            decays,
+            parts,
+        })
+    }
+
+    /// The curvature that a part asks for, at the point where the gradient was taken.
+    fn estimate<M: Module>(
+        &mut self,
+        part: usize,
+        context: &mut StepContext<'_, M>,
+        point: GradientPoint,
+        found: &mut (Option<f64>, Option<Provenance>),
+    ) -> Result<Option<Estimated>, StepErrorCause> {
+        let Some(update) = self.updates().nth(part) else {
+            return Ok(None);
+        };
+        if !update.wants_curvature(self.steps) {
+            return Ok(None);
+        }
+        let source = self.curvature.clone().or_else(|| update.curvature_source());
+        let Some(source) = source else {
+            return Ok(None);
+        };
+        let (products, steps) = (&self.products, self.steps);
+        let estimate = context.at(point, |oracle| {
+            let mut at = CurvatureContext::new(oracle, products, steps);
+            let estimate = source.estimate(&mut at)?;
+            let (last_step, provenance) = at.found();
+            *found = (last_step, provenance.or(found.1));
+            Ok(estimate)
+        })?;
+        let value = match &estimate {
+            CurvatureEstimate::Product { product, .. } => product,
+            CurvatureEstimate::Diagonal(diagonal) => diagonal,
+        };
+        context.gradient().layout().check(value.layout())?;
+        if !context.looks() {
+            return Ok(Some(Estimated { estimate, flags: None }));
+        }
+        let flags = context.check(SkipReason::Curvature, value.finite_flags())?;
+        let estimate = match (&flags, estimate) {
+            (None, estimate) => estimate,
+            (Some(flags), CurvatureEstimate::Product { probe, product }) => {
+                let product = product.zero_where_not(flags);
+                CurvatureEstimate::Product { probe, product }
+            }
+            (Some(flags), CurvatureEstimate::Diagonal(diagonal)) => {
+                CurvatureEstimate::Diagonal(diagonal.zero_where_not(flags))
+            }
+        };
+        Ok(Some(Estimated { estimate, flags }))
+    }
+
+    /// Asks a part's update for its proposal.
+    fn propose<M: Module>(
+        &mut self,
+        part: usize,
+        field: &Field,
+        estimated: Option<Estimated>,
+        context: &StepContext<'_, M>,
+    ) -> Result<Proposal, StepErrorCause> {
+        let positions = &field.parts[part];
+        let whole = positions.len() == field.weights.layout().len();
+        let cut = |vector: &ParamVec| match whole {
+            true => vector.clone(),
+            false => vector.subset(positions),
+        };
+        let (curvature, curvature_flags) = match estimated {
+            None => (None, None),
+            Some(Estimated { estimate, flags }) => {
+                let estimate = match estimate {
+                    CurvatureEstimate::Product { probe, product } => CurvatureEstimate::Product {
+                        probe: cut(&probe),
+                        product: cut(&product),
+                    },
+                    CurvatureEstimate::Diagonal(diagonal) => {
+                        CurvatureEstimate::Diagonal(cut(&diagonal))
+                    }
+                };
+                (Some(estimate), flags.map(|flags| part_of(&flags, positions)))
+            }
+        };
+        let assigned = self.assignment.get(field.weights.layout().entries());
+        let parameters: Vec<Parameter> = positions
+            .iter()
+            .map(|&at| assigned[at].parameter.clone())
+            .collect();
+        let lrs: Vec<f64> = positions.iter().map(|&at| field.lrs[at]).collect();
+        let flags = context.gradient_flags();
+        let (steps, seed) = (self.steps, self.policy.seed);
+        let non_finite = self.policy.non_finite;
+        let input = UpdateInput {
+            parameters: &parameters,
+            weights: &cut(&field.weights),
+            gradient: &cut(&field.gradient),
+            curvature,
+            curvature_flags,
+            flags: flags.map(|flags| part_of(&flags, positions)),
+            loss: context.loss(),
+            lrs: &lrs,
+            step: steps,
+            seed,
+            non_finite,
+        };
+        let mut updates = self.updates_mut();
+        updates[part].prepare(input)
+    }
+
+    fn group_reports(&self, field: &Field) -> Vec<GroupReport> {
+        let entries = field.weights.layout().entries();
+        let assigned = self.assignment.get(entries);
+        let groups = self.groups.iter().zip(&self.assignment.counts);
+        groups
+            .enumerate()
+            .map(|(index, (group, &parameters))| {
+                let members = assigned.iter().zip(&field.lrs);
+                let mut lrs = members
+                    .filter(|(assigned, _)| assigned.groups.contains(&index))
+                    .map(|(_, lr)| *lr);
+                let first = lrs.next();
+                GroupReport {
+                    name: group.name.clone(),
+                    parameters,
+                    lr: first.filter(|first| lrs.all(|lr| lr == *first)),
+                }
+            })
+            .collect()
+    }
+
+    /// Bytes of the state, without reading any back.
+    fn known_bytes(&mut self, weights: &ParamVec) -> usize {
+        let updates = self.updates_mut().into_iter();
+        let updates: usize = updates
+            .map(|update| match update.as_burn() {
+                Some(burn) => burn.estimated_bytes(weights),
+                None => update.num_bytes(),
+            })
+            .sum();
+        updates + self.vector_bytes()
+    }
+
+    fn take_ownership(&mut self, weights: &ParamVec) {
+        let entries = weights.layout().entries();
+        let assigned = self.assignment.get(entries);
+        let parameters = || {
+            let ids = entries.iter().map(|entry| entry.id);
+            ids.zip(assigned.iter().map(|assigned| &assigned.parameter))
+        };
+        if !self.ownership.knows(parameters()) {
+            let mut ownership = std::mem::take(&mut self.ownership);
+            ownership.own(parameters());
+            self.ownership = ownership;
+        }
+    }
+}
+
+/// States that are made and not yet taken over.
+#[derive(Default)]
+pub(super) struct Committed {
+    pub step_size: Option<VectorState>,
+    pub average: Option<VectorState>,
+    pub numbers: Option<BTreeMap<String, f64>>,
+    /// Set where a parameter moved; `None` where all did.
+    pub keep: Option<FiniteFlags>,
+}
+
+/// What the proposals say for the report, and whether any preconditioner was refreshed.
+fn count(report: &mut StepReport, proposals: &[Option<Proposal>]) -> bool {
+    let proposals = || proposals.iter().flatten();
+    report.solver_failures = proposals().map(|made| made.solver_failures).sum();
+    let unclipped: Vec<_> = proposals().flat_map(|made| made.unclipped.clone()).collect();
+    if let Some((first, _)) = unclipped.first() {
+        let device = first.device();
+        let sum = |pick: fn(&(Tensor<1>, Tensor<1>)) -> &Tensor<1>| {
+            let parts = unclipped.iter().map(|pair| pick(pair).clone().to_device(&device));
+            Tensor::cat(parts.collect(), 0).sum()
+        };
+        let rate = sum(|pair| &pair.0) / sum(|pair| &pair.1).clamp_min(1.0);
+        report.win_rate = Some(rate);
+    }
+    proposals().any(|made| made.refreshed)
+}
+
+fn checked_rate(value: f64) -> Result<f64, StepErrorCause> {
+    if value.is_finite() && value >= 0.0 {
+        Ok(value)
+    } else {
+        Err(StepErrorCause::LearningRate { value })
+    }
+}
+
+pub(super) fn part_of(flags: &FiniteFlags, positions: &[usize]) -> FiniteFlags {
+    if positions.len() == flags.layout().len() {
+        flags.clone()
+    } else {
+        flags.subset(positions)
+    }
+}

@@ -1,0 +1,24 @@
+//! Runs block rules over a model: blocks, stacks, named state, and the refresh schedule.
+
+mod blocks;
+mod constructors;
+pub mod modes;
+mod per_parameter;
+mod rows;
+mod rule;
+mod run;
+mod schedule;
+mod state;
+mod store;
+
+pub(crate) use blocks::Units;
+pub(crate) use constructors::constructors;
+pub use per_parameter::{PerParameter, PerParameterState};
+pub use rows::{put_rows, take_rows};
+pub use rule::{
+    BlockRule, Field, Joined, Row, RuleError, Solve, Stack, StackedCurvature, Stepped,
+};
+pub(crate) use run::{BlockInput, Prepared, each, prepare};
+pub use schedule::{Refresh, RefreshSchedule};
+pub use state::BlockState;
+pub(crate) use store::BlockStore;

@@ -1,0 +1,235 @@
+//! Where the gradient of a step is taken, and with it the curvature.
+
+mod asam;
+mod clean;
+mod gsam;
+mod looksam;
+mod sam;
+
+pub use asam::Asam;
+pub use clean::Clean;
+pub use gsam::Gsam;
+pub use looksam::LookSam;
+pub use sam::Sam;
+
+pub(crate) use {asam::ROW as ASAM, gsam::ROW as GSAM, looksam::ROW as LOOKSAM, sam::ROW as SAM};
+
+use std::fmt::Debug;
+
+use burn::tensor::Tensor;
+use osculate_curvature::{FiniteFlags, ParamVec};
+
+use crate::driver::StepErrorCause;
+use crate::vector_state::{VectorField, VectorState};
+
+/// Where the gradient is taken: at the weights, or at perturbed ones as in sharpness-aware minimisation.
+///
+/// The point fixes curvature too: a rule that asks for it gets it where the gradient was taken last. Any
+/// source goes over any optimizer with [`Driver::with_gradient`](crate::Driver::with_gradient).
+///
+/// ```
+/// use osculate_optim::{
+///     GradientContext, GradientPoint, GradientSource, StepErrorCause, TakenGradient,
+/// };
+///
+/// /// Nesterov-like: the gradient half a step ahead, along minus the gradient itself.
+/// #[derive(Debug)]
+/// struct LookAhead {
+///     distance: f64,
+/// }
+///
+/// impl GradientSource for LookAhead {
+///     fn name(&self) -> &'static str {
+///         "look-ahead"
+///     }
+///     fn take(&self, context: &mut GradientContext<'_>) -> Result<TakenGradient, StepErrorCause> {
+///         let offset = context.gradient().scale(-self.distance);
+///         Ok(TakenGradient {
+///             gradient: context.gradient_at(&offset)?,
+///             point: GradientPoint::LastEvaluated,
+///             refreshed: None,
+///         })
+///     }
+/// }
+/// # use burn::{nn::{Linear, LinearConfig}, optim::SgdConfig, tensor::{Device, Tensor}};
+/// # use osculate_optim::{ClosureOptimizer, Driver};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(2, 1).init(&device);
+/// # let x = Tensor::<2>::ones([4, 2], &device);
+/// # let loss = |model: &Linear| model.forward(x.clone()).square().mean();
+/// let mut optimizer = Driver::from(SgdConfig::new().init()).with_gradient(LookAhead { distance: 0.01 });
+/// let step = optimizer.step(0.1, model, &loss)?;
+/// assert_eq!(step.report.cost().gradient_evaluations(), 2.0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait GradientSource: Debug + Send + Sync {
+    /// Name of the source, in lower case.
+    fn name(&self) -> &'static str;
+
+    /// The vectors that it keeps from step to step.
+    fn fields(&self) -> &'static [VectorField] {
+        &[]
+    }
+
+    /// Takes the gradient of a step.
+    ///
+    /// # Errors
+    /// Whatever the evaluations fail with; the step is then not made.
+    fn take(&self, context: &mut GradientContext<'_>) -> Result<TakenGradient, StepErrorCause>;
+}
+
+/// A gradient, and where it was taken.
+#[derive(Debug, Clone)]
+pub struct TakenGradient {
+    /// The gradient that the update goes by.
+    pub gradient: ParamVec,
+    /// The point at which curvature is to be taken.
+    pub point: GradientPoint,
+    /// For sources that reuse an older evaluation: whether this step made a new one.
+    pub refreshed: Option<bool>,
+}
+
+/// A point at which a gradient was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GradientPoint {
+    /// The weights themselves.
+    Weights,
+    /// The weights plus the offset of the last [`GradientContext::gradient_at`].
+    LastEvaluated,
+}
+
+/// The evaluations that a context hands out.
+pub(crate) trait Evaluations {
+    fn parameters(&self) -> Result<&ParamVec, StepErrorCause>;
+    fn gradient(&self) -> &ParamVec;
+    fn gradient_at(&mut self, offset: &ParamVec) -> Result<ParamVec, StepErrorCause>;
+    fn accept_combined(&mut self, gradient: ParamVec) -> Result<ParamVec, StepErrorCause>;
+    fn sound(&self) -> Option<FiniteFlags>;
+}
+
+/// What a [`GradientSource`] may evaluate, and its state.
+pub struct GradientContext<'a> {
+    evaluations: &'a mut dyn Evaluations,
+    /// The source's state, by name.
+    pub state: VectorState,
+    lr: f64,
+    step: u64,
+}
+
+impl<'a> GradientContext<'a> {
+    pub(crate) fn new(
+        evaluations: &'a mut dyn Evaluations,
+        state: VectorState,
+        lr: f64,
+        step: u64,
+    ) -> Self {
+        Self {
+            evaluations,
+            state,
+            lr,
+            step,
+        }
+    }
+
+    /// The weights.
+    ///
+    /// # Errors
+    /// None after the clean pass, which has been made.
+    pub fn parameters(&self) -> Result<&ParamVec, StepErrorCause> {
+        self.evaluations.parameters()
+    }
+
+    /// The gradient at the weights, zero where it is not finite and skipped.
+    pub fn gradient(&self) -> &ParamVec {
+        self.evaluations.gradient()
+    }
+
+    /// The gradient at `θ + offset`, under the policy for values that are not finite.
+    ///
+    /// Cost: one gradient evaluation.
+    ///
+    /// # Errors
+    /// Whatever the objective fails with.
+    pub fn gradient_at(&mut self, offset: &ParamVec) -> Result<ParamVec, StepErrorCause> {
+        self.evaluations.gradient_at(offset)
+    }
+
+    /// Passes a gradient that was made out of others through the policy: it may leave the range of
+    /// numbers although they were in it.
+    ///
+    /// # Errors
+    /// [`StepErrorCause::NonFiniteUpdate`] under the policy `Error`.
+    pub fn combined(&mut self, gradient: ParamVec) -> Result<ParamVec, StepErrorCause> {
+        self.evaluations.accept_combined(gradient)
+    }
+
+    /// Flags of the parameters whose gradients were finite so far; `None` where nobody looked.
+    pub fn finite(&self) -> Option<FiniteFlags> {
+        self.evaluations.sound()
+    }
+
+    /// The base learning rate of the step.
+    pub fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    /// Steps made before this one.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+}
+
+/// Added to norms that divide, as in the authors' code: a zero gradient is then not perturbed.
+const NORM_EPSILON: f64 = 1e-12;
+
+/// `rho / (norm + epsilon)` on the device. A norm that overflowed gives 0: the step then falls back
+/// to the base optimizer's.
+fn radius_over(rho: f64, norm: Tensor<1>, epsilon: f64) -> Tensor<1> {
+    (norm.add_scalar(epsilon)).recip().mul_scalar(rho)
+}
+
+/// SAM's perturbation `rho g / |g|`.
+fn perturbation(rho: f64, gradient: &ParamVec) -> ParamVec {
+    gradient.scale_by(&radius_over(rho, gradient.norm_on_device(), NORM_EPSILON))
+}
+
+/// The perturbation `rho T^2 g / |T g|` of a diagonal normalisation `T`.
+///
+/// A weight that is not finite has no normalisation: it is left out, lest it take all others with
+/// it through the norm.
+fn scaled_perturbation(
+    rho: f64,
+    gradient: &ParamVec,
+    normalisation: &ParamVec,
+    epsilon: f64,
+) -> ParamVec {
+    let scaled = gradient.hadamard(normalisation).finite_or_zero();
+    let factor = radius_over(rho, scaled.norm_on_device(), epsilon);
+    scaled
+        .scale_by(&factor)
+        .hadamard(normalisation)
+        .finite_or_zero()
+}
+
+/// Gives a gradient source the constructor that puts it over another optimizer.
+macro_rules! over {
+    ($source:ident) => {
+        impl $source {
+            /// This source over any optimizer of the crate, or a burn one.
+            ///
+            /// # Errors
+            /// [`ConfigError`](crate::ConfigError) for an invalid setting, and for an optimizer that has
+            /// a gradient source already: perturbations do not nest.
+            pub fn over(
+                &self,
+                base: impl Into<$crate::Driver>,
+            ) -> Result<$crate::Driver, $crate::ConfigError> {
+                self.validate()?;
+                let base: $crate::Driver = base.into();
+                base.checked_gradient(stringify!($source), self.clone())
+            }
+        }
+    };
+}
+
+use over;

@@ -1,0 +1,123 @@
+//! How far a step goes along its direction.
+
+mod momo;
+
+pub use momo::Momo;
+
+pub(crate) use momo::ROW as MOMO;
+
+use std::fmt::Debug;
+
+use burn::tensor::Tensor;
+use osculate_curvature::ParamVec;
+
+use crate::engine::RuleError;
+use crate::vector_state::{VectorField, VectorState, scalar_dtype};
+
+/// How far a step goes along its direction: a factor on the learning rate, on the device.
+///
+/// Without a policy the rate is the given one. [`Driver::with_step_size`](crate::Driver::with_step_size)
+/// puts one over any optimizer.
+///
+/// ```
+/// use burn::tensor::Tensor;
+/// use osculate_optim::{RuleError, StepSize, StepSizeContext};
+///
+/// /// Shorter steps where the loss is small: `min(1, loss)`.
+/// #[derive(Debug)]
+/// struct ByLoss;
+///
+/// impl StepSize for ByLoss {
+///     fn name(&self) -> &'static str {
+///         "by-loss"
+///     }
+///     fn factor(&self, context: &mut StepSizeContext<'_>) -> Result<Tensor<1>, RuleError> {
+///         Ok(context.loss.clone().clamp_max(1.0))
+///     }
+/// }
+/// # use burn::{nn::{Linear, LinearConfig}, optim::SgdConfig, tensor::Device};
+/// # use osculate_optim::{ClosureOptimizer, Driver};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(2, 1).init(&device);
+/// # let x = Tensor::<2>::ones([4, 2], &device);
+/// # let loss = |model: &Linear| model.forward(x.clone()).square().mean();
+/// let mut optimizer = Driver::from(SgdConfig::new().init()).with_step_size(ByLoss);
+/// let step = optimizer.step(0.1, model, &loss)?;
+/// let factor = step.report.step_size_factor().expect("a policy");
+/// assert!((factor - step.report.loss().min(1.0)).abs() < 1e-6);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait StepSize: Debug + Send + Sync {
+    /// Name of the policy, in lower case.
+    fn name(&self) -> &'static str;
+
+    /// The vectors that it keeps from step to step.
+    fn fields(&self) -> &'static [VectorField] {
+        &[]
+    }
+
+    /// The scalars that it keeps on the device.
+    fn scalars(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The factor on the learning rate of all parameters, a tensor of one element. A factor of exactly 1
+    /// is the given rate, bit for bit.
+    ///
+    /// # Errors
+    /// [`RuleError`] for a state that was not declared.
+    fn factor(&self, context: &mut StepSizeContext<'_>) -> Result<Tensor<1>, RuleError>;
+
+    /// Looks at the displacement that was made of the factor, decay included.
+    ///
+    /// # Errors
+    /// [`RuleError`] for a state that was not declared.
+    fn observe(
+        &self,
+        context: &mut StepSizeContext<'_>,
+        displacement: &ParamVec,
+    ) -> Result<(), RuleError> {
+        let _ = (context, displacement);
+        Ok(())
+    }
+}
+
+/// What a [`StepSize`] policy may look at.
+pub struct StepSizeContext<'a> {
+    /// The policy's state, by name.
+    pub state: VectorState,
+    /// The loss at the weights, one element, in the type of the state's scalars.
+    pub loss: Tensor<1>,
+    /// The weights, in the type in which statistics are kept.
+    pub weights: &'a ParamVec,
+    /// The gradient that the update goes by, in the same type.
+    pub gradient: &'a ParamVec,
+    /// The directions `u`: at a factor of 1 the step is `θ ← θ - lr u`, decay apart.
+    pub direction: &'a ParamVec,
+    /// The learning rate of each parameter.
+    pub lrs: &'a [f64],
+    /// The weight decay of each parameter; 0 where it is part of the direction.
+    pub weight_decays: &'a [f64],
+    /// Steps made before this one.
+    pub step: u64,
+}
+
+impl StepSizeContext<'_> {
+    /// `Σ_p c_p <a_p, b_p>` over the parameters, as a scalar on the device. Parameters whose
+    /// coefficient is 0 cost nothing.
+    ///
+    /// # Panics
+    /// If the vectors are not of the model's layout.
+    pub fn weighted_dot(&self, coefficients: &[f64], a: &ParamVec, b: &ParamVec) -> Tensor<1> {
+        let (device, dtype) = (self.loss.device(), scalar_dtype(&self.loss.device()));
+        let zero = Tensor::zeros([1], (&device, dtype));
+        let pairs = a.tensors().iter().zip(b.tensors()).zip(coefficients);
+        pairs
+            .filter(|(_, c)| **c != 0.0)
+            .map(|((a, b), c)| {
+                let dot = (a.clone() * b.clone()).sum().to_device(&device);
+                dot.cast(dtype).mul_scalar(*c)
+            })
+            .fold(zero, |sum, dot| sum + dot)
+    }
+}

@@ -1,0 +1,156 @@
+//! The state of a burn optimizer by parameter path.
+
+use std::collections::BTreeMap;
+
+use burn::optim::OptimizerRecord;
+use burn::tensor::{Bytes, TensorData};
+use burn_pack::{Reader, Scalar, Writer};
+
+use crate::record::{RecordError, format_error};
+
+/// The state of a base optimizer, by `path#field`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Entries {
+    pub tensors: BTreeMap<String, TensorData>,
+    pub scalars: BTreeMap<String, Scalar>,
+}
+
+/// Marks the entries of the base optimizer in a record, before the field's name.
+pub(super) const FIELD: &str = "base.";
+
+impl Entries {
+    pub fn num_bytes(&self) -> usize {
+        self.tensors
+            .values()
+            .map(|data| data.as_bytes().len())
+            .sum()
+    }
+
+    pub fn paths(&self) -> Vec<String> {
+        let mut paths: Vec<String> = self
+            .tensors
+            .keys()
+            .chain(self.scalars.keys())
+            .filter_map(|name| name.rsplit_once('#'))
+            .map(|(path, _)| path.to_string())
+            .collect();
+        paths.sort();
+        paths.dedup();
+        paths
+    }
+
+    /// Reads a burn record, whose entries are named `id.field`, with the paths of the identities
+    /// beside them. Of several identities of one path only the one that lives is read.
+    #[expect(
+        clippy::expect_used,
+        reason = "a record that burn has just written in memory can be read back"
+    )]
+    pub fn from_burn(record: OptimizerRecord, lives: impl Fn(&str, &str) -> bool) -> Self {
+        let bytes = record.into_bytes().expect("burn writes its own record");
+        let reader = Reader::from_bytes(bytes).expect("burn's record is in the pack format");
+        let paths = reader.metadata().clone();
+        let rename = |name: &str| {
+            let (id, field) = name.split_once('.')?;
+            let path = paths.get(id)?;
+            lives(path, id).then(|| format!("{path}#{FIELD}{field}"))
+        };
+        let mut entries = Self::default();
+        for (name, value) in reader.scalars() {
+            if let Some(name) = rename(name) {
+                entries.scalars.insert(name, *value);
+            }
+        }
+        for tensor in reader.into_tensors().expect("the tensors are in memory") {
+            let (name, dtype, shape, _, bytes) =
+                tensor.into_parts().expect("the tensor is in memory");
+            if let Some(name) = rename(&name) {
+                let data = TensorData::from_bytes(bytes, shape, dtype);
+                entries.tensors.insert(name, data);
+            }
+        }
+        entries
+    }
+
+    /// Drops the entries of a parameter.
+    pub fn forget(&mut self, path: &str) {
+        let other = |name: &String| name.rsplit_once('#').is_none_or(|(own, _)| own != path);
+        self.tensors.retain(|name, _| other(name));
+        self.scalars.retain(|name, _| other(name));
+    }
+
+    /// Whether the tensors of a parameter that have its rank have its shape too.
+    pub fn fits(&self, path: &str, shape: &[usize]) -> bool {
+        let prefix = format!("{path}#");
+        let own = self.tensors.range(prefix.clone()..);
+        own.take_while(|(name, _)| name.starts_with(&prefix))
+            .all(|(_, data)| {
+                let found = data.shape();
+                found.len() != shape.len() || found.num_elements() <= 1 || found[..] == *shape
+            })
+    }
+
+    pub fn to_burn(
+        &self,
+        identity: impl Fn(&str) -> Option<u64>,
+    ) -> Result<OptimizerRecord, RecordError> {
+        let rename = |name: &str| {
+            let missing = || RecordError::Missing {
+                name: name.to_string(),
+            };
+            let (path, field) = name.rsplit_once('#').ok_or_else(missing)?;
+            let field = field.strip_prefix(FIELD).ok_or_else(missing)?;
+            let id = identity(path).ok_or_else(|| RecordError::no_parameter(path, field))?;
+            Ok((id, format!("{id}.{field}"), path.to_string()))
+        };
+        let mut tensors = Vec::new();
+        let mut paths = BTreeMap::new();
+        for (name, data) in &self.tensors {
+            let (id, name, path) = rename(name)?;
+            paths.insert(id.to_string(), path);
+            let (bytes, shape, dtype) = data.clone().into_parts();
+            tensors.push(burn_pack::Tensor::new(name, dtype, shape, Some(id), bytes));
+        }
+        let mut scalars = BTreeMap::new();
+        for (name, value) in &self.scalars {
+            let (id, name, path) = rename(name)?;
+            paths.insert(id.to_string(), path);
+            scalars.insert(name, *value);
+        }
+        let mut writer = Writer::new(tensors);
+        for (name, value) in scalars {
+            writer = writer.with_scalar(&name, value);
+        }
+        for (id, path) in paths {
+            writer = writer.with_metadata(&id, &path);
+        }
+        let bytes: Bytes = writer.into_bytes().map_err(format_error)?;
+        OptimizerRecord::from_bytes(bytes).map_err(|error| RecordError::Format {
+            message: error.to_string(),
+        })
+    }
+
+    pub fn check_taken_over(&self, loaded: &Entries) -> Result<(), RecordError> {
+        for (name, data) in &self.tensors {
+            let not_taken_over = || RecordError::NotTakenOver { name: name.clone() };
+            let other = loaded.tensors.get(name).ok_or_else(not_taken_over)?;
+            if other.dtype() != data.dtype() {
+                return Err(RecordError::DtypeLost {
+                    name: name.clone(),
+                    saved: data.dtype(),
+                    reloaded: other.dtype(),
+                });
+            }
+            if other.as_bytes() != data.as_bytes() {
+                return Err(not_taken_over());
+            }
+        }
+        match self
+            .scalars
+            .iter()
+            .find(|(name, value)| loaded.scalars.get(*name) != Some(value))
+        {
+            Some((name, _)) => Err(RecordError::NotTakenOver { name: name.clone() }),
+            None => Ok(()),
+        }
+    }
+}
