@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use burn::tensor::{DType, Device};
 use osculate_optim::StepPolicy;
+use osculate_optim::ClosureOptimizer;
 use osculate_tests::fixture::{Fixture, bits, folder};
 use osculate_tests::for_each_optimizer;
 use osculate_tests::model::{Batch, Fault, Ranked};
