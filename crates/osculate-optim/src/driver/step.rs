@@ -137,9 +137,11 @@ impl Driver {
         self.products.commit(found.0);
         self.take_ownership(weights);
         self.steps += 1;
-        self.age = match refreshed {
-            true => Some(0),
-            false => self.age.map(|age| age + 1),
+        let estimates = self.updates().any(|update| update.curvature_source().is_some());
+        self.age = match (refreshed, self.age) {
+            (true, _) => Some(0),
+            (false, None) if estimates => Some(1),
+            (false, age) => age.map(|age| age + 1),
         };
         if let Some(refreshed) = taken.refreshed {
             let age = if refreshed { 0 } else { self.gradient_age.unwrap_or(0) + 1 };

@@ -46,6 +46,25 @@ pub(super) fn merge(
     Ok(())
 }
 
+/// Adds the defaults that are missing, but none of another base or variant.
+pub(super) fn complete(settings: &mut Value, defaults: &Value) {
+    let (Value::Object(into), Value::Object(from)) = (settings, defaults) else {
+        return;
+    };
+    if is_variant(from) {
+        return;
+    }
+    for (key, value) in from {
+        match into.get_mut(key) {
+            Some(own) if key != "base" && key != "rest" => complete(own, value),
+            Some(_) => {}
+            None => {
+                into.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
 fn is_variant(object: &Map<String, Value>) -> bool {
     let mut keys = object.keys();
     let first = keys.next().and_then(|key| key.chars().next());

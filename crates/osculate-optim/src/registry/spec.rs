@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::group::GroupSpec;
 use super::kind::{OptimizerKind, UnknownOptimizer};
-use super::merge::merge;
+use super::merge::{complete, merge};
 use super::{only_entry, read, to_value};
 use crate::config::ConfigError;
 use crate::driver::{Driver, StepPolicy};
@@ -245,10 +245,30 @@ impl OptimizerSpec {
     }
 }
 
-/// Makes the optimizer of a kind without policy and groups.
+/// Makes the optimizer of a kind without policy and groups. A setting that is not given, as in files from
+/// before there was it, has its default.
 pub(crate) fn build_of(kind: OptimizerKind, settings: &Value) -> Result<Driver, SpecError> {
-    (kind.row().build)(settings)
+    let mut whole = settings.clone();
+    let defaults = (kind.row().defaults)()?;
+    if let (Value::Object(given), Value::Object(known)) = (&whole, &defaults) {
+        // A switch that is gone may be given where it is off.
+        let matters = |value: &Value| !matches!(value, Value::Null | Value::Bool(false));
+        let unknown = given.iter().find(|(key, value)| {
+            !known.contains_key(*key) && !SHARED.contains(&key.as_str()) && matters(value)
+        });
+        if let Some((key, _)) = unknown {
+            return Err(SpecError::UnknownSetting {
+                path: key.clone(),
+                known: known.keys().cloned().collect(),
+            });
+        }
+    }
+    complete(&mut whole, &defaults);
+    (kind.row().build)(&whole)
 }
+
+/// Settings that every optimizer has beside its own.
+const SHARED: [&str; 2] = ["policy", "groups"];
 
 impl fmt::Display for OptimizerSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
