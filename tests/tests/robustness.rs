@@ -1,6 +1,7 @@
 //! Zero, tiny, huge, spiked, NaN, infinite and missing gradients, for every optimizer and rank.
 
 use burn::tensor::{DType, Device};
+use osculate_tests::suite::{refuses, starts_over, survives};
 use osculate_tests::{for_each_optimizer, on_every_backend};
 
 macro_rules! suite {

@@ -9,11 +9,7 @@ use super::spec::SpecError;
 /// Lays `overrides` over `defaults`, object by object. A key that the defaults do not have is an
 /// error. An object of one key that begins with a capital is an enum's variant, and one under `base`
 /// or `rest` an optimizer by name: another key there takes the other's place.
-pub(super) fn merge(
-    defaults: &mut Value,
-    overrides: &Value,
-    path: &str,
-) -> Result<(), SpecError> {
+pub(super) fn merge(defaults: &mut Value, overrides: &Value, path: &str) -> Result<(), SpecError> {
     let (Value::Object(into), Value::Object(from)) = (&mut *defaults, overrides) else {
         *defaults = overrides.clone();
         return Ok(());

@@ -44,7 +44,10 @@ pub enum SpecError {
     Config(#[from] ConfigError),
 
     /// A base optimizer that is not one name with its settings.
-    #[error("`{path}` = {value} is invalid, expected {{ name: settings }} with one of {}", names())]
+    #[error(
+        "`{path}` = {value} is invalid, expected {{ name: settings }} with one of {}",
+        names()
+    )]
     Base {
         /// Where, with dots.
         path: String,
@@ -62,7 +65,9 @@ pub enum SpecError {
     },
 
     /// A composition such as `sam(soap)` that cannot be read.
-    #[error("{text:?} is invalid: {problem}; expected a name, or one over another as in `sam(soap)`")]
+    #[error(
+        "{text:?} is invalid: {problem}; expected a name, or one over another as in `sam(soap)`"
+    )]
     Composition {
         /// The text.
         text: String,
@@ -71,7 +76,10 @@ pub enum SpecError {
     },
 
     /// An optimizer that goes over no other.
-    #[error("`{outer}` goes over no other optimizer; those that do are {}", outer_names())]
+    #[error(
+        "`{outer}` goes over no other optimizer; those that do are {}",
+        outer_names()
+    )]
     NotOver {
         /// Its name.
         outer: String,
@@ -87,13 +95,20 @@ pub enum SpecError {
 
 fn names() -> String {
     let names = OptimizerKind::all();
-    names.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|kind| kind.name())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn outer_names() -> String {
     let kinds = OptimizerKind::all().into_iter();
     let outer = kinds.filter(|kind| OptimizerSpec::new(*kind).base().is_some());
-    outer.map(OptimizerKind::name).collect::<Vec<_>>().join(", ")
+    outer
+        .map(OptimizerKind::name)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// An optimizer's name with all its settings: what a configuration file holds.
@@ -294,7 +309,10 @@ impl FromStr for OptimizerSpec {
             None => (text, None),
             Some((name, rest)) => {
                 let inner = rest.strip_suffix(')');
-                (name, Some(inner.ok_or_else(|| wrong("a bracket is not closed".into()))?))
+                (
+                    name,
+                    Some(inner.ok_or_else(|| wrong("a bracket is not closed".into()))?),
+                )
             }
         };
         let kind: OptimizerKind = name
