@@ -98,7 +98,7 @@ const QUICK_STEPS: usize = 46;
 /// Peak learning rate in the race: the best of a coarse grid (factors of two to three) on the digits,
 /// on seeds that are not raced.
 fn race_rate(entrant: &Entrant) -> f64 {
-    match entrant.recipe.method().name() {
+    match entrant.recipe.kind().name() {
         "adamw" | "shampoo" | "kl-shampoo" | "soap" | "kl-soap" | "psgd-kron" => 1e-2,
         _ => entrant.documented_rate(),
     }
