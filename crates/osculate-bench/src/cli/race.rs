@@ -15,7 +15,8 @@ pub struct RaceArgs {
         "adamw", "sgd", "sam", "adahessian", "sophia-h", "sophia-g",
     ].map(String::from), help_heading = "What to race")]
     pub optimizers: Vec<String>,
-    /// Another optimizer, with settings as JSON: `NAME=METHOD:{SETTINGS}`; may be given several times.
+    /// Another optimizer, or one over another as in `sam(soap)`, with settings as JSON:
+    /// `NAME=METHOD:{SETTINGS}`; may be given several times.
     #[arg(long, value_name = "ENTRANT", help_heading = "What to race")]
     pub entrant: Vec<String>,
     /// Workloads, separated by commas; `osculate list --workloads` names them.
