@@ -7,6 +7,7 @@
 
 pub mod backend;
 pub mod compare;
+pub mod fixture;
 pub mod matrix;
 pub mod model;
 pub mod single;

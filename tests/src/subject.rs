@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
-use burn::module::Module;
+use burn::module::{Module, ParamGroup};
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, ModuleOptimizer, SgdConfig};
 use osculate_optim::{
-    AdaHessianConfig, AsamConfig, ClosureOptimizer, EigenSolver, FirstOrder, Grafting, GsamConfig,
-    Hybrid, KeepDtype, KlShampooConfig, KlSoapConfig, LookSamConfig, MuonConfig, PsgdDenseConfig,
-    PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKronConfig, PsgdLraConfig, RefreshSchedule,
-    SamConfig, ShampooConfig, ShampooForm, SoapConfig, SophiaConfig, SophiaSchedule, StepPolicy,
+    AdaHessianConfig, Asam, ClosureOptimizer, CustomDiagonal, DiagonalRequest, Driver, EigenSolver,
+    Grafting, Gsam, KeepDtype, KlShampooConfig, KlSoapConfig, LookSam, MuonConfig, ParameterGroup,
+    PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKronConfig, PsgdLraConfig,
+    RefreshSchedule, Sam, Select, ShampooConfig, ShampooForm, SoapConfig, SophiaConfig,
+    SophiaSchedule, StepPolicy,
 };
 
 use crate::model::Ranked;
@@ -31,59 +32,61 @@ pub fn sgd() -> ModuleOptimizer {
     ))
 }
 
+/// A driver as a subject.
+fn subject<M: Module>(driver: impl Into<Driver>, policy: StepPolicy) -> Subject<M> {
+    Box::new(driver.into().with_policy(policy).expect("valid"))
+}
+
 /// AdamW behind the closure door.
 pub fn first_order_adamw<M: Module>(policy: StepPolicy) -> Subject<M> {
-    Box::new(FirstOrder::new(adamw()).with_policy(policy).expect("valid"))
+    subject(adamw(), policy)
 }
 
 /// SGD behind the closure door.
 pub fn first_order_sgd<M: Module>(policy: StepPolicy) -> Subject<M> {
-    Box::new(FirstOrder::new(sgd()).with_policy(policy).expect("valid"))
+    subject(sgd(), policy)
 }
 
 /// SAM over SGD.
 pub fn sam<M: Module>(policy: StepPolicy) -> Subject<M> {
-    let config = SamConfig::new().with_policy(policy);
-    Box::new(config.init(sgd()).expect("valid"))
+    subject(Sam::new(0.05).over(sgd()).expect("valid"), policy)
 }
 
 /// SAM in its adaptive form, over AdamW.
 pub fn sam_adaptive<M: Module>(policy: StepPolicy) -> Subject<M> {
-    let config = SamConfig::new().with_adaptive(true).with_policy(policy);
-    Box::new(config.init(adamw()).expect("valid"))
+    // The `adaptive` flag of the widespread implementation.
+    let source = Asam::new(0.05)
+        .with_eta(0.0)
+        .with_scaled(Some(ParamGroup::all()));
+    subject(source.over(adamw()).expect("valid"), policy)
 }
 
 /// ASAM over SGD.
 pub fn asam<M: Module>(policy: StepPolicy) -> Subject<M> {
-    let config = AsamConfig::new().with_policy(policy);
-    Box::new(config.init(sgd()).expect("valid"))
+    subject(Asam::new(0.5).over(sgd()).expect("valid"), policy)
 }
 
 /// GSAM over AdamW.
 pub fn gsam<M: Module>(policy: StepPolicy) -> Subject<M> {
-    let config = GsamConfig::new().with_policy(policy);
-    Box::new(config.init(adamw()).expect("valid"))
+    subject(Gsam::new(0.05).over(adamw()).expect("valid"), policy)
 }
 
 /// LookSAM over SGD.
 pub fn looksam<M: Module>(policy: StepPolicy) -> Subject<M> {
-    let config = LookSamConfig::new().with_period(3).with_policy(policy);
-    Box::new(config.init(sgd()).expect("valid"))
+    let source = LookSam::new(0.05).with_period(3);
+    subject(source.over(sgd()).expect("valid"), policy)
 }
 
 /// LookSAM by tensor, over AdamW.
 pub fn looksam_per_tensor<M: Module>(policy: StepPolicy) -> Subject<M> {
-    let config = LookSamConfig::new()
-        .with_period(2)
-        .with_per_tensor(true)
-        .with_policy(policy);
-    Box::new(config.init(adamw()).expect("valid"))
+    let source = LookSam::new(0.05).with_period(2).with_per_tensor(true);
+    subject(source.over(adamw()).expect("valid"), policy)
 }
 
 /// AdaHessian.
 pub fn adahessian<M: Module>(policy: StepPolicy) -> Subject<M> {
-    let config = AdaHessianConfig::new().with_policy(policy);
-    Box::new(config.init().expect("valid"))
+    let config = AdaHessianConfig::new();
+    subject(config.init().expect("valid"), policy)
 }
 
 /// AdaHessian with a reused curvature.
@@ -91,21 +94,20 @@ pub fn adahessian_lazy<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = AdaHessianConfig::new()
         .with_period(3)
         .with_hessian_power(0.5)
-        .with_weight_decay(0.01)
-        .with_policy(policy);
-    Box::new(config.init().expect("valid"))
+        .with_weight_decay(0.01);
+    subject(config.init().expect("valid"), policy)
 }
 
 /// Sophia-H.
 pub fn sophia_h<M: Module>(policy: StepPolicy) -> Subject<M> {
-    let config = SophiaConfig::h().with_period(3).with_policy(policy);
-    Box::new(config.init().expect("valid"))
+    let config = SophiaConfig::h().with_period(3);
+    subject(config.init().expect("valid"), policy)
 }
 
 /// Sophia-G.
 pub fn sophia_g<M: Module>(policy: StepPolicy) -> Subject<M> {
-    let config = SophiaConfig::g().with_period(3).with_policy(policy);
-    Box::new(config.init().expect("valid"))
+    let config = SophiaConfig::g().with_period(3);
+    subject(config.init().expect("valid"), policy)
 }
 
 /// Sophia with squared gradients for its curvature, in the authors' order: it works on objectives
@@ -114,18 +116,18 @@ pub fn sophia_custom<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = SophiaConfig::g()
         .with_period(2)
         .with_schedule(SophiaSchedule::AfterPeriod)
-        .with_bias_correction(true)
-        .with_policy(policy);
-    let squares = Arc::new(|request: &osculate_optim::DiagonalRequest<'_>| {
+        .with_bias_correction(true);
+    let squares = Arc::new(|request: &DiagonalRequest<'_>| {
         Ok(request.gradient.hadamard(request.gradient))
     });
-    Box::new(config.init().expect("valid").with_diagonal(squares))
+    let driver = config.init().expect("valid");
+    subject(driver.with_curvature(CustomDiagonal::new(squares)), policy)
 }
 
 /// PSGD with a Kronecker product.
 pub fn psgd_kron<M: Module>(policy: StepPolicy) -> Subject<M> {
-    let config = PsgdKronConfig::new().with_policy(policy);
-    Box::new(config.stacked().expect("valid"))
+    let config = PsgdKronConfig::new();
+    subject(config.init().expect("valid"), policy)
 }
 
 /// The same by another geometry, with factors in half precision that take turns.
@@ -135,65 +137,58 @@ pub fn psgd_kron_eq<M: Module>(policy: StepPolicy) -> Subject<M> {
         .with_fit(PsgdFit::WhiteningMomentum)
         .with_half_factors(true)
         .with_schedule(RefreshSchedule::Every { period: 3 })
-        .with_weight_decay(0.01)
-        .with_policy(policy);
-    Box::new(config.stacked().expect("valid"))
+        .with_weight_decay(0.01);
+    subject(config.init().expect("valid"), policy)
 }
 
 /// The same by the authors' default geometry, with dense factors for every dimension.
 pub fn psgd_kron_dense<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = PsgdKronConfig::new()
         .with_geometry(PsgdGeometry::Q05Eq15)
-        .with_max_skew(f64::MAX)
-        .with_policy(policy);
-    Box::new(config.stacked().expect("valid"))
+        .with_max_skew(f64::MAX);
+    subject(config.init().expect("valid"), policy)
 }
 
 /// PSGD with a Kronecker product, fitted to Hessian products.
 pub fn psgd_kron_newton<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = PsgdKronConfig::new()
         .with_fit(PsgdFit::Newton)
-        .with_schedule(RefreshSchedule::Every { period: 2 })
-        .with_policy(policy);
-    Box::new(config.stacked().expect("valid"))
+        .with_schedule(RefreshSchedule::Every { period: 2 });
+    subject(config.init().expect("valid"), policy)
 }
 
 /// PSGD with a full matrix.
 pub fn psgd_dense<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = PsgdDenseConfig::new()
         .with_fit(PsgdFit::Whitening)
-        .with_max_size(5)
-        .with_policy(policy);
-    Box::new(config.stacked().expect("valid"))
+        .with_max_size(5);
+    subject(config.init().expect("valid"), policy)
 }
 
 /// PSGD with a diagonal.
 pub fn psgd_diagonal<M: Module>(policy: StepPolicy) -> Subject<M> {
-    let config = PsgdDiagonalConfig::new().with_policy(policy);
-    Box::new(config.stacked().expect("valid"))
+    let config = PsgdDiagonalConfig::new();
+    subject(config.init().expect("valid"), policy)
 }
 
 /// PSGD with a low-rank matrix.
 pub fn psgd_lra<M: Module>(policy: StepPolicy) -> Subject<M> {
-    let config = PsgdLraConfig::new().with_rank(2).with_policy(policy);
-    Box::new(config.stacked().expect("valid"))
+    let config = PsgdLraConfig::new().with_rank(2);
+    subject(config.init().expect("valid"), policy)
 }
 
 /// Muon for every parameter.
 pub fn muon<M: Module>(policy: StepPolicy) -> Subject<M> {
-    let config = MuonConfig::new().with_policy(policy);
-    Box::new(config.stacked().expect("valid"))
+    let config = MuonConfig::new();
+    subject(config.init().expect("valid"), policy)
 }
 
 /// Muon for matrices, AdamW for the rest.
 pub fn hybrid<M: Module>(policy: StepPolicy) -> Subject<M> {
-    let config = MuonConfig::new().with_policy(policy);
-    let matrix = config.stacked().expect("valid");
-    Box::new(
-        Hybrid::by_rank(matrix, adamw())
-            .with_rest_lr(0.1)
-            .expect("valid"),
-    )
+    let rest = ParameterGroup::new("rest", Select::rank(..2)).with_lr_factor(0.1);
+    let driver = MuonConfig::new().init().expect("valid");
+    let driver = driver.for_matrices(adamw()).with_group(rest.optional());
+    subject(driver.expect("valid"), policy)
 }
 
 /// Shampoo with blocks, and a start in the middle of the suites' runs.
@@ -202,15 +197,14 @@ pub fn shampoo<M: Module>(policy: StepPolicy) -> Subject<M> {
         .with_period(2)
         .with_start(3)
         .with_block_size(3)
-        .with_weight_decay(0.01)
-        .with_policy(policy);
-    Box::new(config.stacked().expect("valid"))
+        .with_weight_decay(0.01);
+    subject(config.init().expect("valid"), policy)
 }
 
 /// Scalable Shampoo.
 pub fn shampoo_google<M: Module>(policy: StepPolicy) -> Subject<M> {
-    let config = ShampooConfig::google().with_start(2).with_policy(policy);
-    Box::new(config.stacked().expect("valid"))
+    let config = ShampooConfig::google().with_start(2);
+    subject(config.init().expect("valid"), policy)
 }
 
 /// Shampoo by eigenvectors that are left alone where they are good enough.
@@ -221,9 +215,8 @@ pub fn shampoo_eigen<M: Module>(policy: StepPolicy) -> Subject<M> {
         .with_max_dim(4)
         .with_bf16_roots(true)
         .with_period(1)
-        .with_start(1)
-        .with_policy(policy);
-    Box::new(config.stacked().expect("valid"))
+        .with_start(1);
+    subject(config.init().expect("valid"), policy)
 }
 
 /// Eigenvalue-corrected Shampoo.
@@ -232,17 +225,15 @@ pub fn shampoo_corrected<M: Module>(policy: StepPolicy) -> Subject<M> {
         .with_form(ShampooForm::EigenvalueCorrected(EigenSolver::Eigh))
         .with_grafting(Grafting::None)
         .with_period(2)
-        .with_start(2)
-        .with_policy(policy);
-    Box::new(config.stacked().expect("valid"))
+        .with_start(2);
+    subject(config.init().expect("valid"), policy)
 }
 
 /// SOAP.
 pub fn soap<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = SoapConfig::new()
-        .with_refresh(RefreshSchedule::Every { period: 2 })
-        .with_policy(policy);
-    Box::new(config.stacked().expect("valid"))
+        .with_refresh(RefreshSchedule::Every { period: 2 });
+    subject(config.init().expect("valid"), policy)
 }
 
 /// SOAP with vectors, merged dimensions, one side and bf16.
@@ -254,26 +245,23 @@ pub fn soap_small<M: Module>(policy: StepPolicy) -> Subject<M> {
         .with_max_dim(6)
         .with_one_sided(true)
         .with_bf16_bases(true)
-        .with_normalize(true)
-        .with_policy(policy);
-    Box::new(config.stacked().expect("valid"))
+        .with_normalize(true);
+    subject(config.init().expect("valid"), policy)
 }
 
 /// KL-Shampoo.
 pub fn kl_shampoo<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = KlShampooConfig::new()
-        .with_refresh(RefreshSchedule::Every { period: 2 })
-        .with_policy(policy);
-    Box::new(config.stacked().expect("valid"))
+        .with_refresh(RefreshSchedule::Every { period: 2 });
+    subject(config.init().expect("valid"), policy)
 }
 
 /// KL-SOAP.
 pub fn kl_soap<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = KlSoapConfig::new()
         .with_refresh(RefreshSchedule::Every { period: 2 })
-        .with_max_dim(3)
-        .with_policy(policy);
-    Box::new(config.stacked().expect("valid"))
+        .with_max_dim(3);
+    subject(config.init().expect("valid"), policy)
 }
 
 /// Calls a macro once for every optimizer: `suite!(name, constructor, needs_supervised)`.

@@ -33,14 +33,15 @@ fn spoiled(steps: &'static [u64]) -> DiagonalFn {
 
 fn adahessian(policy: StepPolicy, period: usize, steps: &'static [u64]) -> Subject {
     let config = AdaHessianConfig::new()
-        .with_period(period)
-        .with_policy(policy);
-    Box::new(config.init().expect("valid").with_curvature(spoiled(steps)))
+        .with_period(period);
+    let driver = config.init().expect("valid").with_policy(policy).expect("valid");
+    Box::new(driver.with_curvature(CustomDiagonal::new(spoiled(steps))))
 }
 
 fn sophia(policy: StepPolicy, period: usize, steps: &'static [u64]) -> Subject {
-    let config = SophiaConfig::h().with_period(period).with_policy(policy);
-    Box::new(config.init().expect("valid").with_diagonal(spoiled(steps)))
+    let config = SophiaConfig::h().with_period(period);
+    let driver = config.init().expect("valid").with_policy(policy).expect("valid");
+    Box::new(driver.with_curvature(CustomDiagonal::new(spoiled(steps))))
 }
 
 type Make = fn(StepPolicy, usize, &'static [u64]) -> Subject;
@@ -194,24 +195,17 @@ for_each_optimizer!(suite);
 #[test]
 fn a_useless_weight_stops_nobody() {
     use burn::optim::SgdConfig;
-    use osculate_optim::{AsamConfig, ClosureOptimizer, GsamConfig, SamConfig};
+    use burn::module::ParamGroup;
+    use osculate_optim::{Asam, ClosureOptimizer};
 
     let device = Device::flex().autodiff();
     let values = [0.5, f32::INFINITY, -0.5, f32::NAN];
-    let optimizers: [Box<dyn ClosureOptimizer<Single>>; 3] = [
-        Box::new(AsamConfig::new().init(SgdConfig::new().init()).unwrap()),
-        Box::new(
-            SamConfig::new()
-                .with_adaptive(true)
-                .init(SgdConfig::new().init())
-                .unwrap(),
-        ),
-        Box::new(
-            GsamConfig::new()
-                .with_adaptive(true)
-                .init(SgdConfig::new().init())
-                .unwrap(),
-        ),
+    let by_magnitude = Asam::new(0.05)
+        .with_eta(0.0)
+        .with_scaled(Some(ParamGroup::all()));
+    let optimizers: [Box<dyn ClosureOptimizer<Single>>; 2] = [
+        Box::new(Asam::new(0.5).over(SgdConfig::new().init()).unwrap()),
+        Box::new(by_magnitude.over(SgdConfig::new().init()).unwrap()),
     ];
     for mut optimizer in optimizers {
         let leaf = |tensor: Tensor<1>| Param::initialized(ParamId::new(), tensor.require_grad());

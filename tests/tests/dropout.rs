@@ -16,6 +16,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use osculate_curvature::{Criterion, Objective, ObjectiveError, SupervisedObjective};
 use osculate_optim::StepPolicy;
 use osculate_problems::modules::{Mlp, MlpConfig, cast, seeded};
+use osculate_optim::ClosureOptimizer;
 use osculate_tests::model::{labels, wave};
 use osculate_tests::subject::Subject;
 use osculate_tests::{for_each_optimizer, on_every_backend};

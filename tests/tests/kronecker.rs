@@ -8,8 +8,8 @@
 
 use burn::tensor::{DType, Device};
 use osculate_optim::{
-    EigenSolver, ExponentOverride, Grafting, KlShampooConfig, KlSoapConfig, RefreshSchedule,
-    RootSolver, ShampooConfig, ShampooDecay, ShampooForm, SoapConfig,
+    EigenSolver, ExponentOverride, Grafting, KlShampooConfig, KlSoapConfig, PerParameter,
+    RefreshSchedule, RootSolver, ShampooConfig, ShampooDecay, ShampooForm, SoapConfig,
 };
 use osculate_tests::matrix::{Door, Trajectories, follow};
 use osculate_tests::on_every_backend;
@@ -26,8 +26,8 @@ macro_rules! oracle {
                 let gradients = GRADIENTS.map(|gradient| gradient.to_vec());
                 let config = $config;
                 for door in [
-                    Door::Closure(Box::new(config.stacked().expect("valid"))),
-                    Door::Burn(config.init().expect("valid")),
+                    Door::Closure(Box::new(config.init().expect("valid"))),
+                    Door::Burn(PerParameter::new(config.rule().expect("valid")).expect("valid").into()),
                 ] {
                     let at = (device, dtype);
                     let name = stringify!($name);
@@ -125,8 +125,8 @@ macro_rules! trace {
                 let (start, gradients) = (&all["start"][0], &all["gradients"]);
                 let config = $config;
                 for door in [
-                    Door::Closure(Box::new(config.stacked().expect("valid"))),
-                    Door::Burn(config.init().expect("valid")),
+                    Door::Closure(Box::new(config.init().expect("valid"))),
+                    Door::Burn(PerParameter::new(config.rule().expect("valid")).expect("valid").into()),
                 ] {
                     let at = (device, dtype);
                     follow(

@@ -69,7 +69,7 @@ fn soap_in_the_identity_basis_is_adam() {
     let config = SoapConfig::new().with_epsilon(1e-12).with_weight_decay(0.0);
     for dtype in [DType::F32, DType::F64] {
         let want = run(adam(0.95, 0.95), 0.01, shape, &gradients, dtype);
-        let none = config.clone().with_max_dim(0).stacked().unwrap();
+        let none = config.clone().with_max_dim(0).init().unwrap();
         let got = run(closure(none), 0.01, shape, &gradients, dtype);
         assert_near(&got, &want, 1e-6);
 
@@ -87,7 +87,7 @@ fn soap_in_the_identity_basis_is_adam() {
         let whole = [vec![axes], gradients.clone()].concat();
         let forever = RefreshSchedule::Every { period: 1_000_000 };
         let kept = config.clone().with_refresh(forever).with_staggered(false);
-        let got = run(closure(kept.stacked().unwrap()), 0.01, shape, &whole, dtype);
+        let got = run(closure(kept.init().unwrap()), 0.01, shape, &whole, dtype);
         assert_near(&got, &want, 1e-6);
     }
 }
@@ -122,7 +122,7 @@ fn shampoo_before_its_start_is_its_graft() {
         };
         let config = late.clone().with_grafting(grafting).with_beta_1(beta_1);
         let got = run(
-            closure(config.stacked().unwrap()),
+            closure(config.init().unwrap()),
             0.01,
             shape,
             &gradients,
@@ -151,7 +151,7 @@ fn shampoo_of_identity_roots_is_grafted_momentum() {
             .with_start(1)
             .with_period(1);
         let got = run(
-            closure(config.stacked().unwrap()),
+            closure(config.init().unwrap()),
             0.1,
             shape,
             &gradients,
@@ -188,7 +188,7 @@ fn kl_shampoo_has_the_covariance_for_a_fixed_point() {
     let config = KlShampooConfig::new()
         .with_factor_beta(Some(0.995))
         .with_weight_decay(0.0);
-    let mut optimizer = config.stacked().unwrap();
+    let mut optimizer = config.init().unwrap();
     let mut model = Matrix::new([4, 3], &[0.0; 12], at);
     // Gradients √12 A^½ e_i e_jᵀ B^½ in turn have the covariance exactly.
     for step in 0..2400 {
@@ -260,25 +260,25 @@ fn state_is_as_small_as_documented() {
     let kl = KlShampooConfig::new();
     let corrected = ShampooForm::EigenvalueCorrected(EigenSolver::Eigh);
     let cases: [(Box<dyn ClosureOptimizer<Matrix>>, f64); 10] = [
-        (Box::new(soap.stacked().unwrap()), 5.0),
+        (Box::new(soap.init().unwrap()), 5.0),
         (
-            Box::new(soap.clone().with_bf16_bases(true).stacked().unwrap()),
+            Box::new(soap.clone().with_bf16_bases(true).init().unwrap()),
             4.0,
         ),
-        (Box::new(soap.with_one_sided(true).stacked().unwrap()), 3.5),
-        (Box::new(shampoo.stacked().unwrap()), 4.0),
+        (Box::new(soap.with_one_sided(true).init().unwrap()), 3.5),
+        (Box::new(shampoo.init().unwrap()), 4.0),
         (
             Box::new(
                 shampoo
                     .clone()
                     .with_grafting(Grafting::None)
-                    .stacked()
+                    .init()
                     .unwrap(),
             ),
             3.0,
         ),
         (
-            Box::new(shampoo.clone().with_bf16_roots(true).stacked().unwrap()),
+            Box::new(shampoo.clone().with_bf16_roots(true).init().unwrap()),
             3.5,
         ),
         (
@@ -286,14 +286,14 @@ fn state_is_as_small_as_documented() {
                 shampoo
                     .with_grafting(Grafting::None)
                     .with_form(corrected)
-                    .stacked()
+                    .init()
                     .unwrap(),
             ),
             5.0,
         ),
-        (Box::new(kl.stacked().unwrap()), 4.0),
-        (Box::new(kl.with_bf16_bases(true).stacked().unwrap()), 3.0),
-        (Box::new(KlSoapConfig::new().stacked().unwrap()), 5.0),
+        (Box::new(kl.init().unwrap()), 4.0),
+        (Box::new(kl.with_bf16_bases(true).init().unwrap()), 3.0),
+        (Box::new(KlSoapConfig::new().init().unwrap()), 5.0),
     ];
     for (index, (optimizer, want)) in cases.into_iter().enumerate() {
         let got = bytes(optimizer);
@@ -318,16 +318,16 @@ fn a_run_with_bf16_state_resumes() {
         model
     };
     let make: [Make; 3] = [
-        || Box::new(SoapConfig::new().with_bf16_bases(true).stacked().unwrap()),
+        || Box::new(SoapConfig::new().with_bf16_bases(true).init().unwrap()),
         || {
             let config = ShampooConfig::new().with_bf16_roots(true).with_start(3);
-            Box::new(config.with_period(2).stacked().unwrap())
+            Box::new(config.with_period(2).init().unwrap())
         },
         || {
             Box::new(
                 KlShampooConfig::new()
                     .with_bf16_bases(true)
-                    .stacked()
+                    .init()
                     .unwrap(),
             )
         },

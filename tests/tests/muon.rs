@@ -33,7 +33,7 @@ mod trajectory {
         let config = MuonConfig::new()
             .with_orthogonalizer(MuonOrthogonalizer::NewtonSchulz)
             .with_weight_decay(0.1);
-        let mut optimizer = config.stacked().expect("valid");
+        let mut optimizer = config.init().expect("valid");
         let mut model = Single::<2>::new([2, 3], &START, (device, dtype));
         for (gradient, want) in GRADIENTS.iter().zip(expected("muon")) {
             let loss = |model: &Single<2>| linear(model, gradient);
@@ -50,7 +50,7 @@ mod newton_schulz {
         let config = MuonConfig::new()
             .with_orthogonalizer(MuonOrthogonalizer::NewtonSchulz)
             .with_momentum(0.0);
-        let mut optimizer = config.stacked().expect("valid");
+        let mut optimizer = config.init().expect("valid");
         let model = Single::<2>::new([2, 3], &[0.0; 6], (device, dtype));
         let loss = |model: &Single<2>| linear(model, &GRADIENTS[0]);
         let model = optimizer.step(1.0, model, &loss).expect("a step").model;
@@ -64,7 +64,7 @@ fn moves_by<const D: usize>(shape: [usize; D], scale: MuonScale, want: f64, dtyp
     let device = Device::flex().autodiff();
     let n: usize = shape.iter().product();
     let config = MuonConfig::new().with_iterations(20).with_scale(scale);
-    let mut optimizer = config.stacked().expect("valid");
+    let mut optimizer = config.init().expect("valid");
     let model = Single::<D>::new(shape, &vec![0.0; n], (&device, dtype));
     let numbers: Vec<f64> = (0..n)
         .map(|i| ((i * i) as f64 * 0.77 + 0.3).sin())

@@ -15,8 +15,8 @@ use burn::optim::{ModuleOptimizer, SgdConfig};
 use burn::tensor::{DType, Device, Tensor};
 use osculate_curvature::{Objective, ParamVec};
 use osculate_optim::{
-    AdaHessianConfig, AsamConfig, ClosureOptimizer, DiagonalRequest, GsamConfig, LookSamConfig,
-    MatrixAveraging, ProbeFn, SamConfig, SophiaConfig, SophiaSchedule,
+    AdaHessianConfig, Asam, ClosureOptimizer, CustomDiagonal, DiagonalRequest, Gsam, Hutchinson,
+    LookSam, MatrixAveraging, ProbeFn, Sam, SophiaConfig, SophiaSchedule,
 };
 use osculate_problems::closed_form::{ClosedForm, P3, P3Point, TensorProblem};
 use osculate_tests::on_every_backend;
@@ -95,49 +95,49 @@ macro_rules! oracle {
 }
 
 oracle!(sam, |at| {
-    let config = SamConfig::new().with_rho(0.05);
-    sharpness("sam", Box::new(config.init(sgd()).unwrap()), at);
+    let config = Sam::new(0.05);
+    sharpness("sam", Box::new(config.over(sgd()).unwrap()), at);
 });
 
 oracle!(sam_adaptive, |at| {
-    let config = SamConfig::new().with_rho(0.5).with_adaptive(true);
-    sharpness("sam_adaptive", Box::new(config.init(sgd()).unwrap()), at);
+    let config = Asam::new(0.5)
+        .with_eta(0.0)
+        .with_scaled(Some(ParamGroup::all()));
+    sharpness("sam_adaptive", Box::new(config.over(sgd()).unwrap()), at);
 });
 
 oracle!(asam, |at| {
-    let config = AsamConfig::new().with_rho(0.5).with_eta(0.01);
-    sharpness("asam", Box::new(config.init(sgd()).unwrap()), at);
+    let config = Asam::new(0.5).with_eta(0.01);
+    sharpness("asam", Box::new(config.over(sgd()).unwrap()), at);
 });
 
 oracle!(asam_all_scaled, |at| {
-    let config = AsamConfig::new().with_scaled(Some(ParamGroup::all()));
-    sharpness("asam_all_scaled", Box::new(config.init(sgd()).unwrap()), at);
+    let config = Asam::new(0.5).with_scaled(Some(ParamGroup::all()));
+    sharpness("asam_all_scaled", Box::new(config.over(sgd()).unwrap()), at);
 });
 
 oracle!(gsam_small, |at| {
-    let config = GsamConfig::new().with_alpha(0.4);
-    sharpness("gsam_small", Box::new(config.init(sgd()).unwrap()), at);
+    let config = Gsam::new(0.05).with_alpha(0.4);
+    sharpness("gsam_small", Box::new(config.over(sgd()).unwrap()), at);
 });
 
 oracle!(gsam, |at| {
-    let config = GsamConfig::new()
-        .with_rho_max(0.5)
+    let config = Gsam::new(0.5)
         .with_rho_min(0.5)
         .with_alpha(0.7);
-    sharpness("gsam", Box::new(config.init(sgd()).unwrap()), at);
+    sharpness("gsam", Box::new(config.over(sgd()).unwrap()), at);
 });
 
-fn looksam_config() -> LookSamConfig {
-    LookSamConfig::new()
+fn looksam_config() -> LookSam {
+    LookSam::new(0.5)
         .with_period(2)
         .with_alpha(0.7)
-        .with_rho(0.5)
 }
 
 oracle!(looksam, |at| {
     sharpness(
         "looksam",
-        Box::new(looksam_config().init(sgd()).unwrap()),
+        Box::new(looksam_config().over(sgd()).unwrap()),
         at,
     );
 });
@@ -146,7 +146,7 @@ oracle!(looksam_per_tensor, |at| {
     let config = looksam_config().with_per_tensor(true);
     sharpness(
         "looksam_per_tensor",
-        Box::new(config.init(sgd()).unwrap()),
+        Box::new(config.over(sgd()).unwrap()),
         at,
     );
 });
@@ -160,7 +160,8 @@ const SIGNS: [[f64; 3]; 3] = [[1.0, -1.0, 1.0], [1.0, 1.0, -1.0], [-1.0, 1.0, 1.
 
 fn adahessian(name: &str, config: &AdaHessianConfig, at: (&Device, DType)) {
     let config = config.clone().with_weight_decay(0.01);
-    let optimizer = config.init().unwrap().with_probes(probes(&SIGNS));
+    let optimizer = config.init().unwrap()
+        .with_curvature(Hutchinson::rademacher().with_probes(probes(&SIGNS)));
     follow(name, Box::new(optimizer), 0.15, at, p3);
 }
 
@@ -232,7 +233,7 @@ oracle!(sophia_g, |at| {
     let optimizer = config
         .init()
         .unwrap()
-        .with_diagonal(Arc::new(sampled_diagonal));
+        .with_curvature(CustomDiagonal::new(Arc::new(sampled_diagonal)));
     follow("sophia_g", Box::new(optimizer), 0.1, at, with_gradient);
 });
 
@@ -246,7 +247,7 @@ oracle!(sophia_g_authors, |at| {
     let optimizer = config
         .init()
         .unwrap()
-        .with_diagonal(Arc::new(sampled_diagonal));
+        .with_curvature(CustomDiagonal::new(Arc::new(sampled_diagonal)));
     follow(
         "sophia_g_authors",
         Box::new(optimizer),
@@ -262,7 +263,8 @@ oracle!(sophia_h, |at| {
         .with_beta_2(0.9)
         .with_epsilon(0.02)
         .with_period(1);
-    let optimizer = config.init().unwrap().with_probes(probes(&NORMALS));
+    let optimizer = config.init().unwrap()
+        .with_curvature(Hutchinson::gaussian().with_probes(probes(&NORMALS)));
     follow("sophia_h", Box::new(optimizer), 0.1, at, with_gradient);
 });
 
@@ -276,7 +278,8 @@ oracle!(sophia_h_optax, |at| {
         .with_period(2)
         .with_schedule(SophiaSchedule::AfterUpdate)
         .with_bias_correction(true);
-    let optimizer = config.init().unwrap().with_probes(probes(&NORMALS));
+    let optimizer = config.init().unwrap()
+        .with_curvature(Hutchinson::gaussian().with_probes(probes(&NORMALS)));
     follow(
         "sophia_h_optax",
         Box::new(optimizer),
@@ -306,9 +309,11 @@ fn adahessian_averages_kernels() {
         .with_epsilon(1e-12)
         .init()
         .unwrap()
-        .with_curvature(Arc::new(move |request: &DiagonalRequest<'_>| {
-            Ok(ParamVec::from_values(request.gradient.layout(), &curvature))
-        }));
+        .with_curvature(CustomDiagonal::new(Arc::new(
+            move |request: &DiagonalRequest<'_>| {
+                Ok(ParamVec::from_values(request.gradient.layout(), &curvature))
+            },
+        )));
     let loss = |model: &Kernel| model.weight.val().sum();
     let model = optimizer.step(1.0, model, &loss).unwrap().model;
     let moved: Vec<f64> = model.weight.val().into_data().iter::<f64>().collect();

@@ -15,7 +15,7 @@ use osculate_curvature::{
     Hessian, HutchinsonConfig, Objective, ObjectiveError, ParamVec, Supervised,
     SupervisedObjective, hutchinson_diagonal,
 };
-use osculate_optim::{StepErrorCause, StepPolicy};
+use osculate_optim::{ClosureOptimizer, StepErrorCause, StepPolicy};
 use osculate_problems::modules::{ConvNet, ConvNetConfig, cast, seeded};
 use osculate_tests::model::{Batch, Fault, Ranked, labels, wave};
 use osculate_tests::subject::Subject;

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use burn::tensor::{DType, Device, Tensor};
 use osculate_curvature::{HessianConfig, ParamVec, StepRule};
 use osculate_optim::{
-    ClosureOptimizer, MatrixRule, PsgdDenseConfig, PsgdFit, PsgdGeometry, PsgdKronConfig,
-    PsgdLraConfig, RefreshSchedule, SpectralNorm, Stacked, StateRecord, StatefulOptimizer,
+    ClosureOptimizer, BlockRule, PsgdDenseConfig, PsgdFit, PsgdGeometry, PsgdKronConfig,
+    PsgdLraConfig, RefreshSchedule, SpectralNorm, Driver, StateRecord, StatefulOptimizer,
 };
 use osculate_tests::on_every_backend;
 use osculate_tests::single::{GRADIENTS, START, Single, linear, record_with};
@@ -56,8 +56,8 @@ fn plain() -> PsgdKronConfig {
 
 /// Makes three updates without moving, then one step of unit length on the fourth gradient, before
 /// its own update.
-fn preconditioned<R: MatrixRule>(
-    optimizer: &mut Stacked<R>,
+fn preconditioned(
+    optimizer: &mut Driver,
     gradients: &[[f64; 6]; 3],
     objective: impl Fn(&Single<2>, &[f64; 6]) -> Tensor<1>,
     at: (&Device, DType),
@@ -86,6 +86,18 @@ fn geometries() -> [(&'static str, PsgdGeometry); 7] {
     ]
 }
 
+/// Products by differences of a fixed step, with these probes.
+fn products(probes: fn(u64) -> Vec<f64>) -> Hutchinson {
+    Hutchinson::gaussian()
+        .with_hessian(HessianConfig {
+            step: StepRule::Fixed { length: 1.0 },
+            ..HessianConfig::default()
+        })
+        .with_probes(Arc::new(move |layout: &_, step: u64| {
+            ParamVec::from_values(layout, &probes(step))
+        }))
+}
+
 /// The factor that is stored in full.
 fn stored_factor(optimizer: &impl StatefulOptimizer, index: usize) -> Vec<f64> {
     let record = optimizer.to_record();
@@ -105,9 +117,10 @@ mod whitening {
             let probes = Arc::new(|_: &_, step: u64, _| PROBES[step as usize % 3].to_vec());
             let mut optimizer = plain()
                 .with_geometry(geometry)
-                .stacked()
+                .rule()
                 .expect("valid")
-                .map_rule(|rule| rule.with_probes(probes));
+                .with_probes(probes);
+            let mut optimizer = Driver::of_blocks(optimizer);
             let first = [GRADIENTS[0], GRADIENTS[1], GRADIENTS[2]];
             let direction = preconditioned(&mut optimizer, &first, linear, (device, dtype));
             let want = expected(&format!("whiten_{name}"));
@@ -145,15 +158,9 @@ mod newton {
             let mut optimizer = plain()
                 .with_fit(PsgdFit::Newton)
                 .with_geometry(geometry)
-                .stacked()
+                .init()
                 .expect("valid")
-                .with_hessian(HessianConfig {
-                    step: StepRule::Fixed { length: 1.0 },
-                    ..HessianConfig::default()
-                })
-                .with_probes(Arc::new(|layout: &_, step: u64| {
-                    ParamVec::from_values(layout, &PROBES[step as usize % 3])
-                }));
+                .with_curvature(products(|step| PROBES[step as usize % 3].to_vec()));
             let same = [GRADIENTS[3]; 3];
             let direction = preconditioned(&mut optimizer, &same, quadratic, (device, dtype));
             assert_near(
@@ -168,7 +175,7 @@ mod newton {
 
 /// Steps on the four gradients.
 fn follow(name: &str, config: &PsgdKronConfig, at: (&Device, DType)) {
-    let mut optimizer = config.stacked().expect("valid");
+    let mut optimizer = config.init().expect("valid");
     let mut module = config.init().expect("valid");
     let mut model = Single::<2>::new([2, 3], &START, at);
     let mut by_burn = model.clone();
@@ -218,7 +225,7 @@ mod first_scale {
             .with_max_skew(0.0)
             .with_schedule(RefreshSchedule::Every { period: 5 })
             .with_lr_preconditioner(1e-9)
-            .stacked()
+            .init()
             .expect("valid");
         let model = Single::<1>::new([6], &START, (device, dtype));
         let loss = |model: &Single<1>| linear(model, &GRADIENTS[0]);
@@ -258,9 +265,10 @@ mod low_rank {
             .with_clip_rms(None)
             .with_clip_element(None)
             .with_update_first(false)
-            .stacked()
+            .rule()
             .expect("valid")
-            .map_rule(|rule| rule.with_probes(probes));
+            .with_probes(probes);
+        let mut optimizer = Driver::of_blocks(optimizer);
         let record = record_with("psgd-lra", tensors, counts.to_vec(), dtype);
         optimizer.load_record(record).expect("a record");
         let first = [GRADIENTS[0], GRADIENTS[1], GRADIENTS[2]];
@@ -303,15 +311,9 @@ mod dense {
                 .with_clip_element(None)
                 .with_norm(SpectralNorm::Exact)
                 .with_update_first(false)
-                .stacked()
+                .init()
                 .expect("valid")
-                .with_hessian(HessianConfig {
-                    step: StepRule::Fixed { length: 1.0 },
-                    ..HessianConfig::default()
-                })
-                .with_probes(Arc::new(|layout: &_, step: u64| {
-                    ParamVec::from_values(layout, &DIRECTIONS[step as usize % 3])
-                }));
+                .with_curvature(products(|step| DIRECTIONS[step as usize % 3].to_vec()));
             let mut model = Single::<1>::new([3], &[0.0; 3], (device, dtype));
             for _ in 0..3 {
                 model = optimizer

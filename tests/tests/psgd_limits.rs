@@ -8,8 +8,8 @@
 use burn::optim::SgdConfig;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use osculate_optim::{
-    ClosureOptimizer, FirstOrder, MatrixRule, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit,
-    PsgdGeometry, PsgdKronConfig, PsgdLraConfig, RefreshSchedule, Stacked, StatefulOptimizer,
+    ClosureOptimizer, Driver, BlockRule, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit,
+    PsgdGeometry, PsgdKronConfig, PsgdLraConfig, RefreshSchedule, Driver, StatefulOptimizer,
 };
 use osculate_tests::single::{GRADIENTS, START, Single, linear};
 use rstest::rstest;
@@ -36,14 +36,15 @@ impl Normal {
     }
 }
 
-/// `P x` of the present preconditioner: a step of unit length on a copy, before its own update.
-fn preconditioned<R: MatrixRule, const D: usize>(
-    optimizer: &Stacked<R>,
-    shape: [usize; D],
+/// `P x` of the preconditioner of a model: a step of unit length on a copy, before its own update.
+fn preconditioned<const D: usize>(
+    optimizer: &Driver,
+    model: &Single<D>,
     x: &[f64],
 ) -> Vec<f64> {
-    let at = (&device(), DType::F64);
-    let model = Single::<D>::new(shape, &vec![0.0; x.len()], at);
+    let model = Single::<D> {
+        weight: model.weight.clone().map(|w| w.zeros_like().require_grad()),
+    };
     let loss = |model: &Single<D>| with_gradient(model, x);
     let step = optimizer.clone().step(1.0, model, &loss).expect("a step");
     step.model.values().iter().map(|x| -x).collect()
@@ -63,7 +64,7 @@ const CURVATURES: [f64; 6] = [4.0, 0.5, -1.5, 8.0, 0.8, -3.0];
 /// gradients needs. The state goes from one to the next by its record.
 type Stages = [(f64, usize); 3];
 
-fn next_stage<R: MatrixRule>(mut optimizer: Stacked<R>, last: Option<Stacked<R>>) -> Stacked<R> {
+fn next_stage(mut optimizer: Driver, last: Option<Driver>) -> Driver {
     if let Some(last) = last {
         optimizer
             .load_record(last.to_record())
@@ -73,8 +74,8 @@ fn next_stage<R: MatrixRule>(mut optimizer: Stacked<R>, last: Option<Stacked<R>>
 }
 
 /// Fits the preconditioner to a diagonal Hessian and returns how far it is from `|H|⁻¹`, relative to it.
-fn distance_from_inverse_hessian<R: MatrixRule>(
-    make: impl Fn(f64) -> Stacked<R>,
+fn distance_from_inverse_hessian(
+    make: impl Fn(f64) -> Driver,
     stages: Stages,
     curvatures: [f64; 6],
 ) -> f64 {
@@ -95,7 +96,7 @@ fn distance_from_inverse_hessian<R: MatrixRule>(
         last = Some(optimizer);
     }
     let optimizer = last.expect("three stages");
-    let diagonal = preconditioned(&optimizer, [6], &[1.0; 6]);
+    let diagonal = preconditioned(&optimizer, &model, &[1.0; 6]);
     assert_eq!(diagonal.len(), curvatures.len());
     let distances = diagonal.iter().zip(curvatures);
     let distances = distances.map(|(p, h)| (p * h.abs() - 1.0).abs());
@@ -108,8 +109,8 @@ fn distance_from_inverse_hessian<R: MatrixRule>(
 /// The same for curvatures of one sign, at whose `|H|⁻¹` every single product fits exactly and no noise is
 /// left, and for those of both signs, where products of two directions of opposite sign never fit and the
 /// fit wanders by the last stage's step size.
-fn learns_inverse_hessian<R: MatrixRule>(
-    make: impl Fn(f64) -> Stacked<R>,
+fn learns_inverse_hessian(
+    make: impl Fn(f64) -> Driver,
     (what, wander): (&str, f64),
 ) {
     const STAGES: Stages = [(0.3, 800), (0.05, 1500), (0.01, 3000)];
@@ -136,12 +137,12 @@ macro_rules! bare {
 fn newton_learns_the_inverse_of_a_diagonal_hessian() {
     let make = |lr| {
         let config = bare!(PsgdDiagonalConfig::new()).with_lr_preconditioner(lr);
-        config.stacked().unwrap()
+        config.init().unwrap()
     };
     learns_inverse_hessian(make, ("diagonal", 1e-3));
     let make = |lr| {
         let config = bare!(PsgdLraConfig::new()).with_rank(0);
-        config.with_lr_preconditioner(lr).stacked().unwrap()
+        config.with_lr_preconditioner(lr).init().unwrap()
     };
     learns_inverse_hessian(make, ("rank 0", 1e-3));
 }
@@ -157,14 +158,14 @@ fn newton_learns_the_inverse_of_a_diagonal_hessian() {
 fn dense_newton_learns_the_inverse_of_a_diagonal_hessian(#[case] geometry: PsgdGeometry) {
     let make = |lr| {
         let config = bare!(PsgdDenseConfig::new()).with_geometry(geometry);
-        config.with_lr_preconditioner(lr).stacked().unwrap()
+        config.with_lr_preconditioner(lr).init().unwrap()
     };
     learns_inverse_hessian(make, (&format!("{geometry:?}"), 0.1));
 }
 
 /// Fits to gradients `A X B` for normal `X`, and compares the second moment of `P g` with the
 /// identity.
-fn whitens<R: MatrixRule>(make: impl Fn(f64) -> Stacked<R>, what: &str) {
+fn whitens(make: impl Fn(f64) -> Driver, what: &str) {
     const STAGES: Stages = [(0.1, 1500), (0.02, 1500), (0.005, 2500)];
     let mut normal = Normal(7);
     // Lower triangular mixes: the covariance is their Kronecker product, with itself transposed.
@@ -197,7 +198,7 @@ fn whitens<R: MatrixRule>(make: impl Fn(f64) -> Stacked<R>, what: &str) {
     let columns: Vec<Vec<f64>> = (0..9)
         .map(|j| {
             let unit: Vec<f64> = (0..9).map(|i| f64::from(i == j)).collect();
-            preconditioned(&optimizer, [3, 3], &unit)
+            preconditioned(&optimizer, &model, &unit)
         })
         .collect();
     const SAMPLES: usize = 20_000;
@@ -239,7 +240,7 @@ fn whitened_gradients_have_the_identity_for_second_moment() {
             .with_update_first(false);
         let make = |lr| {
             let config = kron.clone().with_lr_preconditioner(lr);
-            config.stacked().unwrap()
+            config.init().unwrap()
         };
         whitens(make, &format!("kron, {geometry:?}"));
     }
@@ -251,7 +252,7 @@ fn whitened_gradients_have_the_identity_for_second_moment() {
         .with_update_first(false);
     let make = |lr| {
         let config = dense.clone().with_lr_preconditioner(lr);
-        config.stacked().unwrap()
+        config.init().unwrap()
     };
     whitens(make, "dense");
 }
@@ -266,8 +267,8 @@ fn an_identity_for_preconditioner_is_sgd() {
         .with_momentum(0.0)
         .with_clip_rms(None)
         .with_clip_element(None);
-    let mut psgd = config.stacked().unwrap();
-    let mut sgd = FirstOrder::new(SgdConfig::new().init());
+    let mut psgd = config.init().unwrap();
+    let mut sgd = Driver::from(SgdConfig::new().init());
     let mut a = Single::<2>::new([2, 3], &START, at);
     let mut b = a.clone();
     for gradient in &GRADIENTS {
@@ -285,7 +286,7 @@ fn a_first_gradient_of_zero_is_no_start() {
     let at = (&device(), DType::F32);
     for geometry in [PsgdGeometry::Quad, PsgdGeometry::Eq, PsgdGeometry::Q05Eq15] {
         let config = PsgdKronConfig::new().with_geometry(geometry);
-        let mut late = config.stacked().unwrap();
+        let mut late = config.init().unwrap();
         let mut model = Single::<2>::new([2, 3], &START, at);
         for _ in 0..5 {
             let zero = |model: &Single<2>| linear(model, &[0.0; 6]);
@@ -299,7 +300,7 @@ fn a_first_gradient_of_zero_is_no_start() {
         let loss = |model: &Single<2>| linear(model, &GRADIENTS[0]);
         let after = late.step(0.1, model, &loss).unwrap().model.values();
         // It starts as one without the zeros does, but for the damping's signs.
-        let mut fresh = config.stacked().unwrap();
+        let mut fresh = config.init().unwrap();
         let model = Single::<2>::new([2, 3], &START, at);
         let want = fresh.step(0.1, model, &loss).unwrap().model.values();
         for (got, want) in after.iter().zip(want) {
@@ -313,7 +314,7 @@ fn a_first_gradient_of_zero_is_no_start() {
 fn updates_between_two_refreshes_leave_the_preconditioner() {
     let at = (&device(), DType::F64);
     let config = PsgdKronConfig::new().with_schedule(RefreshSchedule::Every { period: 4 });
-    let mut optimizer = config.stacked().unwrap();
+    let mut optimizer = config.init().unwrap();
     let mut model = Single::<2>::new([2, 3], &START, at);
     for step in 0..9 {
         let loss = |model: &Single<2>| linear(model, &GRADIENTS[step % 4]);

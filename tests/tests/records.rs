@@ -8,8 +8,8 @@
 use burn::module::{Module, Param};
 use burn::optim::{AdamWConfig, SgdConfig};
 use burn::tensor::{DType, Device, Tensor};
-use osculate_optim::{
-    FirstOrder, RecordError, SamConfig, StateRecord, StatefulOptimizer, StepErrorCause, StepPolicy,
+use osculate_optim::{ClosureOptimizer, 
+    Driver, RecordError, Sam, StateRecord, StatefulOptimizer, StepErrorCause, StepPolicy,
 };
 use osculate_tests::for_each_optimizer;
 use osculate_tests::model::{Batch, Fault, Ranked};
@@ -107,9 +107,9 @@ for_each_optimizer!(suite);
 
 #[test]
 fn records_of_other_optimizers_are_refused() {
-    let record = FirstOrder::new(AdamWConfig::new().init()).to_record();
-    let mut sam = SamConfig::new()
-        .init(SgdConfig::new().init())
+    let record = Driver::from(AdamWConfig::new().init()).to_record();
+    let mut sam = Sam::new(0.05)
+        .over(SgdConfig::new().init())
         .expect("valid");
     let error = sam.load_record(record).expect_err("another optimizer");
     assert!(
@@ -124,7 +124,7 @@ fn records_of_other_optimizers_are_refused() {
 /// burn would round the state of an `F64` model; it is refused instead.
 #[test]
 fn a_lossy_reload_is_refused() {
-    let base = || FirstOrder::new(AdamWConfig::new().init());
+    let base = || Driver::from(AdamWConfig::new().init());
     let mut optimizer: Subject = Box::new(base());
     let model = Ranked::new(&device(), DType::F64);
     let batch = Batch::new(&model, 0, false, Fault::None);

@@ -6,7 +6,7 @@
 )]
 
 use burn::tensor::{DType, Device};
-use osculate_optim::{StateRecord, StepPolicy};
+use osculate_optim::{ClosureOptimizer, StateRecord, StepPolicy};
 use osculate_tests::model::{Batch, Fault, Ranked};
 use osculate_tests::subject::Subject;
 use osculate_tests::{for_each_optimizer, on_every_backend};

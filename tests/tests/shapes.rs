@@ -8,7 +8,7 @@
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use osculate_curvature::{Criterion, Objective, ParamVec, Supervised};
-use osculate_optim::{StateRecord, StepPolicy};
+use osculate_optim::{ClosureOptimizer, StateRecord, StepPolicy};
 use osculate_problems::modules::cast;
 use osculate_tests::subject::Subject;
 use osculate_tests::{for_each_optimizer, on_every_backend};

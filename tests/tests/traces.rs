@@ -12,9 +12,9 @@ use burn::module::{Module, Param, ParamId};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use osculate_optim::{
-    ClosureOptimizer, MatrixRule, MuonConfig, MuonOrthogonalizer, PsgdDenseConfig,
+    ClosureOptimizer, BlockRule, MuonConfig, MuonOrthogonalizer, PsgdDenseConfig,
     PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKronConfig, PsgdLraConfig, SpectralNorm,
-    Stacked, StateRecord, StatefulOptimizer,
+    Driver, StateRecord, StatefulOptimizer,
 };
 use osculate_tests::on_every_backend;
 use osculate_tests::single::record_with;
@@ -122,9 +122,9 @@ fn compare(name: &str, net: &Net, kept: usize, dtype: DType, tolerance: f64) {
     }
 }
 
-fn by_closure<R: MatrixRule>(
+fn by_closure(
     name: &str,
-    mut optimizer: Stacked<R>,
+    mut optimizer: Driver,
     at: (&Device, DType),
     tolerance: f64,
 ) {
@@ -156,8 +156,8 @@ macro_rules! trace {
             on_every_backend!(|device: &Device, dtype: DType| {
                 let config = $config;
                 let (name, at, tolerance) = (stringify!($name), (device, dtype), tolerance(dtype));
-                by_closure(name, config.stacked().expect("valid"), at, tolerance);
-                by_burn(name, config.init().expect("valid"), at, tolerance);
+                by_closure(name, config.init().expect("valid"), at, tolerance);
+                by_burn(name, config.module_optimizer(&Net::new(at)).expect("valid"), at, tolerance);
             });
         }
     };
@@ -234,11 +234,10 @@ mod low_rank {
             .with_damping(0.0)
             .with_init_scale(Some(f64::MIN_POSITIVE))
             .with_weight_decay(DECAY)
-            .stacked()
+            .rule()
             .expect("valid")
-            .map_rule(|rule| {
-                rule.with_probes(Arc::new(|_: &_, step: u64, n: usize| probe(n, step)))
-            });
+            .with_probes(Arc::new(|_: &_, step: u64, n: usize| probe(n, step)));
+        let mut optimizer = Driver::of_blocks(optimizer);
         optimizer.load_record(first_state(dtype)).expect("a record");
         by_closure("low_rank", optimizer, (device, dtype), tolerance(dtype));
     });

@@ -159,7 +159,9 @@ impl BurnUpdate {
             };
             let at = (&entry.device, entry.dtype);
             let id = ParamId::new();
-            let weight = Param::initialized(id, Tensor::<1>::ones([2], at));
+            // burn takes the tensor out of autodiff, so it must be in it.
+            let tracked = (&entry.device.clone().autodiff(), entry.dtype);
+            let weight = Param::initialized(id, Tensor::<1>::ones([2], tracked));
             let mut gradients = GradientsParams::new();
             gradients.register(id, Tensor::<1>::ones([2], at));
             let mut optimizer = self.pristine.clone();

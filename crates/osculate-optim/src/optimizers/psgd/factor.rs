@@ -232,3 +232,51 @@ impl Factor {
         self.largest().greater_elem(0.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::optimizers::psgd::geometry::{Descent, Direction, SpectralNorm};
+    use burn::tensor::{DType, Device};
+
+    fn wave(shape: [usize; 3], phase: f64) -> Tensor<3> {
+        let at = (&Device::flex(), DType::F32);
+        let n = shape.iter().product();
+        let values: Vec<f64> = (0..n)
+            .map(|i: usize| ((i * i) as f64 * 0.37 + phase).sin())
+            .collect();
+        Tensor::<1>::from_data(&values[..], at).reshape(shape)
+    }
+
+    /// A block that is updated beside others is kept unpacked until the step's end, so what an update
+    /// makes must be what its storage holds, to the bit.
+    #[test]
+    fn storage_holds_what_an_update_makes() {
+        for geometry in [
+            PsgdGeometry::Eq,
+            PsgdGeometry::Qep,
+            PsgdGeometry::Qeq,
+            PsgdGeometry::Q05Eq15,
+            PsgdGeometry::Quad,
+            PsgdGeometry::Quad4p,
+            PsgdGeometry::Pro4p,
+        ] {
+            let (k, d) = (3, 5);
+            let storage = Storage::of(geometry);
+            let packed = wave([1, k, storage.len(d)], 0.3).squeeze_dim::<2>(0);
+            let scale = packed.clone().narrow(1, 0, 1).ones_like();
+            let q = plus_identity(storage.unpack(packed, d), scale);
+            let x = wave([k, d, d], 0.7);
+            let e = Direction::Matrix(x.clone().matmul(x.swap_dims(1, 2)));
+            let descent = Descent {
+                geometry,
+                norm: SpectralNorm::Bound,
+            };
+            let mu = wave([1, k, 1], 0.1).squeeze_dim::<2>(0).abs();
+            let moved = descent.dense(q.clone(), &e, mu.mul_scalar(0.1));
+            let kept = storage.unpack(storage.pack(moved.clone()), d);
+            assert_eq!(kept.to_data(), moved.to_data(), "{geometry:?}");
+            assert_ne!(moved.to_data(), q.to_data(), "{geometry:?}");
+        }
+    }
+}

@@ -1,5 +1,5 @@
-//! Matrix methods make the same steps through burn's door, one parameter at a time, and through the
-//! closure door, stacked; for every rank, and from records.
+//! Matrix methods make the same steps as burn's optimizers, one parameter at a time, and as closure
+//! optimizers, stacked; for every rank, and from records.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,10 +10,10 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use osculate_curvature::Objective;
 use osculate_optim::{
-    ClosureOptimizer, Hybrid, KlShampooConfig, KlSoapConfig, MuonConfig, NonFinitePolicy,
-    PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKronConfig, PsgdLraConfig,
-    RefreshSchedule, ScaledLr, ShampooConfig, SoapConfig, StatefulOptimizer, StepPolicy,
-    matrices_of,
+    ClosureOptimizer, KlShampooConfig, KlSoapConfig, MuonConfig, NonFinitePolicy, ParameterGroup,
+    PerParameter, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKronConfig,
+    PsgdLraConfig, RefreshSchedule, ScaledLr, Select, ShampooConfig, SoapConfig,
+    StatefulOptimizer, StepPolicy, matrices_of,
 };
 use osculate_tests::model::{Batch, Fault, Ranked};
 use osculate_tests::single::Single;
@@ -113,8 +113,8 @@ macro_rules! doors {
                     let device = Device::flex().autodiff();
                     let model = Ranked::new(&device, dtype);
                     let config = $config;
-                    let closure = by_closure(config.stacked().expect("valid"), model.clone());
-                    let make = |model: &Ranked| config.init_for(model).expect("valid");
+                    let closure = by_closure(config.init().expect("valid"), model.clone());
+                    let make = |model: &Ranked| config.module_optimizer(model).expect("valid");
                     same(&closure, &by_burn(make, model), dtype);
                 }
             }
@@ -123,11 +123,11 @@ macro_rules! doors {
             fn every_rank_is_stepped() {
                 macro_rules! rank {
                     ($shape:expr) => {
-                        let closure = $config.stacked().expect("valid");
+                        let closure = $config.init().expect("valid");
                         let device = Device::flex().autodiff();
                         let n: usize = $shape.iter().product();
                         let model = Single::new($shape, &vec![0.0; n], (&device, DType::F32));
-                        let module = $config.init_for(&model).expect("valid");
+                        let module = $config.module_optimizer(&model).expect("valid");
                         one_rank(closure, module, $shape);
                     };
                 }
@@ -200,14 +200,15 @@ doors!(
 fn a_hybrid_is_a_group_in_burns_loop() {
     let device = Device::flex().autodiff();
     let model = Ranked::new(&device, DType::F32);
-    let hybrid = Hybrid::by_rank(MuonConfig::new().stacked().unwrap(), adamw());
-    let hybrid = hybrid.with_rest_lr(0.1).unwrap();
+    let rest = ParameterGroup::new("rest", Select::rank(..2)).with_lr_factor(0.1);
+    let muon = MuonConfig::new().init().unwrap();
+    let hybrid = muon.for_matrices(adamw()).with_group(rest).unwrap();
     let closure = by_closure(hybrid, model.clone());
     let make = |model: &Ranked| {
         let adamw = burn::optim::AdamWConfig::new().build();
         ModuleOptimizer::from(ScaledLr::new(adamw, 0.1)).with_group(
             matrices_of(model),
-            MuonConfig::new().build().unwrap(),
+            PerParameter::new(MuonConfig::new().rule().unwrap()).unwrap(),
             None,
         )
     };
@@ -218,33 +219,29 @@ fn a_hybrid_is_a_group_in_burns_loop() {
 fn a_hybrid_refuses_the_record_of_another_pair() {
     let device = Device::flex().autodiff();
     let model = Ranked::new(&device, DType::F32);
-    let mut muon = Hybrid::by_rank(MuonConfig::new().stacked().unwrap(), adamw());
+    let mut muon = MuonConfig::new().init().unwrap().for_matrices(adamw());
     let batch = Batch::new(&model, 0, false, Fault::None);
     muon.step(LR, model, &batch).unwrap();
-    let mut psgd = Hybrid::by_rank(PsgdKronConfig::new().stacked().unwrap(), adamw());
+    let mut psgd = PsgdKronConfig::new().init().unwrap().for_matrices(adamw());
     let before = psgd.to_record();
     assert!(psgd.load_record(muon.to_record()).is_err());
     assert_eq!(psgd.to_record(), before);
 }
 
 #[test]
-fn burns_door_refuses_what_it_cannot_do() {
+fn burns_optimizer_refuses_what_it_cannot_do() {
+    let model = Ranked::new(&Device::flex().autodiff(), DType::F32);
     let newton = PsgdKronConfig::new().with_fit(PsgdFit::Newton);
-    let error = newton.init().err().expect("no Hessian").to_string();
+    let error = newton.module_optimizer(&model).err().expect("no Hessian");
+    let error = error.to_string();
     assert!(
-        error.contains("PsgdKronConfig") && error.contains("stacked"),
+        error.contains("psgd-kron") && error.contains("closure optimizer"),
         "{error}"
     );
-    let policy = StepPolicy::new().with_non_finite(NonFinitePolicy::Error);
-    assert!(MuonConfig::new().with_policy(policy).init().is_err());
+    let muon = PerParameter::new(MuonConfig::new().rule().unwrap()).unwrap();
+    assert!(muon.with_non_finite(NonFinitePolicy::Error).is_err());
     let policy = StepPolicy::new().with_clip_norm(Some(1.0));
-    assert!(
-        MuonConfig::new()
-            .with_policy(policy.clone())
-            .init()
-            .is_err()
-    );
-    assert!(MuonConfig::new().with_policy(policy).stacked().is_ok());
+    assert!(MuonConfig::new().init().unwrap().with_policy(policy).is_ok());
 }
 
 #[test]
@@ -278,12 +275,12 @@ fn a_square_matrix_keeps_the_bytes_that_are_promised() {
         optimizer.state_bytes() as f64 / (SIDE * SIDE * 4) as f64
     };
     let kron = PsgdKronConfig::new();
-    assert!(ratio(Box::new(kron.stacked().unwrap())) < 2.01);
+    assert!(ratio(Box::new(kron.init().unwrap())) < 2.01);
     let half = kron.clone().with_half_factors(true);
-    assert!(ratio(Box::new(half.stacked().unwrap())) < 1.51);
+    assert!(ratio(Box::new(half.init().unwrap())) < 1.51);
     let bare = kron.with_momentum(0.0);
-    assert!(ratio(Box::new(bare.stacked().unwrap())) < 1.01);
-    assert!(ratio(Box::new(MuonConfig::new().stacked().unwrap())) <= 1.0);
+    assert!(ratio(Box::new(bare.init().unwrap())) < 1.01);
+    assert!(ratio(Box::new(MuonConfig::new().init().unwrap())) <= 1.0);
     let half = MuonConfig::new().with_half_momentum(true);
-    assert!(ratio(Box::new(half.stacked().unwrap())) <= 0.5);
+    assert!(ratio(Box::new(half.init().unwrap())) <= 0.5);
 }
