@@ -1,5 +1,5 @@
 //! Steps of the matrix methods in steps of AdamW on one matrix of size 512 and on 8 of size 256,
-//! behind the closure door; 8 matrices at once against one by one; and how even the steps are.
+//! as closure optimizers; 8 matrices at once against one by one; and how even the steps are.
 //!
 //! A unit of work is a whole refresh period, so that amortised costs are what is compared.
 #![allow(missing_docs, reason = "a benchmark has no public items")]
@@ -18,7 +18,7 @@ use criterion::Criterion;
 use mimalloc::MiMalloc;
 use osculate_benches::ratios::{Case, Ratios, median};
 use osculate_optim::ClosureOptimizer;
-use osculate_optim::catalogue::{Method, Recipe};
+use osculate_optim::registry::{OptimizerKind, OptimizerSpec};
 
 /// Training frees and asks for the same large blocks in every step; glibc gives them back to the system and
 /// faults them in again.
@@ -61,9 +61,9 @@ struct Run {
 }
 
 impl Run {
-    fn new(method: Method, k: usize, n: usize) -> Self {
+    fn new(method: OptimizerKind, k: usize, n: usize) -> Self {
         Self {
-            optimizer: Recipe::new(method).make(0).expect("valid settings"),
+            optimizer: OptimizerSpec::new(method).make(0).expect("valid settings"),
             model: Some(matrices(k, n)),
         }
     }
@@ -86,20 +86,20 @@ const PERIOD: usize = 10;
 /// Steps before the evenness of steps is measured, and steps in which it is.
 const STEPS: (usize, usize) = (20, 60);
 /// Methods, with the largest accepted cost in steps of AdamW.
-const METHODS: [(Method, Option<f64>); 6] = [
-    (Method::Soap, Some(60.0)),
-    (Method::Shampoo, Some(100.0)),
-    (Method::KlSoap, None),
-    (Method::KlShampoo, None),
-    (Method::PsgdKron, Some(120.0)),
-    (Method::Muon, None),
+const METHODS: [(OptimizerKind, Option<f64>); 6] = [
+    (OptimizerKind::SOAP, Some(60.0)),
+    (OptimizerKind::SHAMPOO, Some(100.0)),
+    (OptimizerKind::KL_SOAP, None),
+    (OptimizerKind::KL_SHAMPOO, None),
+    (OptimizerKind::PSGD_KRON, Some(120.0)),
+    (OptimizerKind::MUON, None),
 ];
 
 fn main() {
     let mut bench = Criterion::default().configure_from_args();
     let mut over_adamw = Ratios::default();
     for (group, k, n) in [("1 of 512x512", 1, 512), ("8 of 256x256", 8, 256)] {
-        let mut adamw = Run::new(Method::AdamW, k, n);
+        let mut adamw = Run::new(OptimizerKind::ADAMW, k, n);
         let cases = METHODS.map(|(method, limit)| {
             let mut run = Run::new(method, k, n);
             let case = Case::new(method.name(), move || run.period());

@@ -17,9 +17,7 @@ use criterion::Criterion;
 use osculate_benches::ratios::{Case, Ratios};
 use osculate_benches::workload::{conv_net, device, mlp, transformer};
 use osculate_curvature::{Objective, Supervised};
-use osculate_optim::{
-    AdaHessianConfig, ClosureOptimizer, FirstOrder, LookSamConfig, SamConfig, SophiaConfig,
-};
+use osculate_optim::{AdaHessianConfig, ClosureOptimizer, Driver, LookSam, Sam, SophiaConfig};
 
 /// Steps in one unit of work: the period of the methods that do something special now and then.
 const STEPS: usize = 10;
@@ -73,19 +71,19 @@ fn race<M: Module, F: Fn(&M) -> Tensor<2>>(
     (model, objective): (M, Supervised<F>),
 ) {
     let objective: &dyn Objective<M> = &objective;
-    let sam = SamConfig::new().init(adamw()).expect("valid");
-    let looksam = LookSamConfig::new().init(adamw()).expect("valid");
+    let sam = Sam::new(0.05).over(adamw()).expect("valid");
+    let looksam = LookSam::new(0.05).over(adamw()).expect("valid");
     let adahessian = AdaHessianConfig::new().init().expect("valid");
     let sophia_h = SophiaConfig::h().init().expect("valid");
     let sophia_g = SophiaConfig::g().init().expect("valid");
     let cases = vec![
         Case::new(
-            "adamw, closure door",
-            steps(FirstOrder::new(adamw()), &model, objective),
+            "adamw, closure optimizer",
+            steps(Driver::from(adamw()), &model, objective),
         ),
         Case::new(
-            "sgd, closure door",
-            steps(FirstOrder::new(sgd()), &model, objective),
+            "sgd, closure optimizer",
+            steps(Driver::from(sgd()), &model, objective),
         ),
         Case::new("sam", steps(sam, &model, objective)).at_most(2.2),
         Case::new("looksam, every 5", steps(looksam, &model, objective)),

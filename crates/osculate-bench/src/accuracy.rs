@@ -158,7 +158,7 @@ fn case<M: Module>(
     rows: &mut Vec<Row>,
 ) -> Result<(), BenchError> {
     let single = batch(DType::F32)?;
-    let mut optimizer = FirstOrder::new(AdamWConfig::new().init());
+    let mut optimizer = Driver::from(AdamWConfig::new().init());
     for _ in 0..TRAINING_STEPS {
         let step = optimizer.step(3e-3, model, single.as_ref());
         model = step

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use burn::module::Module;
-use osculate::optim::catalogue::{Method, Recipe};
+use osculate::optim::registry::{OptimizerKind, OptimizerSpec};
 use osculate::prelude::ClosureOptimizer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,7 +13,8 @@ use crate::error::BenchError;
 /// An optimizer with its settings, under a name.
 ///
 /// As text it is `METHOD`, or `NAME=METHOD:{SETTINGS}` with settings as JSON that are laid over the
-/// usual ones.
+/// usual ones. A method is a name or one over another, as in `sam(soap)`, which is called
+/// `sam-over-soap` where it has no other name.
 ///
 /// ```
 /// use osculate_bench::entrant::Entrant;
@@ -22,6 +23,8 @@ use crate::error::BenchError;
 /// let named: Entrant = r#"wide-sam=sam:{"rho": 0.2}"#.parse()?;
 /// assert_eq!((plain.label.as_str(), named.label.as_str()), ("adamw", "wide-sam"));
 /// assert_eq!(named.recipe.settings()["rho"], 0.2);
+/// let composed: Entrant = "ema(sam(soap))".parse()?;
+/// assert_eq!(composed.label, "ema-over-sam-over-soap");
 /// assert!("adamv".parse::<Entrant>().is_err());
 /// # Ok::<(), osculate_bench::error::BenchError>(())
 /// ```
@@ -30,31 +33,47 @@ pub struct Entrant {
     /// Name in tables and file names.
     pub label: String,
     /// Method and settings.
-    pub recipe: Recipe,
+    pub recipe: OptimizerSpec,
 }
 
 /// Settings that differ from the optimizer's own defaults in everything this program runs.
 ///
 /// Sophia's `gamma`: with the paper's values, which are for long runs of large models, hardly an element
 /// escapes the clip in runs as short as these, and Sophia is a sign method. Muon leaves embeddings and heads
-/// to AdamW, as its authors have it.
-fn usual(method: Method) -> Value {
-    match method {
-        Method::SophiaH | Method::SophiaG => json!({ "gamma": 1.0 }),
-        Method::Muon => json!({ "except": ["embedding", "head"] }),
-        _ => json!({}),
+/// to AdamW, as its authors have it. What is over another optimizer has that one's.
+fn usual(optimizer: &OptimizerSpec) -> Value {
+    let kind = optimizer.kind();
+    if [OptimizerKind::SOPHIA_H, OptimizerKind::SOPHIA_G].contains(&kind) {
+        return json!({ "gamma": 1.0 });
+    }
+    if kind == OptimizerKind::MUON {
+        return json!({ "except": ["embedding", "head"] });
+    }
+    match optimizer.base() {
+        Some(base) => json!({ "base": { base.kind().name(): usual(&base) } }),
+        None => json!({}),
     }
 }
 
+/// The name of an optimizer as a part of file names.
+fn label(optimizer: &OptimizerSpec) -> String {
+    optimizer
+        .to_string()
+        .replace('(', "-over-")
+        .replace(')', "")
+}
+
 impl Entrant {
-    /// A method with its usual settings, under its own name.
+    /// An optimizer with its usual settings, under its own name.
     ///
     /// # Errors
     /// [`BenchError::Recipe`].
-    pub fn new(method: Method) -> Result<Self, BenchError> {
+    pub fn new(optimizer: impl Into<OptimizerSpec>) -> Result<Self, BenchError> {
+        let optimizer = optimizer.into();
+        let usual = usual(&optimizer);
         Ok(Self {
-            label: method.name().to_string(),
-            recipe: Recipe::new(method).with_overrides(&usual(method))?,
+            label: label(&optimizer),
+            recipe: optimizer.with_overrides(&usual)?,
         })
     }
 
@@ -75,7 +94,7 @@ impl Entrant {
     /// their last digits.
     pub fn is_same(&self, other: &Self) -> bool {
         self.label == other.label
-            && self.recipe.method() == other.recipe.method()
+            && self.recipe.kind() == other.recipe.kind()
             && same(self.recipe.settings(), other.recipe.settings())
     }
 }
@@ -111,7 +130,7 @@ impl FromStr for Entrant {
             Some((label, method)) => (Some(label), method),
             None => (None, head),
         };
-        let method: Method = method.parse().map_err(|error| wrong(format!("{error}")))?;
+        let method: OptimizerSpec = method.parse().map_err(|error| wrong(format!("{error}")))?;
         let mut entrant = Self::new(method)?;
         if let Some(settings) = settings {
             let settings: Value = serde_json::from_str(settings)
@@ -144,8 +163,7 @@ pub fn check_labels(entrants: &[Entrant]) -> Result<(), BenchError> {
         {
             return Err(BenchError::Usage(format!(
                 "two optimizers are called {}; give one another name, as in NAME={}",
-                entrant.label,
-                entrant.recipe.method()
+                entrant.label, entrant.recipe
             )));
         }
     }
@@ -158,8 +176,8 @@ mod tests {
 
     #[test]
     fn entrants_come_back_from_json() {
-        for method in Method::ALL {
-            let entrant = Entrant::new(*method).unwrap();
+        for method in OptimizerKind::all() {
+            let entrant = Entrant::new(method).unwrap();
             let text = serde_json::to_string(&entrant).unwrap();
             let read: Entrant = serde_json::from_str(&text).unwrap();
             assert!(entrant.is_same(&read), "{text}");
@@ -167,6 +185,25 @@ mod tests {
         let a: Entrant = "x=sam:{\"rho\":0.1}".parse().unwrap();
         let b: Entrant = "x=sam:{\"rho\":0.2}".parse().unwrap();
         assert!(!a.is_same(&b));
+    }
+
+    #[test]
+    fn compositions_have_usual_settings_and_names_for_files() {
+        let plain: Entrant = "sam(sophia-g)".parse().unwrap();
+        assert_eq!(plain.label, "sam-over-sophia-g");
+        assert_eq!(
+            plain.recipe.settings()["base"]["sophia-g"]["gamma"],
+            json!(1.0)
+        );
+        let text = r#"wide=ema(sam(muon)):{"base": {"sam": {"rho": 0.2}}}"#;
+        let set: Entrant = text.parse().unwrap();
+        assert_eq!(
+            (set.label.as_str(), set.recipe.to_string().as_str()),
+            ("wide", "ema(sam(muon))")
+        );
+        let sam = &set.recipe.settings()["base"]["sam"];
+        assert_eq!(sam["rho"], json!(0.2));
+        assert_eq!(sam["base"]["muon"]["except"], json!(["embedding", "head"]));
     }
 
     #[test]
@@ -182,8 +219,10 @@ mod tests {
             let message = text.parse::<Entrant>().unwrap_err().to_string();
             assert!(message.contains(part), "{text}: {message}");
         }
+        let error = "soap(sam)".parse::<Entrant>().unwrap_err().to_string();
+        assert!(error.contains("`soap` goes over no other"), "{error}");
         let twice = [
-            Entrant::new(Method::Sam).unwrap(),
+            Entrant::new(OptimizerKind::SAM).unwrap(),
             "sam:{\"rho\":0.2}".parse().unwrap(),
         ];
         let message = check_labels(&twice).unwrap_err().to_string();

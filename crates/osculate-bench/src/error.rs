@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use osculate::curvature::CurvatureError;
 use osculate::device::DeviceError;
 use osculate::optim::ConfigError;
-use osculate::optim::catalogue::RecipeError;
+use osculate::optim::registry::SpecError;
 use osculate_problems::digits::DigitsError;
 use thiserror::Error;
 
@@ -54,7 +54,7 @@ pub enum BenchError {
 
     /// An optimizer's settings are invalid.
     #[error(transparent)]
-    Recipe(#[from] RecipeError),
+    Recipe(#[from] SpecError),
 
     /// An optimizer's settings are invalid.
     #[error(transparent)]

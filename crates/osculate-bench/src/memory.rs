@@ -1,7 +1,7 @@
 //! How much memory the optimizers' states take on a layer of a given shape.
 
 use burn::tensor::Device;
-use osculate::optim::catalogue::Method;
+use osculate::optim::registry::OptimizerKind;
 
 use crate::entrant::Entrant;
 use crate::error::BenchError;
@@ -30,7 +30,7 @@ pub fn measure(shape: &str, device: &Device) -> Result<String, BenchError> {
     let [rows, columns] = parse_shape("--memory", shape, LARGEST)?;
     let device = device.clone().autodiff();
     let mut grid = Grid::new(["optimizer", "state / params"]);
-    let plain = Method::ALL.iter().map(|method| Entrant::new(*method));
+    let plain = OptimizerKind::all().into_iter().map(Entrant::new);
     let halves = HALVES.iter().map(|text| text.parse());
     for entrant in plain.chain(halves) {
         let entrant = entrant?;

@@ -201,5 +201,5 @@ fn distributed_workers_make_the_steps_of_one_device() {
     }
     check(sam(), true);
     check(sophia(), true);
-    check(regular_shampoo().stacked().unwrap(), false);
+    check(regular_shampoo().init().unwrap(), false);
 }

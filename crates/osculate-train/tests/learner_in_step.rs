@@ -6,7 +6,8 @@ mod common;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use burn::module::Module;
+use burn::lr_scheduler::module_lr_scheduler::ModuleLrSchedulerConfig;
+use burn::module::{Module, ParamGroup};
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, ModuleOptimizer, SgdConfig};
 use burn::tensor::Device;
@@ -22,7 +23,7 @@ use common::{
     Loader, Net, alone, assert_identical, device, largest_difference, ordered_loader, train_loader,
     valid_loader,
 };
-use osculate_optim::{ClosureOptimizer, FirstOrder, SamConfig, ShampooConfig};
+use osculate_optim::{ClosureOptimizer, Driver, Ema, Sam, ShampooConfig};
 use osculate_problems::digits::DigitsBatch;
 use osculate_train::learner::{InStep, Osculate};
 
@@ -64,8 +65,40 @@ fn in_burns_loop_it_equals_the_strategy() {
     }
     check(sam());
     check(sophia());
-    check(ShampooConfig::new().stacked().unwrap());
-    check(FirstOrder::new(AdamWConfig::new().init()));
+    check(ShampooConfig::new().init().unwrap());
+    check(Driver::from(AdamWConfig::new().init()));
+    // Both end with the averaged weights.
+    check(Ema::new(0.9).over(AdamWConfig::new().init()).unwrap());
+}
+
+#[test]
+fn learning_rates_by_group_are_those_of_the_schedule() {
+    let _alone = alone();
+    fn train<M>(model: M, optimizer: ModuleOptimizer, factor: f64) -> M
+    where
+        M: LearnerModel + TrainStep<Input = DigitsBatch, Output = ClassificationOutput>,
+        M: burn::train::InferenceStep<Input = DigitsBatch, Output = ClassificationOutput>,
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let schedule = ModuleLrSchedulerConfig::new(LR.into())
+            .with_group(ParamGroup::from_path("head.bias"), factor)
+            .init()
+            .unwrap();
+        let result = SupervisedTraining::new(directory.path(), train_loader(), valid_loader())
+            .num_epochs(EPOCHS)
+            .with_metric_logger(InMemoryMetricLogger::new())
+            .with_application_logger(None)
+            .with_training_strategy(single().into())
+            .launch(Learner::new(model, optimizer, schedule));
+        assert!(result.error.is_none(), "{:?}", result.error);
+        result.model
+    }
+    let adamw = || AdamWConfig::new().init();
+    let inside = || InStep::new(Net::plain(&device()), Driver::from(adamw()));
+    let grouped = train(inside(), sgd(), 0.1);
+    assert_identical(grouped.model(), &train(Net::plain(&device()), adamw(), 0.1));
+    let alike = train(inside(), sgd(), 1.0);
+    assert!(largest_difference(grouped.model(), alike.model()) > 1e-3);
 }
 
 #[test]
@@ -73,7 +106,7 @@ fn all_passes_of_a_step_see_one_mask() {
     let _alone = alone();
     // Without a radius both passes are at the weights: with two masks the steps would differ.
     let base = || AdamWConfig::new().init();
-    let still = SamConfig::new().with_rho(0.0).init(base()).unwrap();
+    let still = Sam::new(0.0).over(base()).unwrap();
     let twice = train(
         InStep::new(Net::noisy(&device()), still),
         sgd(),
@@ -81,7 +114,7 @@ fn all_passes_of_a_step_see_one_mask() {
         single(),
     );
     let once = train(
-        InStep::new(Net::noisy(&device()), FirstOrder::new(base())),
+        InStep::new(Net::noisy(&device()), Driver::from(base())),
         sgd(),
         train_loader(),
         single(),
@@ -112,8 +145,8 @@ fn two_devices_equal_one_on_both_batches_together() {
     }
     check(sam(), Net::summed);
     check(sophia(), Net::summed);
-    check(ShampooConfig::new().stacked().unwrap(), Net::wide);
-    check(regular_shampoo().stacked().unwrap(), Net::summed);
+    check(ShampooConfig::new().init().unwrap(), Net::wide);
+    check(regular_shampoo().init().unwrap(), Net::summed);
 }
 
 /// In `f32` Shampoo's defaults end 4e-5 from the single device, of 1.7e-2 that the weights move. That is
@@ -136,7 +169,7 @@ fn two_devices_equal_one_on_both_batches_together() {
 fn singular_factors_enlarge_the_rounding_of_one_device_as_well() {
     let _alone = alone();
     let model = || {
-        let optimizer = ShampooConfig::new().stacked().unwrap();
+        let optimizer = ShampooConfig::new().init().unwrap();
         InStep::new(Net::summed(&device()), optimizer)
     };
     let one = train(model(), sgd(), together(), single());
@@ -154,7 +187,10 @@ fn singular_factors_enlarge_the_rounding_of_one_device_as_well() {
 #[test]
 fn shampoo_needs_no_wrapper_on_two_devices() {
     let _alone = alone();
-    let shampoo = || ShampooConfig::new().init().unwrap();
+    let shampoo = || {
+        let net = Net::wide(&device());
+        ShampooConfig::new().module_optimizer(&net).unwrap()
+    };
     let model = || Net::wide(&device());
     let one = train(model(), shampoo(), together(), single());
     for optim in [
@@ -198,7 +234,7 @@ fn burns_checkpoints_carry_the_state() {
     }
     check(sophia());
     let momentum = SgdConfig::new().with_momentum(Some(MomentumConfig::new()));
-    check(SamConfig::new().init(momentum.init()).unwrap());
+    check(Sam::new(0.05).over(momentum.init()).unwrap());
 }
 
 #[test]

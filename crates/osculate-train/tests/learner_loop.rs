@@ -3,32 +3,37 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use burn::data::dataset::{Dataset, DatasetError};
 use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
-use burn::lr_scheduler::module_lr_scheduler::ModuleLrSchedulerConfig;
+use burn::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrSchedulerConfig};
 use burn::module::{Module, ParamGroup};
-use burn::optim::{AdamWConfig, LearningRate};
+use burn::optim::AdamWConfig;
 use burn::tensor::TensorReadError;
 use burn::train::logger::InMemoryMetricLogger;
 use burn::train::metric::store::{Aggregate, Direction, Split};
-use burn::train::metric::{LossMetric, Metric, MetricMetadata, MetricName, SerializedEntry};
-use burn::train::{
-    ExecutionStrategy, Interrupter, Learner, MetricEarlyStoppingStrategy, StoppingCondition,
-    SupervisedTraining, TrainingError, TrainingStrategy,
+use burn::train::metric::{
+    Adaptor, LossMetric, Metric, MetricMetadata, MetricName, SerializedEntry,
 };
-use common::{IMAGES, Net, ROWS, alone, assert_identical, device, learner, quiet, valid_loader};
+use burn::train::{
+    ClassificationOutput, ExecutionStrategy, Interrupter, Learner, MetricEarlyStoppingStrategy,
+    StoppingCondition, SupervisedTraining, TrainingError, TrainingStrategy,
+};
+use common::{
+    IMAGES, Net, ROWS, alone, assert_identical, device, largest_difference, learner, quiet,
+    train_loader, valid_loader,
+};
 use osculate_curvature::{CurvatureError, Objective};
 use osculate_optim::{
-    ClosureOptimizer, FirstOrder, RecordError, SophiaConfig, StateRecord, StatefulOptimizer, Step,
+    ClosureOptimizer, Driver, Ema, RecordError, SophiaConfig, StateRecord, StatefulOptimizer, Step,
     StepError, StepErrorCause,
 };
 use osculate_train::learner::{LearnerError, Osculate};
 
-fn adamw() -> FirstOrder {
-    FirstOrder::new(AdamWConfig::new().init())
+fn adamw() -> Driver {
+    Driver::from(AdamWConfig::new().init())
 }
 
 /// Counts the items of the training split, and stops the training at one of them.
@@ -164,7 +169,7 @@ fn a_stop_from_outside_ends_the_training() {
 
 /// An optimizer that fails at one step.
 struct FailsAt {
-    inner: FirstOrder,
+    inner: Driver,
     steps: usize,
     at: usize,
     cause: Option<StepErrorCause>,
@@ -182,7 +187,7 @@ impl FailsAt {
 }
 
 impl StatefulOptimizer for FailsAt {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         self.inner.name()
     }
 
@@ -200,9 +205,9 @@ impl StatefulOptimizer for FailsAt {
 }
 
 impl<M: Module> ClosureOptimizer<M> for FailsAt {
-    fn step(
+    fn step_with(
         &mut self,
-        lr: LearningRate,
+        lr: ModuleLearningRate,
         model: M,
         objective: &dyn Objective<M>,
     ) -> Result<Step<M>, StepError<M>> {
@@ -343,14 +348,95 @@ fn what_cannot_work_is_refused_with_its_reason() {
             ..
         }
     ));
+}
 
-    let schedule = ModuleLrSchedulerConfig::new(0.01.into())
-        .with_group(ParamGroup::from_path("head.bias"), 0.1)
-        .init()
-        .unwrap();
-    let grouped = Learner::new(Net::plain(&device()), AdamWConfig::new().init(), schedule);
-    let error = refused(Osculate::new(adamw()), training(), grouped);
-    assert!(
-        matches!(error.as_ref(), LearnerError::GroupedLearningRate { path, .. } if path == "head.bias")
-    );
+#[test]
+fn grouped_learning_rates_equal_burns_own_loop() {
+    let _alone = alone();
+    let train = |strategy: TrainingStrategy<Net>, factor: f64| {
+        let directory = tempfile::tempdir().unwrap();
+        let schedule = ModuleLrSchedulerConfig::new(0.01.into())
+            .with_group(ParamGroup::from_path("head.bias"), factor)
+            .init()
+            .unwrap();
+        let model = Net::plain(&device());
+        let result = quiet(directory.path(), 2)
+            .with_training_strategy(strategy)
+            .launch(Learner::new(model, AdamWConfig::new().init(), schedule));
+        assert!(result.error.is_none(), "{:?}", result.error);
+        result.model
+    };
+    let ours = train(Osculate::new(adamw()).into(), 0.1);
+    let burns = train(ExecutionStrategy::single(device()).into(), 0.1);
+    assert_identical(&ours, &burns);
+    let alike = train(Osculate::new(adamw()).into(), 1.0);
+    assert!(largest_difference(&ours, &alike) > 1e-3);
+}
+
+/// Collects the losses of the validation split.
+#[derive(Clone, Default)]
+struct Losses(Arc<Mutex<Vec<f64>>>);
+
+/// A loss of the validation split.
+struct Validated(f64);
+
+impl Adaptor<Validated> for ClassificationOutput {
+    fn adapt(&self) -> Validated {
+        Validated(f64::from(self.loss.clone().into_scalar::<f32>()))
+    }
+}
+
+impl Metric for Losses {
+    type Input = Validated;
+
+    fn name(&self) -> MetricName {
+        Arc::new("Losses".to_string())
+    }
+
+    fn update(
+        &mut self,
+        item: &Validated,
+        _metadata: &MetricMetadata,
+    ) -> Result<SerializedEntry, TensorReadError> {
+        self.0.lock().unwrap().push(item.0);
+        self.compute()
+    }
+
+    fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
+        Ok(SerializedEntry::new(String::new(), String::new()))
+    }
+
+    fn clear(&mut self) {}
+}
+
+#[test]
+fn averaged_weights_are_validated_and_returned() {
+    let _alone = alone();
+    let optimizer = || Ema::new(0.9).over(AdamWConfig::new().init()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let losses = Losses::default();
+    let result = quiet(directory.path(), 2)
+        .metric_valid(losses.clone())
+        .with_training_strategy(Osculate::new(optimizer()).into())
+        .launch(learner(Net::plain(&device()), 0.01));
+    assert!(result.error.is_none(), "{:?}", result.error);
+
+    let (mut model, mut by_hand) = (Net::plain(&device()), optimizer());
+    let (train, valid) = (train_loader().to_device(&device()), valid_loader());
+    let mut expected = Vec::new();
+    for _ in 0..2 {
+        for batch in train.iter() {
+            let batch = batch.unwrap();
+            let loss = |net: &Net| net.classify(batch.clone()).loss;
+            model = by_hand.step(0.01, model, &loss).unwrap().model;
+        }
+        let averaged = by_hand.evaluation_model(&model).unwrap().valid();
+        for batch in valid.to_device(&device().inner()).iter() {
+            expected.push(Adaptor::<Validated>::adapt(&averaged.classify(batch.unwrap())).0);
+        }
+    }
+    assert_eq!(*losses.0.lock().unwrap(), expected);
+    let averaged = by_hand.evaluation_model(&model).unwrap();
+    assert_identical(&result.model, &averaged.valid());
+    assert!(largest_difference(&averaged, &model) > 1e-3);
 }

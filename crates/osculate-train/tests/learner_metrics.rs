@@ -13,7 +13,7 @@ use common::two_devices::{LR, STEPS, halves, sam};
 use common::{
     IMAGES, Net, ROWS, alone, assert_identical, device, learner, quiet, train_loader, valid_loader,
 };
-use osculate_optim::{SamConfig, SophiaConfig};
+use osculate_optim::{Sam, SophiaConfig};
 use osculate_train::learner::{CurvatureProbe, InStep, Osculate, Quantity};
 
 /// The values that a metric had in the steps of an epoch.
@@ -108,7 +108,7 @@ fn the_probe_leaves_the_training_alone() {
         assert!(result.error.is_none());
         result.model
     };
-    let sam = || SamConfig::new().init(AdamWConfig::new().init()).unwrap();
+    let sam = || Sam::new(0.05).over(AdamWConfig::new().init()).unwrap();
     let probed = train(Osculate::new(sam()).with_curvature(CurvatureProbe::every(3)));
     assert_identical(&probed, &train(Osculate::new(sam())));
 }

@@ -9,7 +9,7 @@ use burn::tensor::Device;
 use burn::train::TrainingStrategy;
 use common::{Net, alone, assert_identical, device, learner, quiet, train_loader, weights};
 use osculate_curvature::Objective;
-use osculate_optim::{ClosureOptimizer, FirstOrder, SamConfig, ShampooConfig, SophiaConfig};
+use osculate_optim::{ClosureOptimizer, Driver, Sam, ShampooConfig, SophiaConfig};
 use osculate_problems::digits::DigitsBatch;
 use osculate_train::learner::{Osculate, SupervisedModel};
 
@@ -55,8 +55,8 @@ fn moved(model: &Net) {
     assert!(before[0].1.as_bytes() != after[0].1.as_bytes());
 }
 
-fn adamw() -> FirstOrder {
-    FirstOrder::new(AdamWConfig::new().init())
+fn adamw() -> Driver {
+    Driver::from(AdamWConfig::new().init())
 }
 
 #[test]
@@ -92,14 +92,14 @@ fn check<O: ClosureOptimizer<Net> + 'static>(
 fn sam_equals_the_hand_written_loop() {
     let _alone = alone();
     let base = || SgdConfig::new().init();
-    let sam = || SamConfig::new().with_rho(0.1).init(base()).unwrap();
+    let sam = || Sam::new(0.1).over(base()).unwrap();
     check(Net::plain, sam, Osculate::new, closure);
 }
 
 #[test]
 fn dropout_and_batch_norm_see_one_mask_and_move_once() {
     let _alone = alone();
-    let sam = || SamConfig::new().init(AdamWConfig::new().init()).unwrap();
+    let sam = || Sam::new(0.05).over(AdamWConfig::new().init()).unwrap();
     check(Net::noisy, sam, Osculate::new, closure);
 }
 
@@ -127,6 +127,6 @@ fn sophia_g_equals_the_hand_written_loop() {
 #[test]
 fn shampoo_equals_the_hand_written_loop() {
     let _alone = alone();
-    let shampoo = || ShampooConfig::new().stacked().unwrap();
+    let shampoo = || ShampooConfig::new().init().unwrap();
     check(Net::plain, shampoo, Osculate::new, closure);
 }

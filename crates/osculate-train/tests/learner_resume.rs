@@ -14,7 +14,7 @@ use burn::optim::AdamWConfig;
 use burn::train::checkpoint::KeepLastNCheckpoints;
 use burn::train::{Learner, LearningResult, TrainingError};
 use common::{Net, alone, assert_identical, device, learner, quiet};
-use osculate_optim::catalogue::{Method, Recipe};
+use osculate_optim::registry::{OptimizerKind, OptimizerSpec};
 use osculate_train::learner::{CheckpointError, Checkpoints, LearnerError, Monitor, Osculate};
 
 const EPOCHS: usize = 4;
@@ -32,9 +32,9 @@ struct Outcome {
 
 /// Trains a net with dropout and batch normalisation under a schedule, from a checkpoint on where one
 /// is given.
-fn train(directory: &Path, method: Method, epochs: usize, from: Option<usize>) -> Outcome {
+fn train(directory: &Path, method: OptimizerKind, epochs: usize, from: Option<usize>) -> Outcome {
     let checkpoints = Checkpoints::new(folder(directory));
-    let optimizer = Recipe::new(method).make::<Net>(5).unwrap();
+    let optimizer = OptimizerSpec::new(method).make::<Net>(5).unwrap();
     let strategy = Osculate::supervised(optimizer).with_checkpoints(&checkpoints);
     let monitor = strategy.monitor();
     let mut training = quiet(directory, epochs)
@@ -60,7 +60,7 @@ fn train(directory: &Path, method: Method, epochs: usize, from: Option<usize>) -
     }
 }
 
-fn whole(directory: &Path, method: Method, epochs: usize, from: Option<usize>) -> Outcome {
+fn whole(directory: &Path, method: OptimizerKind, epochs: usize, from: Option<usize>) -> Outcome {
     let outcome = train(directory, method, epochs, from);
     assert!(outcome.result.error.is_none(), "{:?}", outcome.result.error);
     outcome
@@ -69,7 +69,7 @@ fn whole(directory: &Path, method: Method, epochs: usize, from: Option<usize>) -
 #[test]
 fn every_method_goes_on_bit_for_bit() {
     let _alone = alone();
-    for method in Method::ALL.iter().copied() {
+    for method in OptimizerKind::all() {
         let (straight, split) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let straight = whole(straight.path(), method, EPOCHS, None);
         whole(split.path(), method, 2, None);
@@ -84,7 +84,7 @@ fn every_method_goes_on_bit_for_bit() {
 #[test]
 fn a_damaged_checkpoint_is_passed_over_and_named() {
     let _alone = alone();
-    let method = Method::SophiaH;
+    let method = OptimizerKind::SOPHIA_H;
     let straight = tempfile::tempdir().unwrap();
     let straight = whole(straight.path(), method, EPOCHS, None);
 
@@ -129,8 +129,8 @@ fn a_damaged_checkpoint_is_passed_over_and_named() {
 fn files_of_two_trainings_are_no_checkpoint() {
     let _alone = alone();
     let (directory, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    whole(directory.path(), Method::AdamW, 2, None);
-    whole(other.path(), Method::AdamW, 2, None);
+    whole(directory.path(), OptimizerKind::ADAMW, 2, None);
+    whole(other.path(), OptimizerKind::ADAMW, 2, None);
     for name in ["optim-2.bpk", "optim-2.crc"] {
         let (from, to) = (folder(other.path()), folder(directory.path()));
         std::fs::copy(from.join(name), to.join(name)).unwrap();
@@ -148,7 +148,7 @@ fn what_is_not_there_is_said() {
     let checkpoints = Checkpoints::new(folder(directory.path()));
     assert_eq!(checkpoints.latest(), Ok(None));
 
-    whole(directory.path(), Method::AdamW, 2, None);
+    whole(directory.path(), OptimizerKind::ADAMW, 2, None);
     assert_eq!(checkpoints.latest().unwrap().unwrap().epoch, 2);
     let missing = checkpoints.find(7).unwrap_err();
     assert!(
@@ -168,8 +168,8 @@ fn what_is_not_there_is_said() {
 fn the_state_of_another_optimizer_stops_the_training() {
     let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
-    let first = whole(directory.path(), Method::Sam, 1, None);
-    let other = train(directory.path(), Method::SophiaH, 2, Some(1));
+    let first = whole(directory.path(), OptimizerKind::SAM, 1, None);
+    let other = train(directory.path(), OptimizerKind::SOPHIA_H, 2, Some(1));
     assert!(matches!(
         other.result.error.as_deref(),
         Some(TrainingError::Checkpoint(_))
@@ -187,7 +187,13 @@ fn the_state_of_another_optimizer_stops_the_training() {
 fn burns_own_checkpointers_are_refused() {
     let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
-    let strategy = || Osculate::new(Recipe::new(Method::AdamW).make::<Net>(0).unwrap());
+    let strategy = || {
+        Osculate::new(
+            OptimizerSpec::new(OptimizerKind::ADAMW)
+                .make::<Net>(0)
+                .unwrap(),
+        )
+    };
     let checkpoints = Checkpoints::new(folder(directory.path()));
     for strategy in [strategy(), strategy().with_checkpoints(&checkpoints)] {
         let monitor = strategy.monitor();
@@ -212,7 +218,7 @@ const LONG: usize = 40;
 #[test]
 fn in_a_child() {
     if let Some(directory) = std::env::var_os(CHILD) {
-        whole(Path::new(&directory), Method::Sam, LONG, None);
+        whole(Path::new(&directory), OptimizerKind::SAM, LONG, None);
     }
 }
 
@@ -220,7 +226,7 @@ fn in_a_child() {
 fn a_killed_training_goes_on_bit_for_bit() {
     let _alone = alone();
     let straight = tempfile::tempdir().unwrap();
-    let straight = whole(straight.path(), Method::Sam, LONG, None);
+    let straight = whole(straight.path(), OptimizerKind::SAM, LONG, None);
     for delay in [3_u64, 17, 41] {
         let directory = tempfile::tempdir().unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap())
@@ -246,7 +252,12 @@ fn a_killed_training_goes_on_bit_for_bit() {
 
         let found = checkpoints.latest().unwrap().unwrap();
         assert!(found.epoch < LONG, "the child had finished");
-        let resumed = whole(directory.path(), Method::Sam, LONG, Some(found.asked));
+        let resumed = whole(
+            directory.path(),
+            OptimizerKind::SAM,
+            LONG,
+            Some(found.asked),
+        );
         assert_identical(&straight.result.model, &resumed.result.model);
     }
 }

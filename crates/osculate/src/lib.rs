@@ -15,10 +15,10 @@
 //! let device = Device::flex().autodiff();
 //! let mut model: Linear = LinearConfig::new(2, 2).init(&device);
 //!
-//! // With AdamW this line reads `FirstOrder::new(AdamWConfig::new().init())`,
-//! // with SAM over it `SamConfig::new().init(AdamWConfig::new().init())?`.
+//! // With AdamW this line reads `Driver::from(AdamWConfig::new().init())`,
+//! // with SAM over it `Sam::new(0.05).over(AdamWConfig::new().init())?`.
 //! let mut optimizer = SophiaConfig::g().init()?;
-//! # let _ = FirstOrder::new(AdamWConfig::new().init());
+//! # let _ = Driver::from(AdamWConfig::new().init());
 //!
 //! for _ in 0..20 {
 //!     let x = Tensor::<2>::from_data([[1.0, 0.0], [0.0, 1.0]], &device);
@@ -46,13 +46,14 @@ pub mod prelude {
         Accumulated, Batched, Criterion, Fallible, HvpMode, Objective, Supervised, SupervisedBatch,
     };
     pub use osculate_optim::{
-        AdaHessian, AdaHessianConfig, Asam, AsamConfig, ClosureOptimizer, EigenSolver, FirstOrder,
-        Grafting, Gsam, GsamConfig, Hybrid, KeepDtype, KlShampoo, KlShampooConfig, KlSoap,
-        KlSoapConfig, LookSam, LookSamConfig, Muon, MuonConfig, NonFinitePolicy, PsgdDense,
-        PsgdDenseConfig, PsgdDiagonal, PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKron,
-        PsgdKronConfig, PsgdLra, PsgdLraConfig, RefreshSchedule, RootSolver, Sam, SamConfig,
-        Shampoo, ShampooConfig, ShampooForm, Soap, SoapConfig, Sophia, SophiaConfig,
-        SophiaSchedule, Stacked, StateRecord, StatefulOptimizer, Step, StepError, StepPolicy,
-        StepReport,
+        AdaHessian, AdaHessianConfig, Asam, AveragedGradient, AveragedGradientConfig,
+        ClosureOptimizer, CustomDiagonal, DecayForm, Driver, EigenSolver, Ema, GaussNewtonBartlett,
+        Grafting, Gsam, Hutchinson, KeepDtype, KlShampoo, KlShampooConfig, KlSoap, KlSoapConfig,
+        LookSam, Lookahead, Momo, Muon, MuonConfig, NonFinitePolicy, ParameterGroup, PsgdDense,
+        PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKron, PsgdKronConfig,
+        PsgdLra, PsgdLraConfig, RefreshSchedule, RootSolver, Sam, SasshaConfig, ScheduleFree,
+        Select, Shampoo, ShampooConfig, ShampooForm, Soap, SoapConfig, Sophia, SophiaConfig,
+        SophiaSchedule, StateRecord, StatefulOptimizer, Step, StepError, StepPolicy, StepReport,
+        WeightDecay,
     };
 }

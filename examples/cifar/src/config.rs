@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use osculate::optim::catalogue::Method;
+use osculate::optim::registry::OptimizerKind;
 use osculate_train::trainer::{TrainerArgs, TrainerConfig};
 use serde::{Deserialize, Serialize};
 
@@ -155,7 +155,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            trainer: TrainerConfig::new(Method::AdamW),
+            trainer: TrainerConfig::new(OptimizerKind::ADAMW),
             data: DataConfig::default(),
             model: None,
             precision: Precision::F32,

@@ -12,7 +12,8 @@ use cifar::augment::Augmentation;
 use cifar::config::Config;
 use cifar::models::Architecture;
 use cifar::task::{Classification, load_images};
-use osculate::optim::catalogue::{Method, Recipe};
+use osculate::optim::registry::{OptimizerKind, OptimizerSpec};
+use osculate::prelude::ClosureOptimizer;
 use osculate_train::trainer::{BatchAt, Task};
 use tempfile::tempdir;
 
@@ -155,8 +156,8 @@ fn every_optimizer_trains_the_network() {
         config.batch = 16;
         config.label_smoothing = 0.1;
     });
-    for &method in Method::ALL {
-        let recipe = Recipe::new(method);
+    for method in OptimizerKind::all() {
+        let recipe = OptimizerSpec::new(method);
         let mut optimizer = recipe.make(1).unwrap();
         let mut model = task.model(0).unwrap();
         for index in 0..2 {

@@ -1,7 +1,7 @@
 //! Sophia-G in a hand-written training loop, on the embedded digits.
 //!
 //! A loop with AdamW differs in one line, the one that makes the optimizer:
-//! `FirstOrder::new(AdamWConfig::new().init())`.
+//! `Driver::from(AdamWConfig::new().init())`.
 #![allow(clippy::print_stdout, reason = "an example shows its results")]
 
 use burn::module::Module;

@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use osculate::optim::catalogue::Method;
+use osculate::optim::registry::OptimizerSpec;
 
 /// Trains a perceptron on handwritten digits with burn's Learner and any optimizer.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Args {
-    /// Optimizer. An unknown name lists those there are.
+    /// Optimizer, or one over another as in "sam(soap)". An unknown name lists those there are.
     #[arg(long, default_value = "sophia-g")]
-    pub optimizer: Method,
+    pub optimizer: OptimizerSpec,
 
     /// Settings of the optimizer as JSON, laid over the defaults, such as '{"gamma": 0.02}'.
     #[arg(long, value_name = "JSON")]
@@ -57,7 +57,7 @@ pub struct Args {
 impl Args {
     pub fn directory(&self) -> PathBuf {
         self.dir.clone().unwrap_or_else(|| {
-            let name = self.optimizer.name();
+            let name = self.optimizer.to_string();
             PathBuf::from("osculate-results/learner").join(name)
         })
     }

@@ -9,7 +9,7 @@ use burn::tensor::Device;
 use burn::train::metric::{AccuracyMetric, LearningRateMetric, LossMetric};
 use burn::train::renderer::CliMetricsRenderer;
 use burn::train::{Learner, LearningResult, SupervisedTraining};
-use osculate::optim::catalogue::Recipe;
+use osculate::optim::registry::OptimizerSpec;
 use osculate_train::learner::{Checkpoints, CurvatureProbe, Osculate, Quantity};
 
 use crate::args::Args;
@@ -81,8 +81,8 @@ pub fn train(args: &Args, device: &Device) -> Result<LearningResult<Net>, Box<dy
     }
 }
 
-fn recipe(args: &Args) -> Result<Recipe, Box<dyn Error>> {
-    let recipe = Recipe::new(args.optimizer);
+fn recipe(args: &Args) -> Result<OptimizerSpec, Box<dyn Error>> {
+    let recipe = args.optimizer.clone();
     match &args.settings {
         Some(settings) => {
             let settings = serde_json::from_str(settings)

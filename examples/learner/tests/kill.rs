@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kill::{assert_same, finish, kill};
-use osculate::optim::catalogue::Method;
+use osculate::optim::registry::OptimizerKind;
 
 const EPOCHS: usize = 5;
 
@@ -38,7 +38,7 @@ fn is_whole(directory: &Path, epoch: usize) -> bool {
 
 #[test]
 fn killed_and_resumed_is_uninterrupted() {
-    for method in Method::ALL {
+    for method in OptimizerKind::all() {
         let optimizer = method.name();
         let folder = tempfile::tempdir().unwrap();
         let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));

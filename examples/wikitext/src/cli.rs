@@ -253,7 +253,7 @@ impl Cli {
         if finished.summary.ending.exit_code() != 0 {
             return Ok(text);
         }
-        let model = finished.model.valid();
+        let model = finished.evaluation_model.valid();
         let tested = task.test(&model).map_err(|source| TrainerError::Task {
             what: "the test",
             source,

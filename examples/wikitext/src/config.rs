@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use osculate::optim::catalogue::Method;
+use osculate::optim::registry::OptimizerKind;
 use osculate_train::trainer::{Length, TrainerConfig};
 use serde::{Deserialize, Serialize};
 
@@ -111,7 +111,7 @@ impl Config {
     /// Byte-level tokens of the embedded text, ten passes with SOAP at [`LR`].
     pub fn new(size: Size) -> Self {
         let shape = size.shape();
-        let mut trainer = TrainerConfig::new(Method::Soap);
+        let mut trainer = TrainerConfig::new(OptimizerKind::SOAP);
         trainer.length = Length::Epochs(10);
         trainer.lr = Some(LR);
         Self {

@@ -148,9 +148,7 @@ pub fn entrant_results(input: &EntrantInput, about: &About, target: Option<f64>)
         .collect();
     EntrantResults {
         label: input.label.to_string(),
-        method: any.map_or(String::new(), |trial| {
-            trial.spec.entrant.recipe.method().name().to_string()
-        }),
+        method: any.map_or(String::new(), |trial| trial.spec.entrant.recipe.to_string()),
         settings: any.map_or(Value::Null, |trial| {
             trial.spec.entrant.recipe.settings().clone()
         }),

@@ -15,7 +15,8 @@ pub struct RaceArgs {
         "adamw", "sgd", "sam", "adahessian", "sophia-h", "sophia-g",
     ].map(String::from), help_heading = "What to race")]
     pub optimizers: Vec<String>,
-    /// Another optimizer, with settings as JSON: `NAME=METHOD:{SETTINGS}`; may be given several times.
+    /// Another optimizer, or one over another as in `sam(soap)`, with settings as JSON:
+    /// `NAME=METHOD:{SETTINGS}`; may be given several times.
     #[arg(long, value_name = "ENTRANT", help_heading = "What to race")]
     pub entrant: Vec<String>,
     /// Workloads, separated by commas; `osculate list --workloads` names them.
@@ -98,7 +99,7 @@ const QUICK_STEPS: usize = 46;
 /// Peak learning rate in the race: the best of a coarse grid (factors of two to three) on the digits,
 /// on seeds that are not raced.
 fn race_rate(entrant: &Entrant) -> f64 {
-    match entrant.recipe.method().name() {
+    match entrant.recipe.kind().name() {
         "adamw" | "shampoo" | "kl-shampoo" | "soap" | "kl-soap" | "psgd-kron" => 1e-2,
         _ => entrant.documented_rate(),
     }

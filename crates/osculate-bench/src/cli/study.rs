@@ -24,7 +24,8 @@ pub struct StudyArgs {
         help_heading = "What to run"
     )]
     pub optimizers: Vec<String>,
-    /// Another optimizer, with settings as JSON: `NAME=METHOD:{SETTINGS}`; may be given several times.
+    /// Another optimizer, or one over another as in `sam(soap)`, with settings as JSON:
+    /// `NAME=METHOD:{SETTINGS}`; may be given several times.
     #[arg(long, value_name = "ENTRANT", help_heading = "What to run")]
     pub entrant: Vec<String>,
     /// Workloads in the place of those, separated by commas.
@@ -89,7 +90,8 @@ pub struct TuneArgs {
     /// Optimizers, separated by commas.
     #[arg(long, value_delimiter = ',', value_name = "NAME", default_values_t = [String::from("adamw")])]
     pub optimizers: Vec<String>,
-    /// Another optimizer, with settings as JSON: `NAME=METHOD:{SETTINGS}`; may be given several times.
+    /// Another optimizer, or one over another as in `sam(soap)`, with settings as JSON:
+    /// `NAME=METHOD:{SETTINGS}`; may be given several times.
     #[arg(long, value_name = "ENTRANT")]
     pub entrant: Vec<String>,
     /// Trials of each optimizer.

@@ -1,4 +1,4 @@
-use osculate::optim::catalogue::Method;
+use osculate::optim::registry::OptimizerKind;
 
 use crate::entrant::Entrant;
 use crate::error::BenchError;
@@ -8,13 +8,13 @@ use crate::workload::Workloads;
 /// `osculate list`.
 pub(super) fn optimizers() -> Result<(), BenchError> {
     println!(
-        "{:<14} {:<50} {:>9} {:>7}  settings",
+        "{:<18} {:<50} {:>9} {:>7}  settings",
         "name", "what it does", "gradients", "lr"
     );
-    for method in Method::ALL {
-        let entrant = Entrant::new(*method)?;
+    for method in OptimizerKind::all() {
+        let entrant = Entrant::new(method)?;
         println!(
-            "{:<14} {:<50} {:>9} {:>7}  {}",
+            "{:<18} {:<50} {:>9} {:>7}  {}",
             method.name(),
             method.text(),
             method.gradients(),

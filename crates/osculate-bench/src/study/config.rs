@@ -1,4 +1,4 @@
-use osculate::optim::catalogue::Method;
+use osculate::optim::registry::OptimizerKind;
 use serde::{Deserialize, Serialize};
 
 use super::{Job, TUNING_SEED};
@@ -62,15 +62,15 @@ impl StudyConfig {
     /// [`BenchError::Recipe`].
     pub fn full() -> Result<Self, BenchError> {
         let methods = [
-            Method::AdamW,
-            Method::Sgd,
-            Method::Sam,
-            Method::AdaHessian,
-            Method::SophiaH,
-            Method::Shampoo,
-            Method::Soap,
-            Method::PsgdKron,
-            Method::Muon,
+            OptimizerKind::ADAMW,
+            OptimizerKind::SGD,
+            OptimizerKind::SAM,
+            OptimizerKind::ADAHESSIAN,
+            OptimizerKind::SOPHIA_H,
+            OptimizerKind::SHAMPOO,
+            OptimizerKind::SOAP,
+            OptimizerKind::PSGD_KRON,
+            OptimizerKind::MUON,
         ];
         // The longest last: where a study is cut short, the others are whole.
         let workloads = [
@@ -94,7 +94,12 @@ impl StudyConfig {
     /// # Errors
     /// [`BenchError::Recipe`].
     pub fn small() -> Result<Self, BenchError> {
-        let methods = [Method::AdamW, Method::Sgd, Method::Sam, Method::Soap];
+        let methods = [
+            OptimizerKind::ADAMW,
+            OptimizerKind::SGD,
+            OptimizerKind::SAM,
+            OptimizerKind::SOAP,
+        ];
         let budget = Budget {
             trials: 5,
             seeds: 3,
@@ -107,14 +112,18 @@ impl StudyConfig {
         )
     }
 
-    fn of(workloads: &[&str], methods: &[Method], budget: Budget) -> Result<Self, BenchError> {
+    fn of(
+        workloads: &[&str],
+        methods: &[OptimizerKind],
+        budget: Budget,
+    ) -> Result<Self, BenchError> {
         Ok(Self {
             workloads: workloads.iter().map(ToString::to_string).collect(),
             entrants: methods
                 .iter()
                 .map(|method| Entrant::new(*method))
                 .collect::<Result<_, _>>()?,
-            baseline: Method::AdamW.name().to_string(),
+            baseline: OptimizerKind::ADAMW.name().to_string(),
             budget,
         })
     }

@@ -5,6 +5,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use cpu_time::ProcessTime;
 use osculate::curvature::GradientOracle;
+use osculate::prelude::ClosureOptimizer;
 
 use super::step_times::interleaved;
 use super::{
@@ -170,7 +171,7 @@ impl<'a, M: Module> Run<'a, M> {
         let mut optimizer = spec.entrant.make::<M>(spec.seed)?;
         let made = self.workload.model(spec.seed, &self.training);
         let mut model = made.map_err(|error| self.failed(error))?;
-        let mut metric = self.measure(&model)?;
+        let mut metric = self.measure(&*optimizer, &model)?;
         while self.made < spec.steps {
             if watch.stopped() {
                 self.trial.outcome = Outcome::Interrupted;
@@ -209,7 +210,7 @@ impl<'a, M: Module> Run<'a, M> {
             self.losses.push(loss);
             self.made += 1;
             if spec.measures_after(self.made) || !loss.is_finite() {
-                metric = self.measure(&model)?;
+                metric = self.measure(&*optimizer, &model)?;
                 if !loss.is_finite() || metric.is_none() {
                     self.trial.outcome = Outcome::Diverged;
                     break;
@@ -219,6 +220,7 @@ impl<'a, M: Module> Run<'a, M> {
         }
         self.end(optimizer.state_bytes());
         if spec.curvature && self.trial.outcome == Outcome::Finished {
+            let model = self.evaluation_model(&*optimizer, &model)?;
             self.measure_curvature(&model)?;
         }
         Ok(self.trial)
@@ -232,8 +234,26 @@ impl<'a, M: Module> Run<'a, M> {
         self.trial.peak_memory = peak_memory();
     }
 
+    /// The model to measure: with averaged weights where the optimizer averages.
+    fn evaluation_model(
+        &self,
+        optimizer: &dyn ClosureOptimizer<M>,
+        model: &M,
+    ) -> Result<M, BenchError> {
+        let made = optimizer.evaluation_model(model);
+        made.map_err(|cause| BenchError::Step {
+            optimizer: self.spec.entrant.label.clone(),
+            message: cause.to_string(),
+        })
+    }
+
     /// Adds a point, unless there is one of this step, and returns its metric.
-    fn measure(&mut self, model: &M) -> Result<Option<f64>, BenchError> {
+    fn measure(
+        &mut self,
+        optimizer: &dyn ClosureOptimizer<M>,
+        model: &M,
+    ) -> Result<Option<f64>, BenchError> {
+        let model = self.evaluation_model(optimizer, model)?;
         let value = self.workload.measure(&model.valid(), &self.device);
         let value = value.map_err(|error| self.failed(error))?;
         let metric = value.is_finite().then_some(value);

@@ -3,15 +3,12 @@
 use std::sync::Arc;
 
 use burn::data::dataloader::Progress;
-use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::Tensor;
 use burn::train::{
     EventProcessorTraining, InferenceStep, Interrupter, Learner, LearnerEvent, LearnerModel,
     SupervisedTrainingEventProcessor, TrainLoader, TrainStep, TrainingItem, ValidLoader,
 };
 use osculate_curvature::CurvatureError;
-use osculate_optim::StepErrorCause;
+use osculate_optim::{ClosureOptimizer, StepErrorCause};
 
 use super::error::LearnerError;
 use super::monitor::Observed;
@@ -126,10 +123,6 @@ where
     fn step(&mut self, epoch: usize, pending: Vec<Pending<<M as TrainStep>::Input>>) -> bool {
         self.learner.lr_step();
         let lr = self.learner.lr_current();
-        if let Err(error) = check_single_rate(&self.model, &lr) {
-            self.strategy.fail(&self.interrupter, error);
-            return false;
-        }
         let batches = pending.len();
         let first = pending.first().map_or(0, |batch| batch.iteration);
         let (inputs, places): (Vec<_>, Vec<_>) = pending
@@ -138,7 +131,7 @@ where
             .unzip();
         let objective = StepObjective::new(inputs, self.strategy.supervised);
         let mut optimizer = self.strategy.optimizer.borrow_mut();
-        let made = optimizer.step(lr.base(), self.model.clone(), &objective);
+        let made = optimizer.step(lr.clone(), self.model.clone(), &objective);
         drop(optimizer);
         let step = match made {
             Ok(step) => step,
@@ -204,11 +197,14 @@ where
 
     pub(super) fn validate(&mut self, epoch: usize, loader: &ValidLoader<M>) {
         tracing::info!(epoch, "validating");
+        let Some(model) = self.evaluation_model() else {
+            return;
+        };
         self.valid_event(LearnerEvent::StartSplit {
             epoch_number: epoch,
             total_items: loader.num_items(),
         });
-        let model = self.model.valid();
+        let model = model.valid();
         let mut batches = loader.iter();
         let mut iteration = 0;
         while let Some(batch) = batches.next() {
@@ -232,6 +228,19 @@ where
         self.train_event(LearnerEvent::EndEpoch(epoch));
     }
 
+    /// The model to validate on and to end with; without one the training stops.
+    pub(super) fn evaluation_model(&self) -> Option<M> {
+        let optimizer = self.strategy.optimizer.borrow();
+        match optimizer.evaluation_model(&self.model) {
+            Ok(model) => Some(model),
+            Err(cause) => {
+                let error = LearnerError::Evaluation { cause };
+                self.strategy.fail(&self.interrupter, error);
+                None
+            }
+        }
+    }
+
     fn train_event(&mut self, event: LearnerEvent<<M as TrainStep>::Output>) {
         let processed = self.processor.process_train(event);
         self.interrupter.fail_on_error(processed);
@@ -240,50 +249,5 @@ where
     fn valid_event(&mut self, event: LearnerEvent<<M as InferenceStep>::Output>) {
         let processed = self.processor.process_valid(event);
         self.interrupter.fail_on_error(processed);
-    }
-}
-
-/// Checks that a schedule has one learning rate for all trainable parameters.
-fn check_single_rate<M: Module>(model: &M, lr: &ModuleLearningRate) -> Result<(), LearnerError> {
-    let mut rates = Rates {
-        path: Vec::new(),
-        lr,
-        different: None,
-    };
-    model.visit(&mut rates);
-    match rates.different {
-        None => Ok(()),
-        Some((path, found)) => Err(LearnerError::GroupedLearningRate {
-            path,
-            found,
-            base: lr.base(),
-        }),
-    }
-}
-
-struct Rates<'a> {
-    path: Vec<String>,
-    lr: &'a ModuleLearningRate,
-    different: Option<(String, f64)>,
-}
-
-impl ModuleVisitor for Rates<'_> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if self.different.is_some() {
-            return;
-        }
-        let path = self.path.join(".");
-        let found = self.lr.lr_from_param(param.id, Some(&path));
-        if found.to_bits() != self.lr.base().to_bits() {
-            self.different = Some((path, found));
-        }
     }
 }

@@ -52,18 +52,11 @@ pub enum LearnerError {
         batches: usize,
     },
 
-    /// Parameters have learning rates of their own.
-    #[error(
-        "the schedule gives {path} the learning rate {found} and the model {base}: an optimizer \
-         behind the closure door has one for all parameters"
-    )]
-    GroupedLearningRate {
-        /// Path of the first parameter that differs.
-        path: String,
-        /// Its learning rate.
-        found: f64,
-        /// That of the whole model.
-        base: f64,
+    /// The optimizer does not make the model to validate on.
+    #[error("the model to validate on: {cause}")]
+    Evaluation {
+        /// What happened.
+        cause: StepErrorCause,
     },
 
     /// A checkpoint could not be written or restored.

@@ -2,17 +2,16 @@
 //!
 //! There are three ways in:
 //!
-//! - [`Osculate`], a training strategy, runs any optimizer behind the closure door for any model of a
-//!   `Learner`, on one device, without a change to the model. One line of the program changes.
+//! - [`Osculate`], a training strategy, runs any closure optimizer for any model of a `Learner`, on one device, without a change to the model. One line of the program changes.
 //! - [`InStep`] wraps the model instead, so that the optimizer runs inside burn's own loops, those for
 //!   several devices among them.
-//! - Methods that need gradients only are burn optimizers: `SoapConfig::new().init()` goes into
-//!   `Learner::new` as it is.
+//! - Methods that need gradients only are burn optimizers too:
+//!   `SoapConfig::new().module_optimizer(&model)` goes into `Learner::new`.
 //!
 //! ```no_run
 //! use burn::optim::AdamWConfig;
 //! use burn::train::{Learner, LearnerModel, LearningResult, SupervisedTraining, TrainStep};
-//! use osculate_optim::SamConfig;
+//! use osculate_optim::Sam;
 //! use osculate_train::learner::Osculate;
 //!
 //! fn train<M>(
@@ -23,7 +22,7 @@
 //!     M: LearnerModel,
 //!     <M as TrainStep>::Input: Clone,
 //! {
-//!     let sam = SamConfig::new().init(AdamWConfig::new().init())?;
+//!     let sam = Sam::new(0.05).over(AdamWConfig::new().init())?;
 //!     let training = training.with_training_strategy(Osculate::new(sam).into());
 //!     // The optimizer that the learner is given here makes no steps under the strategy.
 //!     Ok(training.launch(Learner::new(model, AdamWConfig::new().init(), 1e-3)))

@@ -27,11 +27,11 @@ pub struct Observed {
 ///
 /// ```
 /// use burn::optim::AdamWConfig;
-/// use osculate_optim::FirstOrder;
+/// use osculate_optim::Driver;
 /// use osculate_train::learner::{Osculate, Quantity};
 /// # use burn::train::LearnerModel;
 /// # fn typed<M: LearnerModel>() {
-/// let strategy = Osculate::<M>::new(FirstOrder::new(AdamWConfig::new().init()));
+/// let strategy = Osculate::<M>::new(Driver::from(AdamWConfig::new().init()));
 /// let monitor = strategy.monitor();
 /// // For `SupervisedTraining::metric_train_numeric`:
 /// let gradients = monitor.metric(Quantity::GradientEvaluations);

@@ -16,7 +16,7 @@ use super::monitor::Monitor;
 use super::objective::{SupervisedFn, SupervisedModel};
 use super::probe::CurvatureProbe;
 
-/// A training strategy that runs an optimizer behind the closure door for the model of a `Learner`.
+/// A training strategy that runs a closure optimizer for the model of a `Learner`.
 ///
 /// Any [`LearnerModel`] whose batches are `Clone` will do: the optimizer calls
 /// [`TrainStep::step`] as often as its method needs, on copies of the model, so that batch
@@ -33,7 +33,9 @@ use super::probe::CurvatureProbe;
 ///   wait when the training is stopped are dropped, and their items with them.
 /// - Checkpoints are those of [`Checkpoints`]. With burn's own checkpointers, which know
 ///   nothing of the optimizer, the training stops with an error before its first step.
-/// - A schedule with learning rates by parameter group is refused.
+/// - Validation, and the model that the training ends with, have the weights of the optimizer's
+///   [`evaluation_model`](ClosureOptimizer::evaluation_model), averaged ones where it averages.
+///   Checkpoints have those of the training.
 /// - `SupervisedTraining::gradient_checkpointing` does not reach a strategy: hand its device over with
 ///   [`with_device`](Self::with_device).
 /// - A step that fails stops the training. The weights are those before it;
@@ -282,6 +284,7 @@ where
                 break;
             }
         }
-        (run.model, run.processor)
+        let model = run.evaluation_model().unwrap_or_else(|| run.model.clone());
+        (model, run.processor)
     }
 }

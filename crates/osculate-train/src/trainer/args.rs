@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use osculate_optim::catalogue::{Method, Recipe};
+use osculate_optim::registry::OptimizerSpec;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -23,7 +23,7 @@ use super::task::Task;
 ///
 /// ```no_run
 /// use clap::Parser;
-/// use osculate_optim::catalogue::Method;
+/// use osculate_optim::registry::OptimizerKind;
 /// use osculate_train::trainer::{Task, TrainerArgs, TrainerConfig, TrainerError};
 /// use serde::{Deserialize, Serialize};
 ///
@@ -44,7 +44,7 @@ use super::task::Task;
 /// }
 ///
 /// fn train<T: Task>(cli: &Cli, task: impl Fn(&Config) -> T) -> Result<(), TrainerError> {
-///     let default = || Config { trainer: TrainerConfig::new(Method::AdamW), width: 64 };
+///     let default = || Config { trainer: TrainerConfig::new(OptimizerKind::ADAMW), width: 64 };
 ///     let config = cli.run.configure(default, |config| {
 ///         config.width = cli.width.unwrap_or(config.width);
 ///         cli.run.apply(&mut config.trainer)
@@ -75,16 +75,17 @@ pub struct TrainerArgs {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Optimizer by name, any of osculate or burn; an unknown name lists them.
-    #[arg(long, value_name = "NAME", value_parser = parse_method)]
-    pub optimizer: Option<Method>,
+    /// Optimizer by name, any of osculate or burn, or one over another as in "sam(soap)"; an unknown
+    /// name lists them.
+    #[arg(long, value_name = "NAME", value_parser = parse_optimizer)]
+    pub optimizer: Option<OptimizerSpec>,
 
     /// A setting of the optimizer, as in --set beta_2=0.99 or --set policy.non_finite=Error; may
     /// be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
 
-    /// TOML file with `optimizer = "name"`, `lr = 0.003` (both optional) and a table `[settings]`.
+    /// TOML file with `optimizer = "NAME"`, `lr = 0.003` (both optional) and a table `[settings]`.
     #[arg(long, value_name = "FILE")]
     pub optimizer_file: Option<PathBuf>,
 
@@ -173,8 +174,9 @@ pub struct TrainerArgs {
     pub no_progress: bool,
 }
 
-fn parse_method(text: &str) -> Result<Method, String> {
-    text.parse::<Method>().map_err(|error| error.to_string())
+fn parse_optimizer(text: &str) -> Result<OptimizerSpec, String> {
+    text.parse::<OptimizerSpec>()
+        .map_err(|error| error.to_string())
 }
 
 impl TrainerArgs {
@@ -257,24 +259,23 @@ impl TrainerArgs {
             Some(path) => RecipeFile::read(path)?,
             None => RecipeFile::default(),
         };
-        let method = self.optimizer.or(file.method()?);
-        if let Some(method) = method
-            && method != config.optimizer.method()
+        let named = file.optimizer()?;
+        // One that the configuration has already keeps its settings there.
+        if let Some(optimizer) = self.optimizer.clone().or(named)
+            && optimizer.to_string() != config.optimizer.to_string()
         {
-            config.optimizer = Recipe::new(method);
+            config.optimizer = optimizer;
             config.lr = None;
         }
         set(&mut config.lr, file.lr.map(Some));
         for overrides in [file.overrides()?, settings(&self.settings)?] {
             // The trainer seeds the optimizer: another seed would be lost without a word.
-            for place in ["/policy/seed", "/muon/policy/seed"] {
-                if let Some(value) = overrides.pointer(place) {
-                    return Err(TrainerError::Setting {
-                        name: "policy.seed",
-                        value: value.to_string(),
-                        expected: "--seed, from which every optimizer's seed comes",
-                    });
-                }
+            if let Some(value) = overrides.pointer("/policy/seed") {
+                return Err(TrainerError::Setting {
+                    name: "policy.seed",
+                    value: value.to_string(),
+                    expected: "--seed, from which every optimizer's seed comes",
+                });
             }
             config.optimizer = config.optimizer.clone().with_overrides(&overrides)?;
         }

@@ -3,9 +3,8 @@
 use burn::module::Module;
 use clap::ValueEnum;
 use osculate_optim::ClosureOptimizer;
-use osculate_optim::catalogue::{Method, Recipe};
+use osculate_optim::registry::{OptimizerSpec, SpecError};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::error::TrainerError;
 use super::schedule::{Schedule, ScheduleKind};
@@ -45,7 +44,8 @@ pub enum SharpnessKind {
     Sam,
 }
 
-/// When and how sharpness is measured, on [`Task::sharpness_batch`](super::Task::sharpness_batch).
+/// When and how sharpness is measured, on [`Task::sharpness_batch`](super::Task::sharpness_batch) and at
+/// the weights that are trained, also where averaged ones are evaluated.
 /// Its cost is no part of the run's gradient evaluations.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,8 +74,8 @@ impl Default for SharpnessConfig {
 #[serde(deny_unknown_fields)]
 pub struct TrainerConfig {
     /// The optimizer with its settings.
-    pub optimizer: Recipe,
-    /// Peak learning rate; `None` for the recipe's own.
+    pub optimizer: OptimizerSpec,
+    /// Peak learning rate; `None` for the optimizer's own.
     #[serde(default)]
     pub lr: Option<f64>,
     /// The learning rate over the run.
@@ -129,11 +129,11 @@ pub(crate) const FREE: [&str; 7] = [
 ];
 
 impl TrainerConfig {
-    /// Ten passes with an optimizer's default settings, a cosine schedule, a checkpoint every 500
-    /// steps and a line every 10.
-    pub fn new(method: Method) -> Self {
+    /// Ten passes with an optimizer, of a kind with its default settings or as it is specified, a cosine
+    /// schedule, a checkpoint every 500 steps and a line every 10.
+    pub fn new(optimizer: impl Into<OptimizerSpec>) -> Self {
         Self {
-            optimizer: Recipe::new(method),
+            optimizer: optimizer.into(),
             lr: None,
             schedule: Schedule::new(ScheduleKind::Cosine),
             length: Length::Epochs(10),
@@ -151,7 +151,7 @@ impl TrainerConfig {
         }
     }
 
-    /// The peak learning rate: the given one, or the recipe's.
+    /// The peak learning rate: the given one, or the optimizer's.
     pub fn peak_lr(&self) -> f64 {
         self.lr.unwrap_or_else(|| self.optimizer.learning_rate())
     }
@@ -161,15 +161,12 @@ impl TrainerConfig {
     /// # Errors
     /// [`TrainerError::Optimizer`].
     pub(crate) fn make<M: Module>(&self) -> Result<Box<dyn ClosureOptimizer<M>>, TrainerError> {
-        let mut recipe = self.optimizer.clone();
-        if let Some(norm) = self.clip_norm {
-            let mut overrides = json!({ "policy": { "clip_norm": norm } });
-            if recipe.settings().get("policy").is_none() {
-                overrides = json!({ "muon": overrides });
-            }
-            recipe = recipe.with_overrides(&overrides)?;
+        let mut optimizer = self.optimizer.build(self.seed)?;
+        if self.clip_norm.is_some() {
+            let policy = optimizer.policy().clone().with_clip_norm(self.clip_norm);
+            optimizer = optimizer.with_policy(policy).map_err(SpecError::from)?;
         }
-        Ok(recipe.make(self.seed)?)
+        Ok(Box::new(optimizer))
     }
 
     /// Checks all settings but those of the optimizer, which are checked when it is made.

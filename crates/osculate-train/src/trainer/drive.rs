@@ -97,7 +97,12 @@ impl<'a, T: Task> Drive<'a, T> {
         picture::draw_all(&lines, self.task.judged(), self.out)?;
         self.with.console.finish();
         let summary = self.summary(&model, ending);
-        Ok(Finished { model, summary })
+        let evaluation_model = self.evaluation_model(&model)?;
+        Ok(Finished {
+            model,
+            evaluation_model,
+            summary,
+        })
     }
 
     /// Why the run is over, if it is.
@@ -271,6 +276,7 @@ impl<'a, T: Task> Drive<'a, T> {
 
     /// Measures the weights, and keeps them where they are the best so far.
     fn evaluate(&mut self, model: &T::Model) -> Result<(), TrainerError> {
+        let model = &self.evaluation_model(model)?;
         let metrics = self
             .task
             .evaluate(&model.valid())
@@ -306,6 +312,13 @@ impl<'a, T: Task> Drive<'a, T> {
         self.state.evaluated = Some(Evaluated::new(step, &metrics));
         self.show();
         Ok(())
+    }
+
+    /// The model to evaluate: with averaged weights where the optimizer averages.
+    fn evaluation_model(&self, model: &T::Model) -> Result<T::Model, TrainerError> {
+        let step = self.state.step;
+        let made = self.with.optimizer.evaluation_model(model);
+        made.map_err(|cause| TrainerError::EvaluationModel { step, cause })
     }
 
     fn measure_sharpness(&mut self, model: &T::Model) -> Result<(), TrainerError> {
@@ -369,7 +382,7 @@ impl<'a, T: Task> Drive<'a, T> {
     fn summary(&self, model: &T::Model, ending: Ending) -> Summary {
         let window = &self.state.window;
         Summary {
-            optimizer: self.config.optimizer.method().to_string(),
+            optimizer: self.config.optimizer.to_string(),
             ending,
             step: self.state.step,
             steps: self.with.plan.steps(),

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use osculate_curvature::CurvatureError;
-use osculate_optim::catalogue::RecipeError;
+use osculate_optim::registry::SpecError;
 use osculate_optim::{RecordError, StepErrorCause};
 use thiserror::Error;
 
@@ -27,7 +27,7 @@ pub enum TrainerError {
 
     /// The optimizer or one of its settings is unknown or invalid.
     #[error(transparent)]
-    Optimizer(#[from] RecipeError),
+    Optimizer(#[from] SpecError),
 
     /// A `--set` is not `key=value`.
     #[error("--set {text:?} is invalid, expected KEY=VALUE such as --set beta_2=0.99")]
@@ -130,6 +130,16 @@ pub enum TrainerError {
     /// A step was not made.
     #[error("step {step} was not made: {cause}")]
     Step {
+        /// The step, from 1.
+        step: u64,
+        /// Why.
+        #[source]
+        cause: StepErrorCause,
+    },
+
+    /// The optimizer does not make the model to evaluate.
+    #[error("the model to evaluate after step {step}: {cause}")]
+    EvaluationModel {
         /// The step, from 1.
         step: u64,
         /// Why.

@@ -12,7 +12,7 @@
 //! | `config.json` | the program's configuration, [`TrainerConfig`] in its field `trainer` |
 //! | `metrics.jsonl` | one [`Line`] of JSON for each log interval, evaluation and sharpness |
 //! | `checkpoints/step-000000500/` | weights, optimizer state, place in the run, the best weights so far, and a manifest with lengths and checksums |
-//! | `best.bpk` | the weights at the best evaluation, as burn's `ModuleRecord` |
+//! | `best.bpk` | the weights at the best evaluation, averaged ones where the optimizer averages, as burn's `ModuleRecord` |
 //! | `best-before-resume.bpk` | those that were the best until the run was resumed from a checkpoint before them |
 //! | `loss.svg`, `evaluation.svg`, `sharpness.svg` | the run in pictures |
 //!

@@ -88,14 +88,14 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use osculate_optim::catalogue::Method;
+    use osculate_optim::registry::OptimizerKind;
 
     use super::*;
 
     #[test]
     fn every_batch_of_a_pass_is_used_once() {
         for accumulate in 1..6 {
-            let mut config = TrainerConfig::new(Method::AdamW);
+            let mut config = TrainerConfig::new(OptimizerKind::ADAMW);
             config.accumulate = accumulate;
             config.length = Length::Epochs(3);
             let plan = Plan::new(&config, 7).unwrap();
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn steps_beyond_counting_are_an_error() {
-        let mut config = TrainerConfig::new(Method::AdamW);
+        let mut config = TrainerConfig::new(OptimizerKind::ADAMW);
         config.length = Length::Epochs(u64::MAX);
         assert!(Plan::new(&config, 1).is_ok());
         let error = Plan::new(&config, 2).unwrap_err().to_string();
@@ -127,6 +127,6 @@ mod tests {
 
     #[test]
     fn no_batches_are_an_error() {
-        assert!(Plan::new(&TrainerConfig::new(Method::AdamW), 0).is_err());
+        assert!(Plan::new(&TrainerConfig::new(OptimizerKind::ADAMW), 0).is_err());
     }
 }

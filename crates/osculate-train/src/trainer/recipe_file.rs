@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use osculate_optim::catalogue::Method;
+use osculate_optim::registry::OptimizerSpec;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -31,11 +31,11 @@ impl RecipeFile {
         Ok(file)
     }
 
-    pub(crate) fn method(&self) -> Result<Option<Method>, TrainerError> {
+    pub(crate) fn optimizer(&self) -> Result<Option<OptimizerSpec>, TrainerError> {
         let Some(name) = &self.optimizer else {
             return Ok(None);
         };
-        name.parse::<Method>()
+        name.parse::<OptimizerSpec>()
             .map(Some)
             .map_err(|error| unreadable(&self.path, error.to_string()))
     }
@@ -121,16 +121,16 @@ mod tests {
         let path = folder.path().join("soap.toml");
         std::fs::write(
             &path,
-            "optimizer = \"soap\"\nlr = 0.003\n[settings]\nbeta_2 = 0.9\n",
+            "optimizer = \"sam(soap)\"\nlr = 0.003\n[settings]\nrho = 0.1\n",
         )
         .unwrap();
         let file = RecipeFile::read(&path).unwrap();
         assert_eq!(
-            file.method().unwrap().map(|method| method.to_string()),
-            Some("soap".into())
+            file.optimizer().unwrap().map(|spec| spec.to_string()),
+            Some("sam(soap)".into())
         );
         assert_eq!(file.lr, Some(0.003));
-        assert_eq!(file.overrides().unwrap(), json!({ "beta_2": 0.9 }));
+        assert_eq!(file.overrides().unwrap(), json!({ "rho": 0.1 }));
 
         for wrong in ["optimizer = 1", "learning_rate = 1.0", "lr = \"much\"", "["] {
             std::fs::write(&path, wrong).unwrap();
@@ -140,7 +140,7 @@ mod tests {
         std::fs::write(&path, "optimizer = \"abacus\"").unwrap();
         let error = RecipeFile::read(&path)
             .unwrap()
-            .method()
+            .optimizer()
             .unwrap_err()
             .to_string();
         assert!(

@@ -24,9 +24,9 @@ use super::task::Task;
 ///
 /// ```no_run
 /// # use osculate_train::trainer::{Task, Trainer, TrainerConfig, TrainerError};
-/// # use osculate_optim::catalogue::Method;
+/// # use osculate_optim::registry::OptimizerKind;
 /// # fn train<T: Task>(task: &T) -> Result<(), TrainerError> {
-/// let config = TrainerConfig::new(Method::Soap);
+/// let config = TrainerConfig::new(OptimizerKind::SOAP);
 /// let finished = Trainer::new(task, config, "results").run()?;
 /// println!("{}", finished.summary);
 /// # Ok(())
@@ -46,8 +46,11 @@ pub struct Trainer<'a, T: Task> {
 /// The end of a run.
 #[derive(Debug)]
 pub struct Finished<M> {
-    /// The model with its last weights, ready to be trained on; `valid()` gives it for inference.
+    /// The model with its last weights, ready to be trained on.
     pub model: M,
+    /// The model for inference, by `valid()`: the same, but for an optimizer that averages weights with
+    /// their average.
+    pub evaluation_model: M,
     /// What came of the run.
     pub summary: Summary,
 }

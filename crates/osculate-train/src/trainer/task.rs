@@ -197,7 +197,7 @@ pub trait Task {
     fn batch(&self, at: BatchAt) -> Result<Batch<Self::Model>, TaskError>;
 
     /// Measures the model, which comes in evaluation mode and without autodiff: its tensors are on
-    /// `device.inner()`.
+    /// `device.inner()`. Its weights are averaged where the optimizer averages.
     ///
     /// # Errors
     /// Whatever keeps it from being measured. The run ends, after a checkpoint.

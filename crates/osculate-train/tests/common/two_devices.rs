@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::optim::SgdConfig;
-use osculate_optim::{Sam, SamConfig, ShampooConfig, Sophia, SophiaConfig};
+use osculate_optim::{Driver, Sam, ShampooConfig, SophiaConfig};
 
 use super::{Loader, largest_difference, ordered_loader};
 
@@ -12,14 +12,11 @@ pub const LR: f64 = 1e-3;
 pub const HALF: usize = 10;
 pub const STEPS: usize = 4;
 
-pub fn sam() -> Sam {
-    SamConfig::new()
-        .with_rho(0.1)
-        .init(SgdConfig::new().init())
-        .unwrap()
+pub fn sam() -> Driver {
+    Sam::new(0.1).over(SgdConfig::new().init()).unwrap()
 }
 
-pub fn sophia() -> Sophia {
+pub fn sophia() -> Driver {
     SophiaConfig::h().with_period(2).init().unwrap()
 }
 

@@ -1,7 +1,8 @@
 use std::path::Path;
 
 use clap::Parser;
-use osculate_optim::catalogue::Method;
+use osculate_optim::NonFinitePolicy;
+use osculate_optim::registry::OptimizerKind;
 use osculate_train::trainer::{Length, ScheduleKind, TrainerArgs, TrainerConfig, TrainerError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -30,7 +31,7 @@ fn parse(flags: &str) -> Result<Cli, String> {
 fn configure(flags: &str) -> Result<Config, TrainerError> {
     let cli = parse(flags).unwrap();
     let default = || Config {
-        trainer: TrainerConfig::new(Method::AdamW),
+        trainer: TrainerConfig::new(OptimizerKind::ADAMW),
         width: 8,
     };
     cli.run.configure(default, |config| {
@@ -49,7 +50,7 @@ fn flags_reach_the_configuration() {
     .unwrap();
     let trainer = &config.trainer;
     assert_eq!(config.width, 3);
-    assert_eq!(trainer.optimizer.method(), Method::Soap);
+    assert_eq!(trainer.optimizer.kind(), OptimizerKind::SOAP);
     assert_eq!(trainer.optimizer.settings()["beta_2"], json!(0.9));
     assert_eq!(
         trainer.optimizer.settings()["policy"]["non_finite"],
@@ -71,11 +72,11 @@ fn flags_reach_the_configuration() {
 #[test]
 fn without_flags_the_default_stands_and_names_its_rate() {
     let config = configure("").unwrap();
-    let mut default = TrainerConfig::new(Method::AdamW);
-    default.lr = Some(Method::AdamW.learning_rate());
+    let mut default = TrainerConfig::new(OptimizerKind::ADAMW);
+    default.lr = Some(OptimizerKind::ADAMW.learning_rate());
     assert_eq!(config.trainer, default);
     let soap = configure("--optimizer soap").unwrap();
-    assert_eq!(soap.trainer.lr, Some(Method::Soap.learning_rate()));
+    assert_eq!(soap.trainer.lr, Some(OptimizerKind::SOAP.learning_rate()));
 }
 
 #[test]
@@ -87,7 +88,7 @@ fn a_file_names_an_optimizer_and_flags_go_before_it() {
     let file = format!("--optimizer-file {}", path.display());
     let config = configure(&format!("{file} --set muon.momentum=0.7")).unwrap();
     let recipe = &config.trainer.optimizer;
-    assert_eq!(recipe.method(), Method::Muon);
+    assert_eq!(recipe.kind(), OptimizerKind::MUON);
     assert_eq!(recipe.settings()["rest_lr"], json!(0.5));
     assert_eq!(recipe.settings()["muon"]["momentum"], json!(0.7));
     assert_eq!(config.trainer.lr, Some(0.05));
@@ -138,6 +139,74 @@ fn unreadable_configurations_are_named() {
         matches!(error, TrainerError::NothingToResume { .. }),
         "{error}"
     );
+}
+
+#[test]
+fn an_optimizer_goes_over_another_by_flag_and_file() {
+    let config =
+        configure("--optimizer sam(soap) --set rho=0.1 --set base.soap.beta_1=0.9").unwrap();
+    let optimizer = &config.trainer.optimizer;
+    assert_eq!(optimizer.to_string(), "sam(soap)");
+    assert_eq!(optimizer.settings()["rho"], json!(0.1));
+    assert_eq!(optimizer.settings()["base"]["soap"]["beta_1"], json!(0.9));
+    assert_eq!(config.trainer.lr, Some(OptimizerKind::SOAP.learning_rate()));
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ema.toml");
+    std::fs::write(
+        &path,
+        "optimizer = \"ema(sam(soap))\"\n[settings]\ndecay = 0.9\n",
+    )
+    .unwrap();
+    let flags = format!("--optimizer-file {}", path.display());
+    let file = configure(&flags).unwrap();
+    assert_eq!(file.trainer.optimizer.to_string(), "ema(sam(soap))");
+    assert_eq!(file.trainer.optimizer.settings()["decay"], json!(0.9));
+
+    // The same optimizer by name keeps the settings of a configuration, another does not.
+    let saved = folder.path().join("config.json");
+    std::fs::write(&saved, serde_json::to_string(&config).unwrap()).unwrap();
+    let again = |name: &str| configure(&format!("--config {} --optimizer {name}", saved.display()));
+    assert_eq!(again("sam(soap)").unwrap(), config);
+    let other = again("sam(adamw)").unwrap();
+    assert_eq!(other.trainer.optimizer.settings()["rho"], json!(0.05));
+
+    for (name, part) in [
+        ("soap(sam)", "goes over no other"),
+        ("sam(soap", "not closed"),
+    ] {
+        let error = parse(&format!("--optimizer {name}")).err().unwrap();
+        assert!(error.contains(part), "{name}: {error}");
+    }
+}
+
+/// The first configurations of Muon have the policy among its own settings.
+#[test]
+fn a_policy_among_muons_settings_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let old = at("old.json");
+    std::fs::write(&old, include_str!("../data/muon-with-policy.json")).unwrap();
+    let old = format!("--config {}", old.display());
+    let policy = configure(&old).unwrap().trainer.optimizer.build(0).unwrap();
+    let policy = policy.policy();
+    assert_eq!(
+        (policy.clip_norm, policy.non_finite),
+        (Some(0.5), NonFinitePolicy::Error)
+    );
+
+    let new = r#"--optimizer muon --set muon.momentum=0.9 --set rest={"sgd":{}} --set rest_lr=0.5
+        --set policy.non_finite=Error --lr 0.02 --steps 4 --seed 3"#;
+    let clipped = train(&old, &at("old")).unwrap();
+    let set = format!("{new} --set policy.clip_norm=0.5");
+    assert_eq!(clipped, train(&set, &at("new")).unwrap());
+    // The flag goes before either.
+    let harder = train(&format!("{old} --clip-norm 0.25"), &at("harder")).unwrap();
+    assert_eq!(
+        harder,
+        train(&format!("{set} --clip-norm 0.25"), &at("set")).unwrap()
+    );
+    assert_ne!(harder, clipped);
 }
 
 fn train(flags: &str, out: &Path) -> Result<Vec<burn::tensor::TensorData>, TrainerError> {

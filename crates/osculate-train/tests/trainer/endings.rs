@@ -1,13 +1,15 @@
-use osculate_optim::catalogue::Method;
-use osculate_train::trainer::{Ending, Length, Line, SharpnessKind};
+use burn::module::Module;
+use burn::store::ModuleRecord;
+use osculate_optim::registry::OptimizerKind;
+use osculate_train::trainer::{Ending, Length, Line, SharpnessKind, Task};
 
-use crate::task::{BATCHES, DigitsTask, Events};
+use crate::task::{BATCHES, DigitsTask, Events, numbers};
 use crate::{STEPS, checkpoints, config, log, trainer};
 
 #[test]
 fn a_run_writes_what_it_promises() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = config(Method::Sam);
+    let mut config = config(OptimizerKind::SAM);
     config.sharpness.every = 6;
     config.sharpness.kind = SharpnessKind::Sam;
     config.keep_checkpoints = 2;
@@ -73,7 +75,7 @@ fn a_run_writes_what_it_promises() {
 #[test]
 fn budgets_end_a_run_after_the_step_that_spends_them() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = config(Method::Sam);
+    let mut config = config(OptimizerKind::SAM);
     config.max_gradients = Some(7.0);
     let task = DigitsTask::new(Events::default());
     let finished = trainer(&task, &config, &folder.path().join("a"))
@@ -95,10 +97,44 @@ fn budgets_end_a_run_after_the_step_that_spends_them() {
     assert_eq!(finished.summary.step, 0);
 }
 
+/// Evaluations, the best weights and the model for inference are those of the average; the training
+/// and its checkpoints are not moved by it.
+#[test]
+fn averaged_weights_are_evaluated() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |optimizer: &str| {
+        let mut config = config(OptimizerKind::SGD);
+        config.optimizer = optimizer.parse().unwrap();
+        let out = folder.path().join(optimizer);
+        let task = DigitsTask::new(Events::default());
+        let finished = trainer(&task, &config, &out).run().unwrap();
+        let evaluated = task.evaluate(&finished.evaluation_model.valid()).unwrap();
+        assert_eq!(finished.summary.metrics, evaluated, "{optimizer}");
+        assert_eq!(finished.summary.optimizer, optimizer);
+        let best = ModuleRecord::load(out.join("best.bpk")).unwrap();
+        let best = task.model(0).unwrap().try_load_record(best).unwrap();
+        let best = task.evaluate(&best.valid()).unwrap();
+        assert_eq!(
+            best[0].1,
+            finished.summary.best.unwrap().value,
+            "{optimizer}"
+        );
+        finished
+    };
+    let (plain, averaged) = (run("sgd"), run("ema"));
+    assert_eq!(numbers(&plain.model), numbers(&plain.evaluation_model));
+    assert_eq!(numbers(&averaged.model), numbers(&plain.model));
+    assert_ne!(
+        numbers(&averaged.evaluation_model),
+        numbers(&averaged.model)
+    );
+    assert_ne!(averaged.summary.metrics, plain.summary.metrics);
+}
+
 #[test]
 fn a_step_over_all_batches_of_a_pass_counts_as_one() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = config(Method::Sgd);
+    let mut config = config(OptimizerKind::SGD);
     config.accumulate = BATCHES;
     config.length = Length::Epochs(2);
     let task = DigitsTask::new(Events::default());
@@ -112,7 +148,7 @@ fn a_step_over_all_batches_of_a_pass_counts_as_one() {
 #[test]
 fn epochs_and_steps_are_two_lengths_of_one_run() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = config(Method::AdamW);
+    let mut config = config(OptimizerKind::ADAMW);
     config.length = Length::Epochs(3);
     let task = DigitsTask::new(Events::default());
     let finished = trainer(&task, &config, folder.path()).run().unwrap();

@@ -1,6 +1,6 @@
 use std::fs;
 
-use osculate_optim::catalogue::Method;
+use osculate_optim::registry::OptimizerKind;
 use osculate_train::trainer::{Length, NonFiniteLoss, TrainerError};
 use serde_json::json;
 
@@ -18,7 +18,7 @@ fn poisoned() -> DigitsTask {
 #[test]
 fn a_failing_program_leaves_a_checkpoint_of_its_last_step() {
     let folder = tempfile::tempdir().unwrap();
-    let config = config(Method::Soap);
+    let config = config(OptimizerKind::SOAP);
     let failing = DigitsTask::new(Events {
         fail: Some(8),
         ..Events::default()
@@ -44,7 +44,7 @@ fn a_failing_program_leaves_a_checkpoint_of_its_last_step() {
 fn a_failed_evaluation_is_made_up_for() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, parted) = (folder.path().join("whole"), folder.path().join("parted"));
-    let mut config = config(Method::AdamW);
+    let mut config = config(OptimizerKind::ADAMW);
     config.sharpness.every = 5;
     let task = DigitsTask::new(Events::default());
     trainer(&task, &config, &whole).run().unwrap();
@@ -71,7 +71,7 @@ fn a_failed_evaluation_is_made_up_for() {
 #[test]
 fn a_loss_that_is_not_finite_ends_the_run_before_it_is_saved() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = config(Method::AdamW);
+    let mut config = config(OptimizerKind::ADAMW);
     config.checkpoint_every = 1;
     let poisoned = poisoned();
     let error = trainer(&poisoned, &config, folder.path())
@@ -87,7 +87,7 @@ fn a_loss_that_is_not_finite_ends_the_run_before_it_is_saved() {
 #[test]
 fn a_run_that_goes_on_counts_what_it_left_out() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = config(Method::AdamW);
+    let mut config = config(OptimizerKind::ADAMW);
     config.non_finite = NonFiniteLoss::Continue;
     let poisoned = poisoned();
     let finished = trainer(&poisoned, &config, folder.path()).run().unwrap();
@@ -100,7 +100,7 @@ fn a_run_that_goes_on_counts_what_it_left_out() {
 #[test]
 fn a_step_that_fails_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = config(Method::AdamW);
+    let mut config = config(OptimizerKind::ADAMW);
     config.non_finite = NonFiniteLoss::Continue;
     let overrides = json!({ "policy": { "non_finite": "Error" } });
     config.optimizer = config.optimizer.with_overrides(&overrides).unwrap();
@@ -118,7 +118,7 @@ fn a_step_that_fails_is_named() {
 #[test]
 fn damaged_checkpoints_are_left_out() {
     let folder = tempfile::tempdir().unwrap();
-    let config = config(Method::Muon);
+    let config = config(OptimizerKind::MUON);
     let task = DigitsTask::new(Events::default());
     let whole = trainer(&task, &config, folder.path()).run().unwrap();
     let at = |step: u64, name: &str| {
@@ -172,7 +172,7 @@ fn settings_out_of_range_are_named() {
         }),
     ];
     for (name, change) in wrong {
-        let mut config = config(Method::AdamW);
+        let mut config = config(OptimizerKind::ADAMW);
         change(&mut config);
         let error = trainer(&task, &config, folder.path()).run().unwrap_err();
         assert!(matches!(error, TrainerError::Setting { .. }), "{error}");

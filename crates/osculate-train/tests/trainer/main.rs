@@ -9,7 +9,7 @@ mod task;
 
 use std::path::Path;
 
-use osculate_optim::catalogue::Method;
+use osculate_optim::registry::OptimizerKind;
 use osculate_train::trainer::{Length, Line, Trainer, TrainerConfig};
 use serde_json::Value;
 use task::DigitsTask;
@@ -17,7 +17,7 @@ use task::DigitsTask;
 const STEPS: u64 = 14;
 
 /// A run whose intervals are out of step with one another.
-fn config(method: Method) -> TrainerConfig {
+fn config(method: OptimizerKind) -> TrainerConfig {
     let mut config = TrainerConfig::new(method);
     config.length = Length::Steps(STEPS);
     config.checkpoint_every = 5;

@@ -2,20 +2,20 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::store::ModuleRecord;
-use osculate_optim::catalogue::Method;
+use osculate_optim::registry::OptimizerKind;
 use osculate_train::trainer::{Ending, Interrupt, Length, Task, TrainerError};
 
 use crate::task::{DigitsTask, Events, numbers};
 use crate::{STEPS, checkpoints, config, log, trainer};
 
-/// Every method of the catalogue, interrupted in the middle of a pass and between two lines of the
+/// Every optimizer of the registry, interrupted in the middle of a pass and between two lines of the
 /// log, and resumed: the run that was not interrupted, bit for bit.
 #[test]
 fn every_method_resumes_bit_for_bit() {
-    for method in Method::ALL {
+    for method in OptimizerKind::all() {
         let folder = tempfile::tempdir().unwrap();
         let (whole, parted) = (folder.path().join("whole"), folder.path().join("parted"));
-        let mut config = config(*method);
+        let mut config = config(method);
         config.accumulate = 2;
         config.clip_norm = Some(0.7);
         let task = DigitsTask::new(Events::default());
@@ -54,7 +54,7 @@ fn every_method_resumes_bit_for_bit() {
 #[test]
 fn a_run_that_was_cut_off_before_its_first_checkpoint_starts_anew() {
     let folder = tempfile::tempdir().unwrap();
-    let config = config(Method::AdamW);
+    let config = config(OptimizerKind::ADAMW);
     let task = DigitsTask::new(Events::default());
     let whole = trainer(&task, &config, folder.path()).run().unwrap();
     std::fs::remove_dir_all(folder.path().join("checkpoints")).unwrap();
@@ -69,7 +69,7 @@ fn a_run_that_was_cut_off_before_its_first_checkpoint_starts_anew() {
 #[test]
 fn a_finished_run_has_nothing_left_to_do() {
     let folder = tempfile::tempdir().unwrap();
-    let config = config(Method::Soap);
+    let config = config(OptimizerKind::SOAP);
     let task = DigitsTask::new(Events::default());
     let whole = trainer(&task, &config, folder.path()).run().unwrap();
     let made = task.made.get();
@@ -89,7 +89,7 @@ fn a_finished_run_has_nothing_left_to_do() {
 #[test]
 fn the_last_evaluation_is_kept_where_a_checkpoint_was_due() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = config(Method::AdamW);
+    let mut config = config(OptimizerKind::ADAMW);
     config.length = Length::Steps(12);
     config.checkpoint_every = 4;
     let task = DigitsTask::new(Events::default());
@@ -120,7 +120,7 @@ fn the_last_evaluation_is_kept_where_a_checkpoint_was_due() {
 #[test]
 fn a_checkpoint_that_was_being_replaced_is_put_back() {
     let folder = tempfile::tempdir().unwrap();
-    let config = config(Method::AdamW);
+    let config = config(OptimizerKind::ADAMW);
     let task = DigitsTask::new(Events::default());
     let whole = trainer(&task, &config, folder.path()).run().unwrap();
     let made = task.made.get();
@@ -146,7 +146,7 @@ fn best_value(task: &DigitsTask, out: &Path) -> f64 {
 fn the_best_weights_are_those_of_the_record_after_a_resume() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path();
-    let mut config = config(Method::AdamW);
+    let mut config = config(OptimizerKind::ADAMW);
     config.evaluate_every = Some(2);
     let task = DigitsTask::new(Events::default());
     let whole = trainer(&task, &config, out).run().unwrap();
@@ -186,7 +186,7 @@ fn the_best_weights_are_those_of_the_record_after_a_resume() {
 fn damaged_best_weights_make_a_damaged_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path();
-    let config = config(Method::AdamW);
+    let config = config(OptimizerKind::ADAMW);
     let task = DigitsTask::new(Events::default());
     trainer(&task, &config, out).run().unwrap();
     let newest = out.join("checkpoints/step-000000014");
@@ -203,7 +203,7 @@ fn damaged_best_weights_make_a_damaged_checkpoint() {
 fn a_checkpoint_without_best_weights_has_no_record_of_them() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path();
-    let config = config(Method::AdamW);
+    let config = config(OptimizerKind::ADAMW);
     let task = DigitsTask::new(Events::default());
     trainer(&task, &config, out).run().unwrap();
     let newest = out.join("checkpoints/step-000000014");
@@ -223,7 +223,7 @@ fn a_checkpoint_without_best_weights_has_no_record_of_them() {
 #[test]
 fn other_data_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let config = config(Method::AdamW);
+    let config = config(OptimizerKind::ADAMW);
     let mut task = DigitsTask::new(Events::default());
     trainer(&task, &config, folder.path()).run().unwrap();
     task.batches -= 1;
@@ -237,7 +237,7 @@ fn other_data_is_refused() {
 #[test]
 fn other_settings_are_refused_and_budgets_are_not() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = config(Method::AdamW);
+    let mut config = config(OptimizerKind::ADAMW);
     config.max_gradients = Some(6.0);
     let task = DigitsTask::new(Events::default());
     let first = trainer(&task, &config, folder.path()).run().unwrap();

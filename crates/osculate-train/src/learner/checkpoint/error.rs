@@ -54,7 +54,7 @@ pub enum CheckpointError {
 
     /// burn's own checkpointers were registered, which do not see the optimizer's state.
     #[error(
-        "burn's own checkpointers leave out the state of an optimizer behind the closure door: \
+        "burn's own checkpointers leave out the state of a closure optimizer: \
          register those of `Checkpoints` with `with_custom_checkpointers`, and hand it to \
          `Osculate::with_checkpoints`"
     )]

@@ -19,11 +19,11 @@ use super::monitor::{Monitor, Observed};
 use carrier::{Carried, Carrier, exchange};
 use objective::{Batch, Batches};
 
-/// A model with an optimizer behind the closure door inside it, for burn's own training loops: on
+/// A model with a closure optimizer inside it, for burn's own training loops: on
 /// one device, on several (`ExecutionStrategy::multi`), and distributed (`ExecutionStrategy::ddp`).
 ///
 /// Give it to `Learner::new` in place of the model. Each [`TrainStep::step`] is the model's own;
-/// [`TrainStep::optimize`] then makes the step of the closure door with the gradient that burn has
+/// [`TrainStep::optimize`] then makes the optimizer's step with the gradient that burn has
 /// gathered, and evaluates further gradients on all batches that went into it:
 ///
 /// - On several devices each batch is evaluated on its device, in parallel, and the sum is what one
@@ -35,14 +35,16 @@ use objective::{Batch, Batches};
 ///   worker, so it is not offered: Sophia-H yes, Sophia-G no.
 ///
 /// Paths of parameters, records and the printed form are the model's own. Methods that need gradients
-/// only do better as burn optimizers: `ShampooConfig::new().init()`.
+/// only do better as burn optimizers: `ShampooConfig::new().module_optimizer(&model)`.
 ///
 /// - The burn optimizer given to `Learner::new` makes no steps. With [`carrier`](Self::carrier), burn's
 ///   checkpoints hold the state of the optimizer within. A resumed training then goes on bit for bit,
 ///   if its batches come in the same order, and but for the dropout masks of its first step: burn's
 ///   loops begin with a shuffled loader's first order again, where [`Osculate`](super::Osculate)
 ///   advances it. With any other, the state begins anew.
-/// - The learning rate is the schedule's base rate.
+/// - Learning rates by parameter group are the schedule's.
+/// - Validation, and the model that the training ends with, have the weights of the optimizer's
+///   [`evaluation_model`](ClosureOptimizer::evaluation_model); checkpoints have those of the training.
 /// - The CPU backends have one random generator for all devices: with dropout, the masks of two CPU
 ///   devices that compute at the same time are not the same in all passes.
 ///
@@ -50,14 +52,14 @@ use objective::{Batch, Batches};
 /// use burn::module::Module;
 /// use burn::optim::AdamWConfig;
 /// use burn::train::{Learner, LearnerModel, TrainStep};
-/// use osculate_optim::SamConfig;
+/// use osculate_optim::Sam;
 /// use osculate_train::learner::InStep;
 ///
 /// # fn typed<M: LearnerModel>(model: M) -> Result<(), osculate_optim::ConfigError>
 /// # where
 /// #     <M as TrainStep>::Input: Clone,
 /// # {
-/// let sam = SamConfig::new().init(AdamWConfig::new().init())?;
+/// let sam = Sam::new(0.05).over(AdamWConfig::new().init())?;
 /// let model = InStep::new(model, sam);
 /// let carrier = model.carrier();
 /// let learner = Learner::new(model, carrier, 1e-3);
@@ -169,12 +171,11 @@ impl<M: TrainStep, O> InStep<M, O> {
     }
 
     /// The model stays as it was.
-    fn fail(&self, cause: &StepErrorCause) {
-        let message = format!("the step was not made: {cause}");
+    fn fail(&self, message: &str) {
         match &self.interrupter {
             Some(interrupter) => interrupter.fail(TrainingError::Workers(vec![WorkerFailure {
                 device_id: 0,
-                message,
+                message: message.to_string(),
             }])),
             None => panic!("{message}"),
         }
@@ -214,7 +215,7 @@ impl<M: TrainStep + Display, O> Display for InStep<M, O> {
 impl<M, O> Module for InStep<M, O>
 where
     M: TrainStep + Module,
-    O: Clone + Send,
+    O: ClosureOptimizer<M> + Clone + Send,
 {
     fn collect_devices(&self, devices: Devices) -> Devices {
         self.model.collect_devices(devices)
@@ -242,8 +243,15 @@ where
     }
 
     fn valid(&self) -> Self {
+        let model = match self.optimizer.evaluation_model(&self.model) {
+            Ok(model) => model.valid(),
+            Err(cause) => {
+                self.fail(&format!("no model to validate on: {cause}"));
+                self.model.valid()
+            }
+        };
         Self {
-            model: self.model.valid(),
+            model,
             ..self.clone()
         }
     }
@@ -306,7 +314,7 @@ where
         let carried = match self.sync(optim, &lr_module) {
             Ok(carried) => carried,
             Err(cause) => {
-                self.fail(&cause);
+                self.fail(&format!("the step was not made: {cause}"));
                 return self;
             }
         };
@@ -314,7 +322,7 @@ where
         let objective = Batches::new(batches, grads);
         let made = self
             .optimizer
-            .step(lr_module.base(), self.model.clone(), &objective);
+            .step(lr_module.clone(), self.model.clone(), &objective);
         match made {
             Ok(step) => {
                 self.steps += 1;
@@ -330,7 +338,7 @@ where
                 }
             }
             Err(error) => {
-                self.fail(&error.cause);
+                self.fail(&format!("the step was not made: {}", error.cause));
                 self.model = error.model;
             }
         }
