@@ -184,20 +184,23 @@ impl Layers {
 }
 
 /// Half the squared distance of `tanh` of the scaled weights from targets, summed over all elements.
-/// Every batch has its own scales and targets.
+/// Every batch has its own scales and targets. With outputs and a criterion it is the mean over all
+/// elements instead, in which the size of one layer is in the gradient of all.
 #[derive(Debug)]
 pub struct Targets {
     step: usize,
-    /// For methods that ask for outputs and a criterion.
+    supervised: bool,
     criterion: Criterion,
 }
 
 impl Targets {
-    /// The batch of a step, for a model of these shapes.
-    pub fn new(model: &Layers, step: usize) -> Self {
+    /// The batch of a step, for a model of these shapes; with outputs and a criterion where that is
+    /// asked for.
+    pub fn new(model: &Layers, step: usize, supervised: bool) -> Self {
         let (_, targets): (Vec<_>, Vec<_>) = terms(model, step).into_iter().unzip();
         Self {
             step,
+            supervised,
             criterion: Criterion::mse(Tensor::cat(targets, 1)),
         }
     }
@@ -235,7 +238,10 @@ fn terms(model: &Layers, step: usize) -> Vec<(Tensor<2>, Tensor<2>)> {
 
 impl Objective<Layers> for Targets {
     fn loss(&self, model: &Layers) -> Result<Tensor<1>, ObjectiveError> {
-        // A sum, not the criterion's mean, in which the size of one layer is in the gradient of all.
+        if self.supervised {
+            let loss = self.criterion.loss(self.outputs(model));
+            return loss.map_err(|error| ObjectiveError::new(error.to_string()));
+        }
         let parts = terms(model, self.step).into_iter();
         let parts = parts.map(|(outputs, targets)| (outputs - targets).square().sum());
         let loss = parts.reduce(|sum, part| sum + part);
@@ -244,7 +250,7 @@ impl Objective<Layers> for Targets {
     }
 
     fn supervised(&self) -> Option<&dyn SupervisedObjective<Layers>> {
-        Some(self)
+        self.supervised.then_some(self as _)
     }
 }
 

@@ -9,13 +9,20 @@
 use std::ops::Range;
 
 use burn::tensor::{DType, Device};
-use osculate_optim::{ClosureOptimizer, RecordError, StateRecord, StepErrorCause, StepPolicy};
+use osculate_optim::{
+    ClosureOptimizer, RecordError, StateRecord, StatefulOptimizer, StepErrorCause, StepPolicy,
+};
 use osculate_tests::for_each_optimizer;
 use osculate_tests::layered::{Change, Layers, PATHS, Targets};
 use osculate_tests::pack::{entries_of, without};
 use osculate_tests::subject::Subject;
 
-type Make = fn(StepPolicy) -> Subject<Layers>;
+/// An optimizer under test.
+#[derive(Clone, Copy)]
+struct Case {
+    name: &'static str,
+    make: fn(StepPolicy) -> Subject<Layers>,
+}
 
 /// Steps before the change, and after it.
 const BEFORE: usize = 3;
@@ -24,7 +31,7 @@ const LR: f64 = 0.01;
 
 /// Methods in which every parameter is in the step of every other: by a norm over all of them, by
 /// finite differences along one probe, or by targets that are drawn for all outputs together.
-const COUPLED: [&str; 11] = [
+const COUPLED: [&str; 13] = [
     "sam",
     "sam_adaptive",
     "asam",
@@ -36,16 +43,50 @@ const COUPLED: [&str; 11] = [
     "sophia_h",
     "sophia_g",
     "psgd_kron_newton",
+    "momo_shampoo",
+    "ema_sam",
 ];
 
-fn optimizer(make: Make) -> Subject<Layers> {
-    make(StepPolicy::new().with_seed(11))
-}
+impl Case {
+    fn optimizer(self) -> Subject<Layers> {
+        (self.make)(StepPolicy::new().with_seed(11))
+    }
 
-fn loaded(make: Make, record: StateRecord) -> Subject<Layers> {
-    let mut optimizer = optimizer(make);
-    optimizer.load_record(record).expect("its own record");
-    optimizer
+    fn loaded(self, record: StateRecord) -> Subject<Layers> {
+        let mut optimizer = self.optimizer();
+        optimizer.load_record(record).expect("its own record");
+        optimizer
+    }
+
+    fn batch(self, model: &Layers, step: usize) -> Targets {
+        Targets::new(model, step, self.name == "sophia_g")
+    }
+
+    /// Steps, with the paths that each report calls fresh.
+    fn reported(
+        self,
+        optimizer: &mut Subject<Layers>,
+        mut model: Layers,
+        steps: Range<usize>,
+    ) -> (Layers, Vec<Vec<String>>) {
+        let mut fresh = Vec::new();
+        for step in steps {
+            let batch = self.batch(&model, step);
+            let made = optimizer.step(LR, model, &batch).expect("a step");
+            let paths = made.report.fresh().iter().map(|fresh| fresh.path.clone());
+            let mut paths: Vec<String> = paths.collect();
+            paths.sort_by_key(|path| PATHS.iter().position(|own| own == path));
+            fresh.push(paths);
+            assert_eq!(made.report.skipped(), []);
+            model = made.model;
+        }
+        assert!(model.values().iter().all(|x| x.is_finite()));
+        (model, fresh)
+    }
+
+    fn advance(self, optimizer: &mut Subject<Layers>, model: Layers, steps: Range<usize>) -> Layers {
+        self.reported(optimizer, model, steps).0
+    }
 }
 
 /// A record as it comes back from a file.
@@ -53,53 +94,36 @@ fn through_bytes(record: &StateRecord) -> StateRecord {
     StateRecord::from_bytes(record.to_bytes().expect("a record")).expect("a record")
 }
 
-/// Steps, with the paths that each report calls fresh.
-fn reported(
-    optimizer: &mut Subject<Layers>,
-    mut model: Layers,
-    steps: Range<usize>,
-) -> (Layers, Vec<Vec<String>>) {
-    let mut fresh = Vec::new();
-    for step in steps {
-        let batch = Targets::new(&model, step);
-        let made = optimizer.step(LR, model, &batch).expect("a step");
-        let paths = made.report.fresh().iter().map(|fresh| fresh.path.clone());
-        fresh.push(paths.collect());
-        assert_eq!(made.report.skipped(), []);
-        model = made.model;
-    }
-    assert!(model.values().iter().all(|x| x.is_finite()));
-    (model, fresh)
-}
-
-fn advance(optimizer: &mut Subject<Layers>, model: Layers, steps: Range<usize>) -> Layers {
-    reported(optimizer, model, steps).0
-}
-
 fn bits(values: Vec<f64>) -> Vec<u64> {
     values.into_iter().map(f64::to_bits).collect()
 }
 
-fn changes(name: &str, make: Make, device: &Device, dtype: DType) {
+/// The weights to evaluate.
+fn evaluated(optimizer: &Subject<Layers>, model: &Layers) -> Vec<u64> {
+    let model = optimizer.evaluation_model(model).expect("its own average");
+    bits(model.values())
+}
+
+fn changes(case: Case, device: &Device, dtype: DType) {
     for change in Change::ALL {
-        let told = format!("{name}, {change:?}");
+        let told = format!("{}, {change:?}", case.name);
         let start = Layers::before(change, device, dtype);
-        let mut whole = optimizer(make);
-        let half = advance(&mut whole, start.clone(), 0..BEFORE);
+        let mut whole = case.optimizer();
+        let half = case.advance(&mut whole, start.clone(), 0..BEFORE);
         let saved = through_bytes(&whole.to_record());
 
         // Going on, with one report.
         let changed = half.clone().changed(change);
-        let (first, fresh) = reported(&mut whole, changed.clone(), BEFORE..BEFORE + 1);
+        let (first, fresh) = case.reported(&mut whole, changed.clone(), BEFORE..BEFORE + 1);
         assert_eq!(fresh, [change.fresh()], "{told}: what is said to be fresh");
         let after_one = whole.to_record();
-        let (end, fresh) = reported(&mut whole, first.clone(), BEFORE + 1..BEFORE + AFTER);
+        let (end, fresh) = case.reported(&mut whole, first.clone(), BEFORE + 1..BEFORE + AFTER);
         assert!(fresh.iter().all(Vec::is_empty), "{told}: said again {fresh:?}");
         let record = whole.to_record();
 
         // The state of what changed is that of an optimizer that has never met it.
-        let mut stranger = loaded(make, without(&saved, change.paths()));
-        let (model, fresh) = reported(&mut stranger, changed.clone(), BEFORE..BEFORE + 1);
+        let mut stranger = case.loaded(without(&saved, change.paths()));
+        let (model, fresh) = case.reported(&mut stranger, changed.clone(), BEFORE..BEFORE + 1);
         assert_eq!(bits(model.values()), bits(first.values()), "{told}: fresh state");
         assert_eq!(stranger.to_record(), after_one, "{told}: fresh record");
         assert_eq!(fresh, [Vec::<String>::new()], "{told}: a stranger");
@@ -113,32 +137,34 @@ fn changes(name: &str, make: Make, device: &Device, dtype: DType) {
         let mut cut = after_one;
         let mut at_cut = first;
         for step in BEFORE + 1..BEFORE + AFTER {
-            let mut resumed = loaded(make, through_bytes(&cut));
-            let (model, fresh) = reported(&mut resumed, at_cut.rebuilt(), step..BEFORE + AFTER);
+            let mut resumed = case.loaded(through_bytes(&cut));
+            let (model, fresh) = case.reported(&mut resumed, at_cut.rebuilt(), step..BEFORE + AFTER);
             assert_eq!(bits(model.values()), bits(end.values()), "{told}: cut at {step}");
             assert_eq!(resumed.to_record(), record, "{told}: state, cut at {step}");
+            let evaluated = evaluated(&whole, &end);
+            assert_eq!(self::evaluated(&resumed, &model), evaluated, "{told}");
             assert!(fresh.iter().all(Vec::is_empty), "{told}: resumed {fresh:?}");
-            let mut next = loaded(make, cut);
-            at_cut = advance(&mut next, at_cut, step..step + 1);
+            let mut next = case.loaded(cut);
+            at_cut = case.advance(&mut next, at_cut, step..step + 1);
             cut = next.to_record();
         }
 
         // Saved before the change and resumed with the changed model. An identity is not in a record.
         if change.reshapes() {
-            let mut resumed = loaded(make, saved.clone());
-            let (model, fresh) = reported(&mut resumed, changed.rebuilt(), BEFORE..BEFORE + AFTER);
+            let mut resumed = case.loaded(saved.clone());
+            let (model, fresh) = case.reported(&mut resumed, changed.rebuilt(), BEFORE..BEFORE + AFTER);
             assert_eq!(bits(model.values()), bits(end.values()), "{told}: loaded");
             assert_eq!(resumed.to_record(), record, "{told}: state, loaded");
             assert_eq!(fresh[0], change.fresh(), "{told}: said after loading");
             assert!(fresh[1..].iter().all(Vec::is_empty), "{told}: {fresh:?}");
         }
         if change == Change::Removed {
-            refused(&mut loaded(make, saved), changed, &told);
+            refused(case, &mut case.loaded(saved), changed, &told);
         }
 
         // The others go on as if nothing had happened.
-        if !COUPLED.contains(&name) {
-            let unchanged = advance(&mut optimizer(make), start, 0..BEFORE + AFTER);
+        if !COUPLED.contains(&case.name) {
+            let unchanged = case.advance(&mut case.optimizer(), start, 0..BEFORE + AFTER);
             for path in PATHS.iter().filter(|path| !change.paths().contains(path)) {
                 let (got, want) = (end.values_at(path), unchanged.values_at(path));
                 assert_eq!(bits(got), bits(want), "{told}: {path}");
@@ -149,8 +175,8 @@ fn changes(name: &str, make: Make, device: &Device, dtype: DType) {
 
 /// A loaded state of a parameter that the model does not have is refused by its path, and the model
 /// comes back as it was.
-fn refused(optimizer: &mut Subject<Layers>, model: Layers, told: &str) {
-    let (values, batch) = (model.values(), Targets::new(&model, BEFORE));
+fn refused(case: Case, optimizer: &mut Subject<Layers>, model: Layers, told: &str) {
+    let (values, batch) = (model.values(), case.batch(&model, BEFORE));
     let error = optimizer.step(LR, model, &batch).expect_err(told);
     let StepErrorCause::State(RecordError::Mismatch { path, .. }) = &error.cause else {
         panic!("{told}: {error:?}");
@@ -160,52 +186,55 @@ fn refused(optimizer: &mut Subject<Layers>, model: Layers, told: &str) {
 }
 
 /// The optimizer's own record of a model with another width, loaded in the middle of a training.
-fn another_record(name: &str, make: Make, device: &Device, dtype: DType) {
+fn another_record(case: Case, device: &Device, dtype: DType) {
+    let name = case.name;
     let start = Layers::new(device, dtype);
-    let mut other = optimizer(make);
+    let mut other = case.optimizer();
     let wide = start.clone().with_matrix([4, 9], 0.8);
-    advance(&mut other, wide, 0..BEFORE);
+    case.advance(&mut other, wide, 0..BEFORE);
     let record = through_bytes(&other.to_record());
 
-    let mut running = optimizer(make);
-    let half = advance(&mut running, start, 0..BEFORE);
+    let mut running = case.optimizer();
+    let half = case.advance(&mut running, start, 0..BEFORE);
     running.load_record(record.clone()).expect("its own kind");
-    let (first, fresh) = reported(&mut running, half.clone(), BEFORE..BEFORE + 1);
+    let (first, fresh) = case.reported(&mut running, half.clone(), BEFORE..BEFORE + 1);
     assert_eq!(fresh, [["matrix"]], "{name}");
 
-    let mut stranger = loaded(make, without(&record, &["matrix"]));
-    let want = advance(&mut stranger, half, BEFORE..BEFORE + 1);
+    let mut stranger = case.loaded(without(&record, &["matrix"]));
+    let want = case.advance(&mut stranger, half, BEFORE..BEFORE + 1);
     assert_eq!(bits(first.values()), bits(want.values()), "{name}");
     let saved = running.to_record();
     assert_eq!(stranger.to_record(), saved, "{name}");
 
-    let mut resumed = loaded(make, through_bytes(&saved));
+    let mut resumed = case.loaded(through_bytes(&saved));
     let steps = BEFORE + 1..BEFORE + AFTER;
-    let model = advance(&mut resumed, first.rebuilt(), steps.clone());
-    let end = advance(&mut running, first, steps);
+    let model = case.advance(&mut resumed, first.rebuilt(), steps.clone());
+    let end = case.advance(&mut running, first, steps);
     assert_eq!(bits(model.values()), bits(end.values()), "{name}");
     assert_eq!(resumed.to_record(), running.to_record(), "{name}");
 }
 
 /// One optimizer that steps two models of the same paths in turn starts anew with each.
-fn two_models(name: &str, make: Make, device: &Device, dtype: DType) {
-    let mut shared = optimizer(make);
-    let one = advance(&mut shared, Layers::new(device, dtype), 0..BEFORE);
+fn two_models(case: Case, device: &Device, dtype: DType) {
+    let name = case.name;
+    let mut shared = case.optimizer();
+    let one = case.advance(&mut shared, Layers::new(device, dtype), 0..BEFORE);
     let saved = shared.to_record();
     let two = Layers::new(device, dtype).with_matrix([4, 8], 0.9);
-    let (got, fresh) = reported(&mut shared, two.clone(), BEFORE..BEFORE + 1);
+    let (got, fresh) = case.reported(&mut shared, two.clone(), BEFORE..BEFORE + 1);
     assert_eq!(fresh, [PATHS], "{name}");
-    let mut stranger = loaded(make, without(&saved, &PATHS));
-    let want = advance(&mut stranger, two, BEFORE..BEFORE + 1);
+    let mut stranger = case.loaded(without(&saved, &PATHS));
+    let want = case.advance(&mut stranger, two, BEFORE..BEFORE + 1);
     assert_eq!(bits(got.values()), bits(want.values()), "{name}");
-    let (_, fresh) = reported(&mut shared, one, BEFORE + 1..BEFORE + 2);
+    let (_, fresh) = case.reported(&mut shared, one, BEFORE + 1..BEFORE + 2);
     assert_eq!(fresh, [PATHS], "{name}: back at the first");
 }
 
 /// A layer that is made anew again and again leaves nothing behind.
-fn memory(name: &str, make: Make, device: &Device, dtype: DType) {
-    let mut optimizer = optimizer(make);
-    let mut model = advance(&mut optimizer, Layers::new(device, dtype), 0..1);
+fn memory(case: Case, device: &Device, dtype: DType) {
+    let name = case.name;
+    let mut optimizer = case.optimizer();
+    let mut model = case.advance(&mut optimizer, Layers::new(device, dtype), 0..1);
     let sizes = |optimizer: &Subject<Layers>| {
         let record = optimizer.to_record();
         let names = PATHS.iter().map(|path| entries_of(&record, path).len());
@@ -217,7 +246,7 @@ fn memory(name: &str, make: Make, device: &Device, dtype: DType) {
     };
     let before = sizes(&optimizer);
     for round in 0..20 {
-        let batch = Targets::new(&model, round);
+        let batch = case.batch(&model, round);
         let remade = model.changed(Change::Remade);
         let step = optimizer.step(LR, remade, &batch).expect("a step");
         assert_eq!(step.report.fresh().len(), 1, "{name}, round {round}");
@@ -232,7 +261,11 @@ macro_rules! on {
         #[test]
         fn $check() {
             let device = Device::flex().autodiff();
-            $crate::$check(stringify!($name), $make, &device, DType::$dtype);
+            let case = Case {
+                name: stringify!($name),
+                make: $make,
+            };
+            $crate::$check(case, &device, DType::$dtype);
         }
     };
 }
@@ -267,4 +300,223 @@ mod f64 {
     }
 
     suite_f64!(asam looksam adahessian sophia_h psgd_lra hybrid shampoo soap);
+}
+
+/// Policies and averages over other methods.
+mod composed {
+    use super::*;
+    use osculate_optim::{Driver, Ema, Lookahead, Momo, Sam, ScheduleFree, ShampooConfig, SoapConfig};
+    use osculate_tests::subject::{adamw, sgd};
+
+    fn subject(driver: Driver, policy: StepPolicy) -> Subject<Layers> {
+        Box::new(driver.with_policy(policy).expect("valid"))
+    }
+
+    pub fn momo_shampoo() -> Driver {
+        let config = ShampooConfig::new().with_period(2).with_start(2);
+        let shampoo = config.init().expect("valid");
+        Momo::new().over(shampoo).expect("valid")
+    }
+
+    pub fn schedule_free_soap() -> Driver {
+        let soap = SoapConfig::new().init().expect("valid");
+        ScheduleFree::new().over(soap).expect("valid")
+    }
+
+    pub fn ema_sam() -> Driver {
+        let sam = Sam::new(0.05).over(adamw()).expect("valid");
+        Ema::new(0.9).over(sam).expect("valid")
+    }
+
+    pub fn lookahead() -> Driver {
+        Lookahead::new().with_period(2).over(sgd()).expect("valid")
+    }
+
+    macro_rules! suite_composed {
+        ($($name:ident)*) => {
+            $(mod $name {
+                use super::*;
+                fn make(policy: StepPolicy) -> Subject<Layers> {
+                    subject(super::$name(), policy)
+                }
+                on!(changes, $name, make, F32);
+                on!(another_record, $name, make, F32);
+                on!(two_models, $name, make, F32);
+                on!(memory, $name, make, F32);
+            })*
+        };
+    }
+
+    suite_composed!(momo_shampoo schedule_free_soap ema_sam lookahead);
+}
+
+/// A parameter that is forgotten starts anew, and no other does.
+#[test]
+fn forgotten_parameters_start_anew() {
+    use osculate_optim::{AdaHessianConfig, Driver, LookSam, MuonConfig, PsgdLraConfig};
+    use osculate_tests::subject::{adamw, sgd};
+
+    let muon = MuonConfig::new().init().expect("valid");
+    let cases = [
+        ("adamw", Driver::from(adamw())),
+        ("looksam", LookSam::new(0.05).over(sgd()).expect("valid")),
+        ("adahessian", AdaHessianConfig::new().init().expect("valid")),
+        ("psgd_lra", PsgdLraConfig::new().init().expect("valid")),
+        ("hybrid", muon.for_matrices(adamw())),
+        ("momo_shampoo", composed::momo_shampoo()),
+        ("schedule_free_soap", composed::schedule_free_soap()),
+        ("ema_sam", composed::ema_sam()),
+        ("lookahead", composed::lookahead()),
+    ];
+    let device = Device::flex().autodiff();
+    let step = |driver: &mut Driver, model: Layers, number: usize| {
+        let batch = Targets::new(&model, number, false);
+        let made = driver.step(LR, model, &batch).expect("a step");
+        assert_eq!(made.report.fresh(), [], "nothing changed by itself");
+        made.model
+    };
+    for (name, pristine) in cases {
+        let loaded = |record: StateRecord| {
+            let mut driver = pristine.clone();
+            driver.load_record(record).expect("its own record");
+            driver
+        };
+        let (mut driver, mut model) = (pristine.clone(), Layers::new(&device, DType::F32));
+        for number in 0..BEFORE {
+            model = step(&mut driver, model, number);
+        }
+        let saved = driver.to_record();
+        for path in ["vector", "matrix"] {
+            let mut stranger = loaded(without(&saved, &[path]));
+            let mut want = model.clone();
+            let mut forgetful = [driver.clone(), loaded(saved.clone())];
+            let mut got = [model.clone(), model.clone()];
+            for driver in &mut forgetful {
+                driver.forget(path).expect("it can be forgotten");
+                driver.forget(path).expect("nothing is left to forget");
+                driver.forget("nowhere").expect("nothing to forget");
+                assert_eq!(entries_of(&driver.to_record(), path), Vec::<String>::new(), "{name}");
+            }
+            for number in BEFORE..BEFORE + 2 {
+                want = step(&mut stranger, want, number);
+                for (driver, model) in forgetful.iter_mut().zip(&mut got) {
+                    *model = step(driver, model.clone(), number);
+                    assert_eq!(bits(model.values()), bits(want.values()), "{name}: {path}");
+                    assert_eq!(driver.to_record(), stranger.to_record(), "{name}: {path}");
+                }
+            }
+        }
+    }
+}
+
+/// Methods with matrix factors fit a layer that becomes wider as any other.
+#[test]
+fn a_wider_layer_is_trained() {
+    use osculate_tests::subject;
+
+    let cases: [Case; 6] = [
+        ("psgd_kron", subject::psgd_kron as _),
+        ("psgd_lra", subject::psgd_lra as _),
+        ("psgd_dense", subject::psgd_dense as _),
+        ("psgd_diagonal", subject::psgd_diagonal as _),
+        ("shampoo", subject::shampoo as _),
+        ("soap", subject::soap as _),
+    ]
+    .map(|(name, make)| Case { name, make });
+    let device = Device::flex().autodiff();
+    for case in cases {
+        let mut optimizer = case.optimizer();
+        let model = case.advance(&mut optimizer, Layers::new(&device, DType::F32), 0..12);
+        // One batch from here on: what is left of its loss is that of a layer that does not move.
+        let mut model = model.changed(Change::Wider);
+        let start = model.values_at("matrix");
+        let mut losses = Vec::new();
+        for _ in 0..60 {
+            let batch = case.batch(&model, 12);
+            let step = optimizer.step(0.02, model, &batch).expect("a step");
+            assert_eq!(step.report.skipped(), [], "{}", case.name);
+            losses.push(step.report.loss());
+            model = step.model;
+        }
+        let (first, last) = (losses[0], losses[59]);
+        assert!(last < 0.5 * first, "{}: {first} to {last}", case.name);
+        let ended = model.values_at("matrix");
+        let moved = start.iter().zip(&ended).filter(|(a, b)| a != b).count();
+        assert_eq!(moved, 36, "{}: elements that moved", case.name);
+    }
+}
+
+/// Whatever identities burn deals out, a layer that was made anew resumes.
+#[test]
+fn a_run_with_a_new_layer_resumes_twenty_times() {
+    use burn::nn::{Linear, LinearConfig};
+    use burn::optim::AdamWConfig;
+    use burn::tensor::Tensor;
+    use osculate_optim::Driver;
+
+    let device = Device::flex().autodiff();
+    let x = Tensor::<2>::from_data([[1.0, -2.0, 0.5], [0.3, 0.7, -1.0]], &device);
+    let loss = |model: &Linear| model.forward(x.clone()).square().mean();
+    let step = |optimizer: &mut Driver, model: Linear| {
+        optimizer.step(0.01, model, &loss).expect("a step").model
+    };
+    let layer = || LinearConfig::new(3, 2).with_bias(false).init(&device);
+    for round in 0..20 {
+        let new = || Driver::from(AdamWConfig::new().init());
+        let mut optimizer = new();
+        let mut model = layer();
+        for _ in 0..5 {
+            model = step(&mut optimizer, model);
+        }
+        model = layer();
+        for _ in 0..5 {
+            model = step(&mut optimizer, model);
+        }
+        let mut resumed = new();
+        let record = through_bytes(&optimizer.to_record());
+        resumed.load_record(record).expect("its own record");
+        let want = step(&mut optimizer, model.clone());
+        let got = step(&mut resumed, model);
+        assert_eq!(got.weight.to_data(), want.weight.to_data(), "round {round}");
+    }
+}
+
+/// A layer of another element type is another layer.
+#[test]
+fn another_element_type_is_fresh_state() {
+    use burn::module::{Module, Param, ParamId};
+    use burn::tensor::Tensor;
+
+    /// One weight, of the type that it is made in.
+    #[derive(Module, Debug)]
+    struct Weight {
+        weight: Param<Tensor<1>>,
+    }
+
+    let device = Device::flex().autodiff();
+    let id = ParamId::new();
+    let at = |dtype: DType| {
+        let tensor = Tensor::<1>::from_data([1.0, -2.0, 3.0], (&device, dtype));
+        let weight = Param::initialized(id, tensor.require_grad());
+        Weight { weight }
+    };
+    let loss = |model: &Weight| model.weight.val().square().sum();
+    let cases: [fn(StepPolicy) -> Subject<Weight>; 4] = [
+        osculate_tests::subject::first_order_adamw,
+        osculate_tests::subject::asam,
+        osculate_tests::subject::soap,
+        osculate_tests::subject::sophia_h,
+    ];
+    for make in cases {
+        let mut optimizer = make(StepPolicy::new());
+        optimizer.step(LR, at(DType::F32), &loss).expect("a step");
+        let step = optimizer.step(LR, at(DType::F64), &loss).expect("a step");
+        let fresh = step.report.fresh();
+        assert_eq!(fresh.len(), 1, "{}", optimizer.name());
+        assert_eq!(fresh[0].path, "weight");
+        let change = &fresh[0].change;
+        assert!(change.contains("F32") && change.contains("F64"), "{change}");
+        assert!(step.report.skipped().is_empty());
+        assert_eq!(step.model.weight.val().dtype(), DType::F64);
+    }
 }

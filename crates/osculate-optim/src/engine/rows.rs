@@ -51,7 +51,7 @@ fn runs(rows: &[usize]) -> Vec<std::ops::Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Int;
+    use burn::tensor::{Device, Int};
 
     #[test]
     fn rows_are_taken_and_put_back() {

@@ -225,20 +225,23 @@ impl PsgdDense {
 /// The factor of a stack, with its Lipschitz bound `[k, 1]`.
 pub(super) struct Dense {
     q: Tensor<3>,
+    storage: Storage,
     bound: Tensor<2>,
 }
 
 impl Rows for Dense {
     fn rows(&self, rows: &[usize]) -> Self {
         Self {
-            q: take_rows(&self.q, rows),
+            q: self.storage.rows(&self.q, rows),
+            storage: self.storage,
             bound: take_rows(&self.bound, rows),
         }
     }
 
     fn with_rows(self, rows: &[usize], part: Self) -> Self {
         Self {
-            q: put_rows(self.q, rows, part.q),
+            q: self.storage.with_rows(self.q, rows, part.q),
+            storage: self.storage,
             bound: put_rows(self.bound, rows, part.bound),
         }
     }
@@ -248,15 +251,16 @@ impl Preconditioner for PsgdDense {
     type State = Dense;
 
     fn take(&self, state: &mut BlockState, dims: &[usize]) -> Result<Dense, RuleError> {
-        let n = dims.iter().product();
+        let (n, storage) = (dims.iter().product(), self.storage());
         Ok(Dense {
-            q: self.storage().unpack(state.take(FACTOR)?, n),
+            q: storage.unpack(state.take(FACTOR)?, n),
+            storage,
             bound: state.take(BOUND)?,
         })
     }
 
     fn put(&self, state: &mut BlockState, own: Dense) -> Result<(), RuleError> {
-        state.put(FACTOR, self.storage().pack(own.q))?;
+        state.put(FACTOR, own.storage.pack(own.q))?;
         state.put(BOUND, own.bound)
     }
 
@@ -294,6 +298,7 @@ impl Preconditioner for PsgdDense {
         let direction = Direction::Pair(Box::new((a, b)));
         Dense {
             q: self.descent.dense(state.q, &direction, mu),
+            storage: state.storage,
             bound,
         }
     }

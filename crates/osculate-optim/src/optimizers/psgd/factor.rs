@@ -65,6 +65,20 @@ impl Storage {
         let packed = packed.expect("a square matrix");
         packed.reshape([k, self.len(d)])
     }
+
+    /// The matrices of some blocks. Rows are taken and put back as they are stored, which is half of a
+    /// symmetric or triangular matrix.
+    pub(super) fn rows(self, q: &Tensor<3>, rows: &[usize]) -> Tensor<3> {
+        let packed = self.pack(q.clone());
+        self.unpack(take_rows(&packed, rows), q.dims()[1])
+    }
+
+    /// The matrices with those of some blocks replaced.
+    pub(super) fn with_rows(self, q: Tensor<3>, rows: &[usize], part: Tensor<3>) -> Tensor<3> {
+        let d = q.dims()[1];
+        let packed = put_rows(self.pack(q), rows, self.pack(part));
+        self.unpack(packed, d)
+    }
 }
 
 /// Matrices `[k, d, d]` with a multiple `[k, 1]` of the identity added.
@@ -129,7 +143,7 @@ impl Factor {
     pub(super) fn rows(&self, rows: &[usize]) -> Self {
         match self {
             Self::Diagonal(q) => Self::Diagonal(take_rows(q, rows)),
-            Self::Dense(q, storage) => Self::Dense(take_rows(q, rows), *storage),
+            Self::Dense(q, storage) => Self::Dense(storage.rows(q, rows), *storage),
         }
     }
 
@@ -138,9 +152,9 @@ impl Factor {
         match (self, part) {
             (Self::Diagonal(q), Self::Diagonal(part)) => Self::Diagonal(put_rows(q, rows, part)),
             (Self::Dense(q, storage), Self::Dense(part, _)) => {
-                Self::Dense(put_rows(q, rows, part), storage)
+                Self::Dense(storage.with_rows(q, rows, part), storage)
             }
-            // No update changes what a factor looks like. The state would refuse its length.
+            // No update changes what a factor looks like. The state would refuse its shape.
             (_, part) => part,
         }
     }
@@ -248,8 +262,7 @@ mod tests {
         Tensor::<1>::from_data(&values[..], at).reshape(shape)
     }
 
-    /// A block that is updated beside others is kept unpacked until the step's end, so what an update
-    /// makes must be what its storage holds, to the bit.
+    /// A step applies what an update made before that is stored, so the two must be the same to the bit.
     #[test]
     fn storage_holds_what_an_update_makes() {
         for geometry in [
