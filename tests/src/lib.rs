@@ -8,7 +8,10 @@
 pub mod backend;
 pub mod compare;
 pub mod fixture;
+pub mod layered;
 pub mod matrix;
 pub mod model;
+pub mod pack;
 pub mod single;
 pub mod subject;
+pub mod suite;

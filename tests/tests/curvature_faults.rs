@@ -11,7 +11,7 @@ use std::sync::Arc;
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{DType, Device, Int, Tensor};
 use osculate_curvature::{Criterion, CurvatureError, Objective, ParamVec, Supervised};
-use osculate_optim::{
+use osculate_optim::{ClosureOptimizer, CustomDiagonal, 
     AdaHessianConfig, DiagonalFn, DiagonalRequest, NonFinitePolicy, SkipReason, SophiaConfig,
     StepErrorCause, StepPolicy,
 };
@@ -196,7 +196,7 @@ for_each_optimizer!(suite);
 fn a_useless_weight_stops_nobody() {
     use burn::optim::SgdConfig;
     use burn::module::ParamGroup;
-    use osculate_optim::{Asam, ClosureOptimizer};
+    use osculate_optim::Asam;
 
     let device = Device::flex().autodiff();
     let values = [0.5, f32::INFINITY, -0.5, f32::NAN];

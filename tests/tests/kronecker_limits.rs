@@ -313,7 +313,8 @@ fn a_run_with_bf16_state_resumes() {
         for gradient in steps {
             let gradient = tensor(gradient, [5, 4], (&device, DType::F32));
             let loss = |model: &Matrix| tilted(model, &gradient);
-            model = optimizer.step(0.01, model, &loss).expect("a step").model;
+            let step = optimizer.step_with(0.01.into(), model, &loss);
+            model = step.expect("a step").model;
         }
         model
     };

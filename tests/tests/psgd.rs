@@ -11,8 +11,8 @@ use std::sync::Arc;
 use burn::tensor::{DType, Device, Tensor};
 use osculate_curvature::{HessianConfig, ParamVec, StepRule};
 use osculate_optim::{
-    ClosureOptimizer, BlockRule, PsgdDenseConfig, PsgdFit, PsgdGeometry, PsgdKronConfig,
-    PsgdLraConfig, RefreshSchedule, SpectralNorm, Driver, StateRecord, StatefulOptimizer,
+    ClosureOptimizer, Driver, Hutchinson, PsgdDenseConfig, PsgdFit, PsgdGeometry, PsgdKronConfig,
+    PsgdLraConfig, RefreshSchedule, SpectralNorm, StateRecord, StatefulOptimizer,
 };
 use osculate_tests::on_every_backend;
 use osculate_tests::single::{GRADIENTS, START, Single, linear, record_with};
@@ -176,8 +176,8 @@ mod newton {
 /// Steps on the four gradients.
 fn follow(name: &str, config: &PsgdKronConfig, at: (&Device, DType)) {
     let mut optimizer = config.init().expect("valid");
-    let mut module = config.init().expect("valid");
     let mut model = Single::<2>::new([2, 3], &START, at);
+    let mut module = config.module_optimizer(&model).expect("valid");
     let mut by_burn = model.clone();
     for (gradient, want) in GRADIENTS.iter().zip(expected(name)) {
         let loss = |model: &Single<2>| linear(model, gradient);

@@ -8,8 +8,8 @@
 use burn::optim::SgdConfig;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use osculate_optim::{
-    ClosureOptimizer, Driver, BlockRule, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit,
-    PsgdGeometry, PsgdKronConfig, PsgdLraConfig, RefreshSchedule, Driver, StatefulOptimizer,
+    ClosureOptimizer, Driver, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit,
+    PsgdGeometry, PsgdKronConfig, PsgdLraConfig, RefreshSchedule, StatefulOptimizer,
 };
 use osculate_tests::single::{GRADIENTS, START, Single, linear};
 use rstest::rstest;

@@ -12,9 +12,9 @@ use burn::module::{Module, Param, ParamId};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use osculate_optim::{
-    ClosureOptimizer, BlockRule, MuonConfig, MuonOrthogonalizer, PsgdDenseConfig,
+    ClosureOptimizer, Driver, MuonConfig, MuonOrthogonalizer, PsgdDenseConfig,
     PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKronConfig, PsgdLraConfig, SpectralNorm,
-    Driver, StateRecord, StatefulOptimizer,
+    StateRecord, StatefulOptimizer,
 };
 use osculate_tests::on_every_backend;
 use osculate_tests::single::record_with;

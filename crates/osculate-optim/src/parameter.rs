@@ -94,10 +94,7 @@ impl ParameterTable {
     }
 
     /// The layout of the parameters whose paths are wanted. Of tied ones the first stands for all.
-    pub(crate) fn layout<M: Module>(
-        module: &M,
-        wanted: impl Fn(&str) -> bool,
-    ) -> Arc<ParamLayout> {
+    pub(crate) fn layout<M: Module>(module: &M, wanted: impl Fn(&str) -> bool) -> Arc<ParamLayout> {
         let mut walk = Walk::default();
         module.visit(&mut walk);
         let mut entries: Vec<ParamEntry> = Vec::new();

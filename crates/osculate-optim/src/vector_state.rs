@@ -104,7 +104,10 @@ impl VectorState {
     /// # Errors
     /// [`RuleError::UnknownField`] for a name that was not declared.
     pub fn put(&mut self, name: &str, value: ParamVec) -> Result<(), RuleError> {
-        let found = self.vectors.iter().position(|(field, _)| field.name == name);
+        let found = self
+            .vectors
+            .iter()
+            .position(|(field, _)| field.name == name);
         let Some(at) = found else {
             return Err(self.unknown(name));
         };
@@ -236,7 +239,9 @@ impl VectorStore {
                     Some(keep) => {
                         let at = (entry.path.as_str(), &entry.device);
                         let dtype = new.dtype();
-                        let old = self.vectors.get_at(at, field.name, entry.num_elements(), dtype);
+                        let old = self
+                            .vectors
+                            .get_at(at, field.name, entry.num_elements(), dtype);
                         let old = old.ok().flatten().unwrap_or_else(|| new.zeros_like());
                         select(&keep.tensors()[index], new.clone(), old)
                     }
@@ -247,16 +252,6 @@ impl VectorStore {
         for (name, value, _) in scalars.into_iter().filter(|(.., put)| *put) {
             self.scalars.insert(name.to_string(), Scalar::Live(value));
         }
-    }
-
-    /// The vector of a field, where it is kept for all parameters of a layout.
-    pub(crate) fn vector(
-        &self,
-        field: VectorField,
-        layout: &Arc<ParamLayout>,
-    ) -> Result<Option<ParamVec>, RecordError> {
-        self.vectors
-            .vector(field.name, layout, |own| field.dtype(own))
     }
 
     pub(crate) fn forget(&mut self, path: &str) {

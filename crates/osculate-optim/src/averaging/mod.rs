@@ -8,7 +8,9 @@ pub use ema::Ema;
 pub use lookahead::Lookahead;
 pub use schedule_free::ScheduleFree;
 
-pub(crate) use {ema::ROW as EMA, lookahead::ROW as LOOKAHEAD, schedule_free::ROW as SCHEDULE_FREE};
+pub(crate) use {
+    ema::ROW as EMA, lookahead::ROW as LOOKAHEAD, schedule_free::ROW as SCHEDULE_FREE,
+};
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

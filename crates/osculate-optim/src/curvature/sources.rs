@@ -3,9 +3,7 @@
 use std::fmt::{Debug, Formatter};
 use std::sync::Arc;
 
-use osculate_curvature::{
-    CurvatureError, HessianConfig, ParamLayout, ParamVec, ProbeDistribution,
-};
+use osculate_curvature::{CurvatureError, HessianConfig, ParamLayout, ParamVec, ProbeDistribution};
 
 use super::{CurvatureContext, CurvatureEstimate, CurvatureSource};
 

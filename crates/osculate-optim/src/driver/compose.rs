@@ -52,17 +52,19 @@ impl Driver {
     ///     .with_group(ParameterGroup::new("rest", !matrices).with_lr_factor(0.1))?;
     /// # Ok::<(), osculate_optim::ConfigError>(())
     /// ```
-    pub fn for_selected(mut self, selected: Select, rest: impl Into<Driver>) -> Self {
-        let rest: Driver = rest.into();
-        let own = std::mem::replace(&mut self.update, rest.update);
-        let mut group = ParameterGroup::new("selected", selected);
-        group.update = Some(own);
+    pub fn for_selected(self, selected: Select, rest: impl Into<Driver>) -> Self {
+        self.beside(ParameterGroup::new("selected", selected), rest.into())
+    }
+
+    /// This update for a group, another for the rest.
+    fn beside(mut self, mut group: ParameterGroup, rest: Driver) -> Self {
+        group.update = Some(std::mem::replace(&mut self.update, rest.update));
         self.groups.insert(0, group);
         self.rename();
         self
     }
 
-    /// [`for_selected`](Self::for_selected) with the parameters of rank 2 and more.
+    /// [`for_selected`](Self::for_selected) with the parameters of rank 2 and more, where there are any.
     ///
     /// ```
     /// use burn::optim::AdamWConfig;
@@ -72,7 +74,14 @@ impl Driver {
     /// # Ok::<(), osculate_optim::ConfigError>(())
     /// ```
     pub fn for_matrices(self, rest: impl Into<Driver>) -> Self {
-        self.for_selected(Select::rank(2..), rest)
+        let matrices = ParameterGroup::new("matrices", Select::rank(2..));
+        self.beside(matrices.optional(), rest.into())
+    }
+
+    pub(crate) fn for_some_matrices(self, except: Select, rest: impl Into<Driver>) -> Self {
+        let matrices = Select::rank(2..).except(except);
+        let group = ParameterGroup::new("matrices", matrices);
+        self.beside(group.optional(), rest.into())
     }
 
     pub(crate) fn checked_gradient(

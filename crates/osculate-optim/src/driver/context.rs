@@ -169,7 +169,11 @@ impl<'a, M: Module> StepContext<'a, M> {
     pub(crate) fn report(&self) -> StepReport {
         StepReport {
             checks: self.checks.clone(),
-            ..StepReport::new(self.loss.clone(), self.gradient.norm_on_device(), self.cost())
+            ..StepReport::new(
+                self.loss.clone(),
+                self.gradient.norm_on_device(),
+                self.cost(),
+            )
         }
     }
 

@@ -7,6 +7,7 @@ mod error;
 mod groups;
 mod ownership;
 mod policy;
+mod recognise;
 mod records;
 mod report;
 mod settle;
@@ -15,8 +16,8 @@ mod step;
 pub(crate) use apply::{Move, finite, select};
 pub use error::{StepError, StepErrorCause};
 pub use groups::{ParameterGroup, Select};
-pub use policy::{NonFinitePolicy, StepPolicy};
 pub(crate) use policy::step_seed;
+pub use policy::{NonFinitePolicy, StepPolicy};
 pub use report::{FreshState, GroupReport, SkipReason, Skipped, StepReport};
 
 use std::collections::BTreeMap;
@@ -222,7 +223,12 @@ impl Driver {
         group.validate()?;
         let taken = self.groups.iter().any(|own| own.name == group.name);
         Check::of("ParameterGroup")
-            .that(!taken, "name", &group.name, "a name that no other group has")
+            .that(
+                !taken,
+                "name",
+                &group.name,
+                "a name that no other group has",
+            )
             .finish()?;
         self.groups.push(group);
         self.signature = ModuleSignature::default();

@@ -1,7 +1,7 @@
 //! The state of a driver, in and out.
 
-use super::ownership::Ownership;
 use super::Driver;
+use super::ownership::Ownership;
 use crate::curvature::ProductMemory;
 use crate::optimizer::StatefulOptimizer;
 use crate::record::{RecordError, StateRecord};

@@ -215,11 +215,15 @@ impl Driver {
         };
         // At a rate of 0 burn's optimizers tell no direction.
         for at in 0..entries.len() {
-            let Some(stepped) = stepped.as_ref().filter(|_| proposed.directions[at].is_none())
+            let Some(stepped) = stepped
+                .as_ref()
+                .filter(|_| proposed.directions[at].is_none())
             else {
                 continue;
             };
-            let new = stepped.tensors()[at].clone().cast(entries[at].compute_dtype());
+            let new = stepped.tensors()[at]
+                .clone()
+                .cast(entries[at].compute_dtype());
             let moved = weights.tensors()[at].clone() - new;
             let lr = field.lrs[at];
             proposed.directions[at] = Some(match lr > 0.0 {
@@ -230,7 +234,8 @@ impl Driver {
         if self.cautious_mask {
             for (at, entry) in entries.iter().enumerate() {
                 let direction = proposed.directions[at].take();
-                let masked = direction.map(|u| cautious(u, &gradient.tensors()[at], entry.num_elements()));
+                let masked =
+                    direction.map(|u| cautious(u, &gradient.tensors()[at], entry.num_elements()));
                 proposed.directions[at] = masked;
             }
         }
@@ -327,9 +332,9 @@ impl Driver {
             states.step_size = Some(at.state);
         }
         if let Some(average) = &self.averaging {
-            let state = self
-                .averaging_state
-                .open(average.name(), average.fields(), &[], &layout)?;
+            let state =
+                self.averaging_state
+                    .open(average.name(), average.fields(), &[], &layout)?;
             let mut numbers = self.numbers.clone();
             let mut at = AveragingContext {
                 state,

@@ -10,12 +10,11 @@ use osculate_curvature::{FiniteFlags, Objective, ParamVec, Provenance, assign};
 use super::Driver;
 use super::context::StepContext;
 use super::error::{StepError, StepErrorCause};
-use super::groups::Assignment;
-use super::report::{FreshState, GroupReport, SkipReason, StepReport};
+use super::report::{GroupReport, SkipReason, StepReport};
 use crate::curvature::{CurvatureContext, CurvatureEstimate};
 use crate::gradient::{GradientContext, GradientPoint};
 use crate::optimizer::{ClosureOptimizer, Step};
-use crate::parameter::{ModuleSignature, Parameter, ParameterTable};
+use crate::parameter::{Parameter, ParameterTable};
 use crate::update::{Proposal, UpdateInput};
 use crate::vector_state::VectorState;
 use crate::weight_decay::WeightDecay;
@@ -137,72 +136,25 @@ impl Driver {
         self.products.commit(found.0);
         self.take_ownership(weights);
         self.steps += 1;
-        self.age = match refreshed {
-            true => Some(0),
-            false => self.age.map(|age| age + 1),
+        let estimates = self
+            .updates()
+            .any(|update| update.curvature_source().is_some());
+        self.age = match (refreshed, self.age) {
+            (true, _) => Some(0),
+            (false, None) if estimates => Some(1),
+            (false, age) => age.map(|age| age + 1),
         };
         if let Some(refreshed) = taken.refreshed {
-            let age = if refreshed { 0 } else { self.gradient_age.unwrap_or(0) + 1 };
+            let age = if refreshed {
+                0
+            } else {
+                self.gradient_age.unwrap_or(0) + 1
+            };
             self.gradient_age = Some(age);
         }
         report.curvature_age = self.age.or(self.gradient_age).map(|age| age as usize);
         report.state_bytes = self.known_bytes(weights);
         Ok(Step { model, report })
-    }
-
-    /// Compares the model with that of the step before: what is another parameter starts with fresh
-    /// state.
-    fn recognise<M: Module>(&mut self, model: &M) -> Result<Vec<FreshState>, StepErrorCause> {
-        let signature = ModuleSignature::of(model);
-        if signature == self.signature {
-            return Ok(Vec::new());
-        }
-        let table = ParameterTable::of(model);
-        let assignment = Assignment::of(&self.groups, &table)?;
-        self.check_decays(&assignment)?;
-        let mut changes = self.ownership.changes(&table)?;
-        self.table = table;
-        for path in &changes.gone {
-            self.forget(path)?;
-        }
-        for fresh in &changes.fresh {
-            self.forget(&fresh.path)?;
-        }
-        let table = std::mem::take(&mut self.table);
-        for update in self.updates_mut() {
-            if let Some(burn) = update.as_burn() {
-                let dropped = burn.load_pending(&table)?;
-                changes.fresh.extend(dropped.into_iter().map(|path| FreshState {
-                    path,
-                    change: "has another shape than the state that was loaded".to_string(),
-                }));
-            }
-        }
-        self.table = table;
-        self.assignment = assignment;
-        self.signature = signature;
-        self.ownership.checked();
-        for FreshState { path, change } in &changes.fresh {
-            tracing::warn!(%path, %change, optimizer = %self.name, "a parameter starts with fresh state");
-        }
-        for path in &changes.gone {
-            tracing::warn!(%path, optimizer = %self.name, "the state of a parameter that is gone is dropped");
-        }
-        Ok(changes.fresh)
-    }
-
-    /// burn's optimizers decay inside, where a group cannot reach.
-    fn check_decays(&self, assignment: &Assignment) -> Result<(), StepErrorCause> {
-        let burn: Vec<bool> = self.updates().map(|update| update.is_burn()).collect();
-        let unreachable = assignment.all().find(|assigned| {
-            assigned.weight_decay.is_some() && burn[assigned.part] && self.weight_decay.is_none()
-        });
-        match unreachable {
-            Some(assigned) => Err(StepErrorCause::DecayInside {
-                path: assigned.parameter.path.to_string(),
-            }),
-            None => Ok(()),
-        }
     }
 
     fn field(
@@ -267,7 +219,10 @@ impl Driver {
         };
         context.gradient().layout().check(value.layout())?;
         if !context.looks() {
-            return Ok(Some(Estimated { estimate, flags: None }));
+            return Ok(Some(Estimated {
+                estimate,
+                flags: None,
+            }));
         }
         let flags = context.check(SkipReason::Curvature, value.finite_flags())?;
         let estimate = match (&flags, estimate) {
@@ -309,7 +264,10 @@ impl Driver {
                         CurvatureEstimate::Diagonal(cut(&diagonal))
                     }
                 };
-                (Some(estimate), flags.map(|flags| part_of(&flags, positions)))
+                (
+                    Some(estimate),
+                    flags.map(|flags| part_of(&flags, positions)),
+                )
             }
         };
         let assigned = self.assignment.get(field.weights.layout().entries());
@@ -370,20 +328,6 @@ impl Driver {
             .sum();
         updates + self.vector_bytes()
     }
-
-    fn take_ownership(&mut self, weights: &ParamVec) {
-        let entries = weights.layout().entries();
-        let assigned = self.assignment.get(entries);
-        let parameters = || {
-            let ids = entries.iter().map(|entry| entry.id);
-            ids.zip(assigned.iter().map(|assigned| &assigned.parameter))
-        };
-        if !self.ownership.knows(parameters()) {
-            let mut ownership = std::mem::take(&mut self.ownership);
-            ownership.own(parameters());
-            self.ownership = ownership;
-        }
-    }
 }
 
 /// States that are made and not yet taken over.
@@ -400,11 +344,15 @@ pub(super) struct Committed {
 fn count(report: &mut StepReport, proposals: &[Option<Proposal>]) -> bool {
     let proposals = || proposals.iter().flatten();
     report.solver_failures = proposals().map(|made| made.solver_failures).sum();
-    let unclipped: Vec<_> = proposals().flat_map(|made| made.unclipped.clone()).collect();
+    let unclipped: Vec<_> = proposals()
+        .flat_map(|made| made.unclipped.clone())
+        .collect();
     if let Some((first, _)) = unclipped.first() {
         let device = first.device();
         let sum = |pick: fn(&(Tensor<1>, Tensor<1>)) -> &Tensor<1>| {
-            let parts = unclipped.iter().map(|pair| pick(pair).clone().to_device(&device));
+            let parts = unclipped
+                .iter()
+                .map(|pair| pick(pair).clone().to_device(&device));
             Tensor::cat(parts.collect(), 0).sum()
         };
         let rate = sum(|pair| &pair.0) / sum(|pair| &pair.1).clamp_min(1.0);

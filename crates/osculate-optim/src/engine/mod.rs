@@ -10,15 +10,17 @@ mod run;
 mod schedule;
 mod state;
 mod store;
+mod units;
 
-pub(crate) use blocks::Units;
 pub(crate) use constructors::constructors;
 pub use per_parameter::{PerParameter, PerParameterState};
 pub use rows::{put_rows, take_rows};
-pub use rule::{
-    BlockRule, Field, Joined, Row, RuleError, Solve, Stack, StackedCurvature, Stepped,
-};
+pub use rule::{BlockRule, Field, Joined, Row, RuleError, Solve, Stack, StackedCurvature, Stepped};
 pub(crate) use run::{BlockInput, Prepared, each, prepare};
 pub use schedule::{Refresh, RefreshSchedule};
 pub use state::BlockState;
 pub(crate) use store::BlockStore;
+pub(crate) use units::Units;
+
+#[cfg(test)]
+mod tests;

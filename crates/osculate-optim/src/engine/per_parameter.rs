@@ -9,10 +9,10 @@ use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
 use burn_pack::Scalar;
 use osculate_curvature::{FiniteFlags, ParamEntry, ParamLayout, ParamVec};
 
-use super::blocks::{Units, num_blocks};
 use super::rule::BlockRule;
 use super::run::{BlockInput, prepare};
 use super::store::{BlockStore, ParameterCounters, failure_name, field_name};
+use super::units::{Units, num_blocks};
 use crate::config::{Check, ConfigError};
 use crate::driver::{Move, NonFinitePolicy, finite, select};
 use crate::parameter::{Parameter, ParameterTable};
@@ -160,7 +160,11 @@ const FIRST_FIELDS: &str = "m v bias graft update grafted_update q d u lipschitz
 const FIRST_FACTORS: &str = "factor basis root eigenvalues q";
 
 fn first_fields() -> Vec<String> {
-    let numbered = |name: &str| (0..MAX_FACTORS).map(move |mode| format!("{name}{mode}")).collect();
+    let numbered = |name: &str| {
+        (0..MAX_FACTORS)
+            .map(move |mode| format!("{name}{mode}"))
+            .collect()
+    };
     let factors = FIRST_FACTORS.split(' ').flat_map(|name| {
         let names: Vec<String> = numbered(name);
         names

@@ -205,7 +205,9 @@ pub enum RuleError {
     },
 
     /// Curvature of another kind than the rule can use.
-    #[error("{rule} needs {expected}, got {found}; choose the source with `Driver::with_curvature`")]
+    #[error(
+        "{rule} needs {expected}, got {found}; choose the source with `Driver::with_curvature`"
+    )]
     Curvature {
         /// Name of the rule.
         rule: &'static str,

@@ -6,10 +6,11 @@ use burn::tensor::{Bool, Tensor};
 use osculate_curvature::{FiniteFlags, ParamEntry, ParamVec};
 use rayon::prelude::*;
 
-use super::blocks::{Group, Part, Units, groups, parts};
+use super::blocks::{Group, Part, groups, parts};
 use super::rule::{BlockRule, Field, Row, RuleError, Stepped};
 use super::state::BlockState;
 use super::store::{BlockStore, ParameterCounters, StackedState};
+use super::units::Units;
 use crate::curvature::CurvatureEstimate;
 use crate::driver::{NonFinitePolicy, StepErrorCause};
 use crate::parameter::Parameter;
@@ -241,8 +242,7 @@ fn directions(parts: &[Part<'_>], made: &[Made], input: &BlockInput<'_>) -> Vec<
         .zip(entries)
         .map(|(direction, entry)| {
             let n = entry.num_elements();
-            direction
-                .unwrap_or_else(|| Tensor::zeros([n], (&entry.device, entry.compute_dtype())))
+            direction.unwrap_or_else(|| Tensor::zeros([n], (&entry.device, entry.compute_dtype())))
         })
         .collect()
 }
@@ -342,17 +342,21 @@ impl Made {
             });
             Tensor::cat(rows.flatten().collect(), 0).reshape([k, 1])
         });
-        let fields = self.new.into_iter().zip(self.old).map(|((field, new), old)| {
-            let kept = match &keep {
-                Some(flag) => {
-                    let flag: Tensor<2, Bool> = flag.clone().expand(new.dims());
-                    old.mask_where(flag, new)
-                }
-                None => new,
-            };
-            let kept = kept.cast(field.dtype);
-            (field, kept)
-        });
+        let fields = self
+            .new
+            .into_iter()
+            .zip(self.old)
+            .map(|((field, new), old)| {
+                let kept = match &keep {
+                    Some(flag) => {
+                        let flag: Tensor<2, Bool> = flag.clone().expand(new.dims());
+                        old.mask_where(flag, new)
+                    }
+                    None => new,
+                };
+                let kept = kept.cast(field.dtype);
+                (field, kept)
+            });
         StackedState {
             fields: fields.collect(),
             keys: self.group.keys,

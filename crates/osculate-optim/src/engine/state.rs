@@ -102,7 +102,11 @@ mod tests {
     fn state() -> BlockState {
         let zeros = |len| Tensor::<2>::zeros([2, len], &Device::flex());
         let field = |name, len| Field::new(name, len, DType::F32);
-        BlockState::new("rule", 2, [(field("m", 3), zeros(3)), (field("v", 1), zeros(1))])
+        BlockState::new(
+            "rule",
+            2,
+            [(field("m", 3), zeros(3)), (field("v", 1), zeros(1))],
+        )
     }
 
     #[test]
@@ -110,13 +114,20 @@ mod tests {
         let mut state = state();
         let v = state.take("v").unwrap();
         assert_eq!(v.dims(), [2, 1]);
-        assert!(matches!(state.take("v"), Err(RuleError::FieldTaken { field: "v", .. })));
+        assert!(matches!(
+            state.take("v"),
+            Err(RuleError::FieldTaken { field: "v", .. })
+        ));
         let error = state.take("w").unwrap_err().to_string();
         assert!(error.contains("\"w\"") && error.contains("m, v"), "{error}");
         let error = state.put("v", Tensor::zeros([2, 2], &Device::flex()));
         assert!(matches!(
             error,
-            Err(RuleError::FieldShape { expected: [2, 1], found: [2, 2], .. })
+            Err(RuleError::FieldShape {
+                expected: [2, 1],
+                found: [2, 2],
+                ..
+            })
         ));
         state.put("v", v).unwrap();
         assert!(state.has("m") && !state.has("w"));

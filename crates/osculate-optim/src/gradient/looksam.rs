@@ -3,8 +3,7 @@ use burn::tensor::Tensor;
 use osculate_curvature::ParamVec;
 
 use super::{
-    GradientContext, GradientPoint, GradientSource, NORM_EPSILON, TakenGradient, over,
-    perturbation,
+    GradientContext, GradientPoint, GradientSource, NORM_EPSILON, TakenGradient, over, perturbation,
 };
 use crate::config::{Check, ConfigError};
 use crate::driver::StepErrorCause;

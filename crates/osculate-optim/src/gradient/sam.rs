@@ -1,8 +1,6 @@
 use burn::config::Config;
 
-use super::{
-    GradientContext, GradientPoint, GradientSource, TakenGradient, over, perturbation,
-};
+use super::{GradientContext, GradientPoint, GradientSource, TakenGradient, over, perturbation};
 use crate::config::{Check, ConfigError};
 use crate::driver::StepErrorCause;
 use crate::registry::{OptimizerRow, base_of, over_sgd, read, to_value};

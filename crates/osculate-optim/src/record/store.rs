@@ -1,9 +1,7 @@
 use std::collections::BTreeMap;
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
-use osculate_curvature::{ParamLayout, ParamVec};
-
 use super::{RecordError, StateRecord};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 /// State tensors by parameter path and field.
 #[derive(Debug, Clone, Default)]
@@ -42,34 +40,13 @@ impl StateStore {
                 found: format!("{found_len} elements of type {found_dtype:?}"),
             });
         }
-        Ok(self.entries.get(&key(path, field)).map(|entry| match entry {
-            Entry::Live(tensor) => tensor.clone().to_device(device),
-            Entry::Loaded(data) => Tensor::from_data(data.clone(), (device, dtype)),
-        }))
-    }
-
-    /// A field of every parameter of a layout, in the given types, or `None` where one is missing.
-    pub(crate) fn vector(
-        &self,
-        field: &str,
-        layout: &std::sync::Arc<ParamLayout>,
-        dtype: impl Fn(DType) -> DType,
-    ) -> Result<Option<ParamVec>, RecordError> {
-        let entries = layout.entries().iter();
-        let tensors = entries
-            .map(|entry| {
-                let at = (entry.path.as_str(), &entry.device);
-                self.get_at(at, field, entry.num_elements(), dtype(entry.dtype))
-            })
-            .collect::<Result<Option<Vec<_>>, _>>()?;
-        Ok(tensors.map(|tensors| ParamVec::new(layout.clone(), tensors)))
-    }
-
-    /// Keeps a field of every parameter of a vector.
-    pub(crate) fn set_vector(&mut self, field: &str, vector: &ParamVec) {
-        for (entry, tensor) in vector.iter() {
-            self.set_at(&entry.path, field, tensor.clone());
-        }
+        Ok(self
+            .entries
+            .get(&key(path, field))
+            .map(|entry| match entry {
+                Entry::Live(tensor) => tensor.clone().to_device(device),
+                Entry::Loaded(data) => Tensor::from_data(data.clone(), (device, dtype)),
+            }))
     }
 
     pub(crate) fn set_at(&mut self, path: &str, field: &str, tensor: Tensor<1>) {
@@ -135,17 +112,6 @@ impl StateStore {
         for (name, data) in self.to_data() {
             record.tensors.insert(name.to_string(), data);
         }
-    }
-
-    /// Takes the entries of the given fields out of a record.
-    pub(crate) fn read(record: &StateRecord, own: impl Fn(&str) -> bool) -> Self {
-        let entries = record
-            .tensors
-            .iter()
-            .filter(|(name, _)| name.rsplit_once('#').is_some_and(|(_, field)| own(field)))
-            .map(|(name, data)| (name.clone(), Entry::Loaded(data.clone())))
-            .collect();
-        Self { entries }
     }
 }
 

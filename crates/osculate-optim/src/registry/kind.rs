@@ -136,7 +136,9 @@ impl OptimizerKind {
     pub fn all() -> Vec<Self> {
         let registered = REGISTERED.read().unwrap_or_else(PoisonError::into_inner);
         let built_in = Self::BUILT_IN.iter().copied();
-        built_in.chain(registered.iter().map(|row| Self(row))).collect()
+        built_in
+            .chain(registered.iter().map(|row| Self(row)))
+            .collect()
     }
 
     fn names() -> Vec<&'static str> {

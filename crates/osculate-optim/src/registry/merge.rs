@@ -9,11 +9,7 @@ use super::spec::SpecError;
 /// Lays `overrides` over `defaults`, object by object. A key that the defaults do not have is an
 /// error. An object of one key that begins with a capital is an enum's variant, and one under `base`
 /// or `rest` an optimizer by name: another key there takes the other's place.
-pub(super) fn merge(
-    defaults: &mut Value,
-    overrides: &Value,
-    path: &str,
-) -> Result<(), SpecError> {
+pub(super) fn merge(defaults: &mut Value, overrides: &Value, path: &str) -> Result<(), SpecError> {
     let (Value::Object(into), Value::Object(from)) = (&mut *defaults, overrides) else {
         *defaults = overrides.clone();
         return Ok(());
@@ -44,6 +40,25 @@ pub(super) fn merge(
         }
     }
     Ok(())
+}
+
+/// Adds the defaults that are missing, but none of another base or variant.
+pub(super) fn complete(settings: &mut Value, defaults: &Value) {
+    let (Value::Object(into), Value::Object(from)) = (settings, defaults) else {
+        return;
+    };
+    if is_variant(from) {
+        return;
+    }
+    for (key, value) in from {
+        match into.get_mut(key) {
+            Some(own) if key != "base" && key != "rest" => complete(own, value),
+            Some(_) => {}
+            None => {
+                into.insert(key.clone(), value.clone());
+            }
+        }
+    }
 }
 
 fn is_variant(object: &Map<String, Value>) -> bool {

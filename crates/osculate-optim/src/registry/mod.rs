@@ -111,11 +111,12 @@ pub(crate) fn build_muon(settings: &Value) -> Result<Driver, SpecError> {
     let muon = read::<MuonConfig>(&settings["muon"], "muon")?.init()?;
     let except: Vec<String> = spec::read_plain(&settings["except"], "except")?;
     let rest_lr: f64 = spec::read_plain(&settings["rest_lr"], "rest_lr")?;
-    let matrices = Select::rank(2..).except(Select::paths(except));
-    let rest = ParameterGroup::new("rest", !matrices.clone())
+    let except = Select::paths(except);
+    let matrices = Select::rank(2..).except(except.clone());
+    let rest = ParameterGroup::new("rest", !matrices)
         .with_lr_factor(rest_lr)
         .optional();
     Ok(muon
-        .for_selected(matrices, under(settings, "rest")?)
+        .for_some_matrices(except, under(settings, "rest")?)
         .with_group(rest)?)
 }

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::group::GroupSpec;
 use super::kind::{OptimizerKind, UnknownOptimizer};
-use super::merge::merge;
+use super::merge::{complete, merge};
 use super::{only_entry, read, to_value};
 use crate::config::ConfigError;
 use crate::driver::{Driver, StepPolicy};
@@ -44,7 +44,10 @@ pub enum SpecError {
     Config(#[from] ConfigError),
 
     /// A base optimizer that is not one name with its settings.
-    #[error("`{path}` = {value} is invalid, expected {{ name: settings }} with one of {}", names())]
+    #[error(
+        "`{path}` = {value} is invalid, expected {{ name: settings }} with one of {}",
+        names()
+    )]
     Base {
         /// Where, with dots.
         path: String,
@@ -62,7 +65,9 @@ pub enum SpecError {
     },
 
     /// A composition such as `sam(soap)` that cannot be read.
-    #[error("{text:?} is invalid: {problem}; expected a name, or one over another as in `sam(soap)`")]
+    #[error(
+        "{text:?} is invalid: {problem}; expected a name, or one over another as in `sam(soap)`"
+    )]
     Composition {
         /// The text.
         text: String,
@@ -71,7 +76,10 @@ pub enum SpecError {
     },
 
     /// An optimizer that goes over no other.
-    #[error("`{outer}` goes over no other optimizer; those that do are {}", outer_names())]
+    #[error(
+        "`{outer}` goes over no other optimizer; those that do are {}",
+        outer_names()
+    )]
     NotOver {
         /// Its name.
         outer: String,
@@ -87,13 +95,20 @@ pub enum SpecError {
 
 fn names() -> String {
     let names = OptimizerKind::all();
-    names.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|kind| kind.name())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn outer_names() -> String {
     let kinds = OptimizerKind::all().into_iter();
     let outer = kinds.filter(|kind| OptimizerSpec::new(*kind).base().is_some());
-    outer.map(OptimizerKind::name).collect::<Vec<_>>().join(", ")
+    outer
+        .map(OptimizerKind::name)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// An optimizer's name with all its settings: what a configuration file holds.
@@ -245,10 +260,30 @@ impl OptimizerSpec {
     }
 }
 
-/// Makes the optimizer of a kind without policy and groups.
+/// Makes the optimizer of a kind without policy and groups. A setting that is not given, as in files from
+/// before there was it, has its default.
 pub(crate) fn build_of(kind: OptimizerKind, settings: &Value) -> Result<Driver, SpecError> {
-    (kind.row().build)(settings)
+    let mut whole = settings.clone();
+    let defaults = (kind.row().defaults)()?;
+    if let (Value::Object(given), Value::Object(known)) = (&whole, &defaults) {
+        // A switch that is gone may be given where it is off.
+        let matters = |value: &Value| !matches!(value, Value::Null | Value::Bool(false));
+        let unknown = given.iter().find(|(key, value)| {
+            !known.contains_key(*key) && !SHARED.contains(&key.as_str()) && matters(value)
+        });
+        if let Some((key, _)) = unknown {
+            return Err(SpecError::UnknownSetting {
+                path: key.clone(),
+                known: known.keys().cloned().collect(),
+            });
+        }
+    }
+    complete(&mut whole, &defaults);
+    (kind.row().build)(&whole)
 }
+
+/// Settings that every optimizer has beside its own.
+const SHARED: [&str; 2] = ["policy", "groups"];
 
 impl fmt::Display for OptimizerSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -274,7 +309,10 @@ impl FromStr for OptimizerSpec {
             None => (text, None),
             Some((name, rest)) => {
                 let inner = rest.strip_suffix(')');
-                (name, Some(inner.ok_or_else(|| wrong("a bracket is not closed".into()))?))
+                (
+                    name,
+                    Some(inner.ok_or_else(|| wrong("a bracket is not closed".into()))?),
+                )
             }
         };
         let kind: OptimizerKind = name

@@ -21,7 +21,10 @@ fn every_method_is_made_from_its_defaults_and_found_by_its_name() {
         let optimizer = recipe.make::<Linear>(3).unwrap();
         assert!(!optimizer.name().is_empty());
         let text = serde_json::to_string(&recipe).unwrap();
-        assert_eq!(serde_json::from_str::<OptimizerSpec>(&text).unwrap(), recipe);
+        assert_eq!(
+            serde_json::from_str::<OptimizerSpec>(&text).unwrap(),
+            recipe
+        );
     }
 }
 
@@ -33,7 +36,11 @@ fn an_unknown_name_is_answered_with_the_known_ones() {
 
 #[test]
 fn overrides_reach_nested_settings_and_leave_the_others() {
-    let recipe = overridden(OptimizerKind::SAM, json!({ "policy": { "clip_norm": 1.5 } })).unwrap();
+    let recipe = overridden(
+        OptimizerKind::SAM,
+        json!({ "policy": { "clip_norm": 1.5 } }),
+    )
+    .unwrap();
     assert_eq!(recipe.settings()["policy"]["clip_norm"], json!(1.5));
     assert_eq!(recipe.settings()["policy"]["non_finite"], json!("Skip"));
     assert_eq!(recipe.settings()["rho"], json!(0.05));

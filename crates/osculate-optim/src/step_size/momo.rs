@@ -155,7 +155,10 @@ impl StepSize for Momo {
         context.state.put(AVERAGE, d.clone())?;
         context.state.put_scalar(LOSS, loss)?;
         let heard = context.loss.clone().is_finite().float();
-        context.state.put_scalar(STARTED, started.clone().max_pair(heard.cast(started.dtype())))?;
+        context.state.put_scalar(
+            STARTED,
+            started.clone().max_pair(heard.cast(started.dtype())),
+        )?;
 
         let level = context.state.scalar(LOSS)? + context.state.scalar(DRIFT)?;
         let rates = context.lrs.iter().zip(context.weight_decays);
@@ -182,7 +185,9 @@ impl StepSize for Momo {
             let along = context.weighted_dot(context.lrs, &d, context.direction);
             let reached = level - (along * factor.clone()).mul_scalar(0.5);
             let bound = reached.div_scalar(rho).clamp_min(self.lower_bound);
-            context.state.put_scalar(RISE, bound.add_scalar(-self.lower_bound))?;
+            context
+                .state
+                .put_scalar(RISE, bound.add_scalar(-self.lower_bound))?;
         }
         Ok(factor)
     }
