@@ -24,7 +24,7 @@ fn a_race_leaves_a_table_pictures_and_json() {
     let done = run(&[
         "--quick",
         "--optimizers",
-        "adamw,sophia-g",
+        "adamw,sophia-g,sam(soap)",
         "--workloads",
         "digits-mlp",
         "--device",
@@ -37,6 +37,7 @@ fn a_race_leaves_a_table_pictures_and_json() {
     for part in [
         "adamw",
         "sophia-g",
+        "sam-over-soap",
         "last test accuracy",
         "sharpness",
         "wrote",
@@ -58,6 +59,9 @@ fn a_race_leaves_a_table_pictures_and_json() {
     let sophia = entrants.iter().find(|e| e["label"] == "sophia-g").unwrap();
     assert_eq!(sophia["settings"]["period"], 10);
     assert_eq!(sophia["settings"]["gamma"], 1.0);
+    let composed = |e: &&serde_json::Value| e["label"] == "sam-over-soap";
+    let composed = entrants.iter().find(composed).unwrap();
+    assert_eq!(composed["method"], "sam(soap)");
     let run = &sophia["runs"][0];
     assert_eq!(run["points"].as_array().unwrap().len(), 47);
     assert!(run["curvature"]["largest"][0].as_f64().unwrap() > 0.0);

@@ -137,6 +137,21 @@ fn a_method_that_does_not_apply_fails_with_its_reason() {
     assert_eq!(trial.defect(), None);
 }
 
+/// A moving average trains as the optimizer under it, and is what is measured.
+#[test]
+fn averaged_weights_are_measured() {
+    let workloads = Workloads::built_in();
+    let plain = train(&workloads, "digits-mlp", "sgd", 20);
+    let averaged = train(&workloads, "digits-mlp", "ema(sgd)", 20);
+    let losses = |trial: &Trial| -> Vec<Option<f64>> {
+        trial.points.iter().map(|point| point.train_loss).collect()
+    };
+    assert_eq!(losses(&plain), losses(&averaged));
+    let last = |trial: &Trial| trial.points.last().unwrap().metric;
+    assert_ne!(last(&plain), last(&averaged));
+    assert_eq!(plain.points[0].metric, averaged.points[0].metric);
+}
+
 #[test]
 fn folders_bring_their_workloads() {
     let folder = tempfile::tempdir().unwrap();

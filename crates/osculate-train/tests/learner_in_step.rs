@@ -23,7 +23,7 @@ use common::{
     Loader, Net, alone, assert_identical, device, largest_difference, ordered_loader, train_loader,
     valid_loader,
 };
-use osculate_optim::{ClosureOptimizer, Driver, Ema, Sam, ShampooConfig};
+use osculate_optim::{ClosureOptimizer, Driver, Ema, Sam, ScheduleFree, ShampooConfig};
 use osculate_problems::digits::DigitsBatch;
 use osculate_train::learner::{InStep, Osculate};
 
@@ -62,6 +62,7 @@ fn in_burns_loop_it_equals_the_strategy() {
         let model = InStep::new(Net::plain(&device()), optimizer);
         let inside = train(model, sgd(), train_loader(), single());
         assert_identical(&under_strategy.model, inside.model());
+        assert_identical(inside.model(), inside.valid().model());
     }
     check(sam());
     check(sophia());
@@ -69,6 +70,7 @@ fn in_burns_loop_it_equals_the_strategy() {
     check(Driver::from(AdamWConfig::new().init()));
     // Both end with the averaged weights.
     check(Ema::new(0.9).over(AdamWConfig::new().init()).unwrap());
+    check(ScheduleFree::new().over(SgdConfig::new().init()).unwrap());
 }
 
 #[test]

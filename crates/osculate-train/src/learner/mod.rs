@@ -2,7 +2,8 @@
 //!
 //! There are three ways in:
 //!
-//! - [`Osculate`], a training strategy, runs any closure optimizer for any model of a `Learner`, on one device, without a change to the model. One line of the program changes.
+//! - [`Osculate`], a training strategy, runs any closure optimizer for any model of a `Learner`, on one
+//!   device, without a change to the model. One line of the program changes.
 //! - [`InStep`] wraps the model instead, so that the optimizer runs inside burn's own loops, those for
 //!   several devices among them.
 //! - Methods that need gradients only are burn optimizers too:

@@ -19,8 +19,8 @@ use super::monitor::{Monitor, Observed};
 use carrier::{Carried, Carrier, exchange};
 use objective::{Batch, Batches};
 
-/// A model with a closure optimizer inside it, for burn's own training loops: on
-/// one device, on several (`ExecutionStrategy::multi`), and distributed (`ExecutionStrategy::ddp`).
+/// A model with a closure optimizer inside it, for burn's own training loops: on one device, on several
+/// (`ExecutionStrategy::multi`), and distributed (`ExecutionStrategy::ddp`).
 ///
 /// Give it to `Learner::new` in place of the model. Each [`TrainStep::step`] is the model's own;
 /// [`TrainStep::optimize`] then makes the optimizer's step with the gradient that burn has
@@ -78,6 +78,8 @@ pub struct InStep<M: TrainStep, O> {
     monitor: Monitor,
     seed: u64,
     steps: u64,
+    /// Whether the weights are those to evaluate already.
+    evaluated: bool,
     /// Batches whose gradients wait for the step. Shared by the copies of the model that burn hands
     /// to its workers.
     seen: Arc<Mutex<Vec<Seen<M::Input>>>>,
@@ -101,6 +103,7 @@ impl<M: TrainStep, O> InStep<M, O> {
             monitor: Monitor::default(),
             seed: 0,
             steps: 0,
+            evaluated: false,
             seen: Arc::default(),
         }
     }
@@ -192,6 +195,7 @@ impl<M: TrainStep + Clone, O: Clone> Clone for InStep<M, O> {
             monitor: self.monitor.clone(),
             seed: self.seed,
             steps: self.steps,
+            evaluated: self.evaluated,
             seen: self.seen.clone(),
         }
     }
@@ -238,20 +242,23 @@ where
     fn train(self) -> Self {
         Self {
             model: self.model.train(),
+            evaluated: false,
             ..self
         }
     }
 
     fn valid(&self) -> Self {
-        let model = match self.optimizer.evaluation_model(&self.model) {
-            Ok(model) => model.valid(),
-            Err(cause) => {
-                self.fail(&format!("no model to validate on: {cause}"));
-                self.model.valid()
-            }
+        let averaged = match self.evaluated {
+            true => Ok(self.model.clone()),
+            false => self.optimizer.evaluation_model(&self.model),
         };
+        let model = averaged.unwrap_or_else(|cause| {
+            self.fail(&format!("there is no model to validate on: {cause}"));
+            self.model.clone()
+        });
         Self {
-            model,
+            model: model.valid(),
+            evaluated: true,
             ..self.clone()
         }
     }
