@@ -132,23 +132,54 @@ fn outer_names() -> String {
 /// # Ok::<(), osculate_optim::registry::SpecError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Written")]
 pub struct OptimizerSpec {
     #[serde(rename = "method")]
     kind: OptimizerKind,
     settings: Value,
 }
 
+/// A spec as it is written.
+#[derive(Deserialize)]
+struct Written {
+    #[serde(rename = "method")]
+    kind: OptimizerKind,
+    settings: Value,
+}
+
+impl From<Written> for OptimizerSpec {
+    fn from(written: Written) -> Self {
+        let mut spec = Self {
+            kind: written.kind,
+            settings: written.settings,
+        };
+        spec.share();
+        spec
+    }
+}
+
 impl OptimizerSpec {
     /// An optimizer with its default settings.
     pub fn new(kind: OptimizerKind) -> Self {
         // Defaults are plain numbers and names: they can always be written as JSON.
-        let mut settings = (kind.row().defaults)().unwrap_or(Value::Null);
-        if let (Value::Object(settings), Ok(policy)) = (&mut settings, to_value(&StepPolicy::new()))
-        {
-            settings.insert("policy".to_string(), policy);
-            settings.insert("groups".to_string(), json!([]));
-        }
-        Self { kind, settings }
+        let settings = (kind.row().defaults)().unwrap_or(Value::Null);
+        let mut spec = Self { kind, settings };
+        spec.share();
+        spec
+    }
+
+    /// Adds the settings that all optimizers share where they are missing. The first files of Muon have the
+    /// policy one level down.
+    fn share(&mut self) {
+        let Value::Object(settings) = &mut self.settings else {
+            return;
+        };
+        let inner = settings.get_mut("muon").and_then(Value::as_object_mut);
+        let first = inner.and_then(|muon| muon.remove("policy"));
+        let usual = to_value(&StepPolicy::new()).unwrap_or(Value::Null);
+        let policy = settings.entry("policy");
+        policy.or_insert(first.unwrap_or(usual));
+        settings.entry("groups").or_insert_with(|| json!([]));
     }
 
     /// Lays settings over those there are, object by object. Another variant of an enum, and another
@@ -204,10 +235,12 @@ impl OptimizerSpec {
     /// What it is over.
     pub fn base(&self) -> Option<Self> {
         let (name, settings) = only_entry(self.settings.get("base")?, "base").ok()?;
-        Some(Self {
+        let mut base = Self {
             kind: name.parse().ok()?,
             settings: settings.clone(),
-        })
+        };
+        base.share();
+        Some(base)
     }
 
     /// A peak learning rate to start a search from: its own over its usual base, the base's over another.
@@ -239,13 +272,9 @@ impl OptimizerSpec {
     /// # Errors
     /// As [`make`](Self::make).
     pub fn build(&self, seed: u64) -> Result<Driver, SpecError> {
-        let policy = match self.settings.pointer("/muon/policy") {
-            // Where the first files of Muon have it.
-            Some(policy) if self.settings.get("policy").is_none() => read(policy, "muon.policy")?,
-            _ => match self.settings.get("policy") {
-                Some(policy) => read(policy, "policy")?,
-                None => StepPolicy::new(),
-            },
+        let policy = match self.settings.get("policy") {
+            Some(policy) => read(policy, "policy")?,
+            None => StepPolicy::new(),
         };
         let driver = build_of(self.kind, &self.settings)?;
         let mut driver = driver.with_policy(policy)?.with_seed(seed);
