@@ -11,7 +11,7 @@ use burn::tensor::activation::tanh;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use osculate_optim::registry::{OptimizerKind, OptimizerSpec};
 use osculate_optim::{
-    ClosureOptimizer, Driver, Hutchinson, ParameterGroup, PerParameter, Sam, Select, SoapConfig,
+    ClosureOptimizer, Driver, Hutchinson, MuonConfig, ParameterGroup, PerParameter, Sam, Select, SoapConfig,
     SophiaConfig, StateRecord, StatefulOptimizer, StepPolicy,
 };
 use osculate_outside::{
@@ -49,8 +49,8 @@ fn probes() -> Driver {
 }
 
 fn after_rise() -> Driver {
-    let soap = SoapConfig::new().init().expect("valid");
-    soap.with_step_size(AfterRise { strength: 2.0 })
+    let muon = MuonConfig::new().init().expect("valid");
+    muon.with_step_size(AfterRise { strength: 2.0 })
 }
 
 fn tail_mean() -> Driver {
@@ -114,7 +114,9 @@ fn trained(driver: &mut Driver, steps: usize) -> Ranked {
     let mut model = Ranked::new(&device(), DType::F32);
     for step in 0..steps {
         let batch = Batch::new(&model, step, true, Fault::None);
-        model = driver.step(0.01, model, &batch).expect("a step").model;
+        let step = driver.step(0.01, model, &batch).expect("a step");
+        eprintln!("XX {} {:?} {}", driver.name(), step.report.step_size_factor(), step.report.loss());
+        model = step.model;
     }
     model
 }
@@ -163,8 +165,8 @@ fn no_role_is_left_out() {
     assert_ne!(values(extragradient()), plain);
     let slowed = Driver::from(adamw()).with_step_size(AfterRise { strength: 1e3 });
     assert_ne!(values(slowed), plain);
-    let soap = SoapConfig::new().init().expect("valid");
-    assert_ne!(values(after_rise()), values(soap));
+    let muon = MuonConfig::new().init().expect("valid");
+    assert_ne!(values(after_rise()), values(muon));
     let sophia = SophiaConfig::h().with_period(3).init().expect("valid");
     assert_ne!(values(probes()), values(sophia));
     let twice = newton().with_curvature(Hutchinson::rademacher());

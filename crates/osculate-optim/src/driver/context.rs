@@ -49,8 +49,9 @@ impl<'a, M: Module> StepContext<'a, M> {
             last: None,
             elsewhere: Cost::ZERO,
         };
-        context.check_loss(objective.gradient().is_some())?;
+        // The gradient first: it tells which parameters are the cause.
         context.gradient = context.accept(gradient)?;
+        context.check_loss(objective.gradient().is_some())?;
         Ok(context)
     }
 

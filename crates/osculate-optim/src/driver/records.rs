@@ -49,6 +49,8 @@ impl Driver {
         self.step_size_state.forget(path);
         self.averaging_state.forget(path);
         self.ownership.forget(path);
+        // What waits to be given back to the other parameters finds their identities in the next step.
+        self.signature = Default::default();
         Ok(())
     }
 }
@@ -121,8 +123,8 @@ impl StatefulOptimizer for Driver {
         self.products = ProductMemory::read(&record);
         self.steps = steps;
         let age = record.count("age").ok();
-        let reuses = !self.gradient.fields().is_empty();
-        // The first records of LookSAM have one age.
+        // The first records, which do not tell their parameters, have one age: under LookSAM its own.
+        let reuses = !self.gradient.fields().is_empty() && record.parameters.is_empty();
         self.gradient_age = record.count("gradient_age").ok().or(age.filter(|_| reuses));
         self.age = age.filter(|_| !reuses || record.count("gradient_age").is_ok());
         self.signature = Default::default();
