@@ -4,8 +4,9 @@ use std::sync::Arc;
 use burn::module::Module;
 
 use super::difference::Line;
+use super::fallback::{Attempts, HvpFallback, HvpMode};
 use super::ggn::zero_product;
-use super::replay::{HvpFallback, HvpMode, PRODUCT, Replay};
+use super::replay::{Recorded, Replay};
 use super::step::Stepper;
 use super::{CurvatureOperator, Product, Provenance, StepRule, Structure};
 use crate::error::CurvatureError;
@@ -58,8 +59,10 @@ impl Default for HessianConfig {
 /// Where the objective is a [`Batched`](crate::Batched) or
 /// [`SupervisedBatch`](crate::SupervisedBatch), its operations are recorded and differentiated, and
 /// products are exact up to rounding: see [`HvpMode`]. Cost of an exact product: 2 to 2.7 gradient
-/// evaluations. Before the first one (for a random probe: within it) the recording is compared with
-/// the clean pass, because it sees batch normalisation and dropout in evaluation mode.
+/// evaluations. Layers that train are recorded in training: batch normalisation with all derivatives of
+/// the batch's statistics, dropout with the masks of the clean pass. Before the first product (for a
+/// random probe: within it) the recording is compared with the clean pass, because which layers train
+/// is found out by trial.
 ///
 /// Otherwise `apply(v)` moves along `v / |v|` and scales back, so the result does not depend on the
 /// length of `v`. It is meant for smooth losses. Where the network has kinks (ReLU, max pooling), a
@@ -96,7 +99,7 @@ pub struct Hessian<'a, M: Module> {
     pub(super) layout: Arc<ParamLayout>,
     pub(super) stepper: Stepper,
     replay: OnceCell<Replay>,
-    fallback: HvpFallback,
+    attempts: Attempts,
 }
 
 impl<'a, M: Module> Hessian<'a, M> {
@@ -130,7 +133,7 @@ impl<'a, M: Module> Hessian<'a, M> {
             layout,
             stepper,
             replay: OnceCell::new(),
-            fallback: HvpFallback::default(),
+            attempts: Attempts::default(),
         })
     }
 
@@ -150,13 +153,13 @@ impl<'a, M: Module> Hessian<'a, M> {
     /// Shares the decision to use finite differences with other operators, under
     /// [`HvpMode::Auto`].
     pub fn with_fallback(mut self, fallback: HvpFallback) -> Self {
-        self.fallback = fallback;
+        self.attempts = Attempts::sharing(fallback);
         self
     }
 
     /// Why products are made by finite differences, where [`HvpMode::Auto`] had to.
     pub fn fallback(&self) -> Option<&str> {
-        self.fallback.reason()
+        self.attempts.reason()
     }
 
     /// `v^T H v` without a backward pass, by second derivatives along `v`.
@@ -168,23 +171,28 @@ impl<'a, M: Module> Hessian<'a, M> {
     /// [`CurvatureError::NotReproduced`] where an exact product is not possible.
     pub fn quadratic_form(&self, v: &ParamVec) -> Result<f64, CurvatureError> {
         self.layout.check(v.layout())?;
-        let replay = self.recorded()?;
-        replay.check(self.oracle)?;
-        replay.curvature_along(self.oracle, v)
+        self.recorded()?.curvature_along(self.oracle, v)
     }
 
-    /// The recording, made at its first use.
+    /// The recording, made and checked at its first use.
     fn recorded(&self) -> Result<&Replay, CurvatureError> {
         if let Some(replay) = self.replay.get() {
             return Ok(replay);
         }
-        let replay = Replay::loss(self.oracle)?;
+        let accept = |replay: &Replay| replay.check(self.oracle);
+        let (replay, ()) = Replay::find(self.oracle, Recorded::Loss, accept)?;
         Ok(self.replay.get_or_init(|| replay))
     }
 
     fn exact(&self, v: &ParamVec, random: bool) -> Result<Option<ParamVec>, CurvatureError> {
-        self.fallback.attempt(self.config.mode, || {
-            self.recorded()?.hvp(self.oracle, v, random)
+        self.attempts.attempt(self.config.mode, || {
+            if let Some(replay) = self.replay.get() {
+                return replay.hvp(self.oracle, v, random);
+            }
+            let accept = |replay: &Replay| replay.hvp(self.oracle, v, random);
+            let (replay, product) = Replay::find(self.oracle, Recorded::Loss, accept)?;
+            let _ = self.replay.set(replay);
+            Ok(product)
         })
     }
 
@@ -245,8 +253,8 @@ impl<M: Module> CurvatureOperator for Hessian<'_, M> {
     }
 
     fn width(&self) -> usize {
-        match (self.fallback.reason(), self.replay.get()) {
-            (None, Some(replay)) => replay.bound.width(),
+        match (self.attempts.reason(), self.replay.get()) {
+            (None, Some(replay)) => replay.width(),
             _ => 1,
         }
     }
@@ -256,13 +264,13 @@ impl<M: Module> CurvatureOperator for Hessian<'_, M> {
             self.layout.check(v.layout())?;
         }
         let before = self.oracle.cost();
-        let exact = self.fallback.attempt(self.config.mode, || {
+        let exact = self.attempts.attempt(self.config.mode, || {
             let replay = self.recorded()?;
-            replay.check(self.oracle)?;
             let checked = self.oracle.cost().since(before);
-            Ok((replay.hvps(self.oracle, vectors)?, checked))
+            let values = replay.hvps(self.oracle, vectors)?;
+            Ok((values, replay.product_cost(), checked))
         })?;
-        let Some((values, checked)) = exact else {
+        let Some((values, each, checked)) = exact else {
             return vectors.iter().map(|v| self.apply(v)).collect();
         };
         let products = values
@@ -270,11 +278,7 @@ impl<M: Module> CurvatureOperator for Hessian<'_, M> {
             .enumerate()
             .map(|(index, value)| Product {
                 value,
-                cost: if index == 0 {
-                    PRODUCT + checked
-                } else {
-                    PRODUCT
-                },
+                cost: if index == 0 { each + checked } else { each },
                 provenance: Provenance::Exact,
             });
         Ok(products.collect())

@@ -3,20 +3,22 @@
 mod algebra;
 mod dense;
 mod difference;
+mod fallback;
 mod fisher;
 mod ggn;
 mod hessian;
 mod jacobian;
 mod replay;
+mod reproduced;
 mod step;
 mod symmetry;
 
 pub use algebra::{Restricted, Scaled, Shifted, Sum};
 pub use dense::{DenseOperator, dense_diagonal, dense_matrix};
+pub use fallback::{HvpFallback, HvpMode};
 pub use fisher::{Fisher, FisherKind};
 pub use ggn::GaussNewton;
 pub use hessian::{Hessian, HessianConfig, Scheme};
-pub use replay::{HvpFallback, HvpMode};
 pub use step::StepRule;
 pub use symmetry::{SymmetryCheck, symmetry_check};
 

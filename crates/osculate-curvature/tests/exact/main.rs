@@ -7,7 +7,10 @@
 
 mod checks;
 mod fallback;
+mod minimum;
 mod models;
 mod parity;
 mod products;
+mod training;
+mod training_models;
 mod whole;
