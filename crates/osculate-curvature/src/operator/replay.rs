@@ -77,7 +77,7 @@ impl Replay {
         let mut modes = VecDeque::from(Mode::candidates(&model));
         let mut failure = None;
         while let Some(mode) = modes.pop_front() {
-            let attempt = || {
+            let mut attempt = || {
                 let programs = batches
                     .iter()
                     .map(|batch| batch.record(recorded, &model, mode))

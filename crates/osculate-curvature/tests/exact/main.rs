@@ -2,7 +2,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a test that cannot go on fails"
+    dead_code,
+    reason = "a test that cannot go on fails; helpers are shared with another program"
 )]
 
 mod checks;

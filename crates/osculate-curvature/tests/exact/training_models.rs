@@ -8,7 +8,13 @@ use burn::nn::{
     BatchNorm, BatchNormConfig, Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear,
     LinearConfig, PaddingConfig2d,
 };
-use burn::tensor::{Bool, Device, Tensor, activation};
+use burn::tensor::{Bool, DType, Device, Int, Tensor, activation};
+use osculate_curvature::{
+    Batched, Criterion, CurvatureOperator, GaussNewton, GradientOracle, HvpMode, Objective, ParamVec,
+    SupervisedBatch,
+};
+
+use crate::checks::{assert_exact, distance, tensor};
 
 fn conv(channels: [usize; 2], device: &Device) -> Conv2d {
     let config = Conv2dConfig::new(channels, [3, 3]);
@@ -256,4 +262,44 @@ impl Block {
             x + self.down.forward(self.dropout.forward(hidden))
         })
     }
+}
+
+/// Labels of five images.
+pub fn labels(device: &Device) -> Tensor<1, Int> {
+    Tensor::from_data([0, 2, 1, 1, 0], device)
+}
+
+/// Exact products of a classifier of five images.
+pub fn classifier<M: Module>(
+    what: &str,
+    model: &M,
+    forward: impl Fn(&M, Tensor<4>) -> Tensor<2>,
+    device: &Device,
+) {
+    let objective = SupervisedBatch::new(
+        tensor([5, 2, 6, 6], 3, device, DType::F64),
+        move |model: &M, x: &Tensor<4>| forward(model, x.clone()),
+        Criterion::cross_entropy(labels(device)),
+    );
+    assert_exact(what, model, &objective);
+    // The same batch statistics and masks make the Jacobian.
+    let oracle = GradientOracle::new(model, &objective).with_seed(5);
+    let gauss_newton = GaussNewton::with_mode(&oracle, HvpMode::Exact).unwrap();
+    let differences = GaussNewton::with_mode(&oracle, HvpMode::FiniteDifference).unwrap();
+    let v = ParamVec::gaussian(&gauss_newton.layout(), 3);
+    let got = gauss_newton.apply(&v).unwrap().value.to_values();
+    let expected = differences.apply(&v).unwrap().value.to_values();
+    let error = distance(&got, &expected);
+    assert!(error < 1e-5, "{what}: Gauss-Newton {error:e}");
+}
+
+/// The loss of a segmentation of three images.
+pub fn segmentation(device: &Device) -> impl Objective<Unet> + use<> {
+    let batch = (
+        tensor([3, 2, 4, 4], 3, device, DType::F64),
+        tensor([3, 1, 4, 4], 4, device, DType::F64),
+    );
+    Batched::new(batch, |model: &Unet, (x, y): &(Tensor<4>, Tensor<4>)| {
+        (model.forward(x.clone()) - y.clone()).square().mean()
+    })
 }
