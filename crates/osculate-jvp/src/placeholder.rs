@@ -1,8 +1,8 @@
 //! Tensors without data that stand for arguments while a function is recorded.
 
 use burn::tensor::{DType, Device, Shape};
-use burn_backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn_backend::AutodiffBackend;
+use burn_backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn_dispatch::backends::{Autodiff, Capture};
 use burn_dispatch::{BackendTensor, Dispatch, DispatchAutodiffContext, DispatchTensorKind};
 use burn_ir::TensorId;

@@ -128,7 +128,9 @@ fn equal_constants_are_kept_once() {
         (x.clone() * a()).sum() + (x.clone() * a()).sum()
     });
     let derivative = program.unwrap().derivative(Wrt::Inputs).unwrap();
-    let products = derivative.operations().filter(|name| name.ends_with("::Mul"));
+    let products = derivative
+        .operations()
+        .filter(|name| name.ends_with("::Mul"));
     assert_eq!(products.count(), 2, "x * a once, and v * a once");
 }
 

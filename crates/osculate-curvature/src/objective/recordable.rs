@@ -230,12 +230,7 @@ where
     }
 
     fn record_outputs_in(&self, mode: Mode, model: &M) -> Option<Result<Program, JvpError>> {
-        Some(Program::record_in(
-            mode,
-            model,
-            &self.inputs,
-            &self.forward,
-        ))
+        Some(Program::record_in(mode, model, &self.inputs, &self.forward))
     }
 
     fn bind_loss(&self, program: &Program, model: &M) -> Result<Bound, JvpError> {

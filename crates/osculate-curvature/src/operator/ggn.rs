@@ -165,6 +165,7 @@ pub(super) fn with_rounding(
         error: ErrorEstimate {
             truncation: None,
             rounding: Some(relative * value.norm()),
+            kinks: None,
         },
     }
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use burn::module::Module;
 
 use super::difference::Line;
+use super::evidence::Evidence;
 use super::fallback::{Attempts, HvpFallback, HvpMode};
 use super::ggn::zero_product;
 use super::replay::{Recorded, Replay};
-use super::step::Stepper;
+use super::step::{Stepper, finite_norm};
 use super::{CurvatureOperator, Product, Provenance, StepRule, Structure};
 use crate::error::CurvatureError;
 use crate::oracle::GradientOracle;
@@ -38,8 +39,10 @@ pub struct HessianConfig {
     pub scheme: Scheme,
     /// How to choose the step. Default [`StepRule::Auto`].
     pub step: StepRule,
-    /// Whether to estimate the rounding error of every product, which reads two norms back.
-    /// Default `true`.
+    /// Whether to estimate the error of every product: truncation, rounding and kinks. Under
+    /// [`StepRule::Auto`] and [`Scheme::Central`] the step is then what the evidence favours, at two
+    /// gradients more for the first product and wherever the loss bends more than it did there;
+    /// where it has kinks, the first product tries up to eight other steps. Default `true`.
     pub estimate_error: bool,
 }
 
@@ -67,8 +70,9 @@ impl Default for HessianConfig {
 /// Otherwise `apply(v)` moves along `v / |v|` and scales back, so the result does not depend on the
 /// length of `v`. It is meant for smooth losses. Where the network has kinks (ReLU, max pooling), a
 /// finite difference also sees the kinks within its step and gives the Hessian of a smoothed loss,
-/// whose trace can be several times larger: [`symmetry_check`](super::symmetry_check) tells, and
-/// [`GaussNewton`](super::GaussNewton) is the operator to use there.
+/// whose trace can be several times larger: the product's [`error`](Product::error) tells, estimators
+/// that it spoils have not converged, and [`GaussNewton`](super::GaussNewton) is the operator to use
+/// there.
 ///
 /// Cost of a finite difference: 2 gradient evaluations ([`Scheme::Central`]) along directions like
 /// the last one; where the outputs of a supervised objective move by more than 1.3 or less than 0.5
@@ -98,6 +102,7 @@ pub struct Hessian<'a, M: Module> {
     pub(super) config: HessianConfig,
     pub(super) layout: Arc<ParamLayout>,
     pub(super) stepper: Stepper,
+    pub(super) evidence: Evidence,
     replay: OnceCell<Replay>,
     attempts: Attempts,
 }
@@ -126,12 +131,13 @@ impl<'a, M: Module> Hessian<'a, M> {
             Scheme::Forward => 1.0 / 2.0,
             Scheme::Central | Scheme::Richardson => 1.0 / 3.0,
         };
-        let stepper = Stepper::new(&layout, oracle.parameters()?.norm(), order);
+        let stepper = Stepper::new(&layout, finite_norm(oracle.parameters()?), order);
         Ok(Self {
             oracle,
             config,
             layout,
             stepper,
+            evidence: Evidence::default(),
             replay: OnceCell::new(),
             attempts: Attempts::default(),
         })

@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 use super::fallback::{Attempts, HvpMode};
 use super::ggn::outputs_around;
 use super::replay::{Recorded, Replay};
-use super::step::Stepper;
+use super::step::{Stepper, finite_norm};
 use super::{ErrorEstimate, Provenance};
 use crate::error::CurvatureError;
 use crate::oracle::GradientOracle;
@@ -33,7 +33,7 @@ impl Jacobian {
             mode,
             replay: OnceCell::new(),
             attempts: Attempts::default(),
-            stepper: Stepper::new(layout, oracle.parameters()?.norm(), 1.0 / 3.0),
+            stepper: Stepper::new(layout, finite_norm(oracle.parameters()?), 1.0 / 3.0),
         })
     }
 

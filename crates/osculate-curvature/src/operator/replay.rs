@@ -158,9 +158,7 @@ impl Replay {
 
     /// How many products are best asked for at once.
     pub(super) fn width(&self) -> usize {
-        self.pieces
-            .first()
-            .map_or(1, |piece| piece.bound.width())
+        self.pieces.first().map_or(1, |piece| piece.bound.width())
     }
 
     /// What one product costs.
@@ -292,7 +290,10 @@ impl Replay {
         for piece in &self.pieces {
             oracle.spend(Cost::GRADIENT);
             let (_, gradient) = piece.bound.vjp(Wrt::Parameters, |outputs| {
-                let rows = outputs.iter().map(|tensor| tensor.shape()[0]).sum::<usize>();
+                let rows = outputs
+                    .iter()
+                    .map(|tensor| tensor.shape()[0])
+                    .sum::<usize>();
                 let own = cotangent.clone().narrow(0, row, rows);
                 row += rows;
                 vec![own.into()]
@@ -397,12 +398,7 @@ fn collect<'a, M>(
 }
 
 impl<M: Module> Batch<'_, M> {
-    fn record(
-        &self,
-        recorded: Recorded,
-        model: &M,
-        mode: Mode,
-    ) -> Result<Program, CurvatureError> {
+    fn record(&self, recorded: Recorded, model: &M, mode: Mode) -> Result<Program, CurvatureError> {
         let program = match recorded {
             Recorded::Loss => self.recordable.record_loss_in(mode, model),
             Recorded::Outputs => self

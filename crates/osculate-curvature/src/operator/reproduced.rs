@@ -71,9 +71,7 @@ impl Replay {
             let scale = relative * size;
             let there = oracle.evaluate_at(&offset, scale)?;
             let recorded = self.at(oracle, &offset, scale)?.first_order(oracle, v)?;
-            let expected = v
-                .to_compute_dtype()
-                .dot(&there.gradient.to_compute_dtype());
+            let expected = v.to_compute_dtype().dot(&there.gradient.to_compute_dtype());
             if !expected.is_finite() || !recorded[1].is_finite() {
                 continue;
             }
@@ -93,12 +91,14 @@ impl Replay {
     ) -> Result<FirstOrder, CurvatureError> {
         if self.recorded == Recorded::Loss {
             let pieces = self.along(oracle, v)?.into_iter();
-            return Ok(pieces.fold([0.0; 2], |[value, slope], (weight, loss, tangent)| {
-                [
-                    value + weight * scalar(loss),
-                    slope + weight * scalar(tangent),
-                ]
-            }));
+            return Ok(
+                pieces.fold([0.0; 2], |[value, slope], (weight, loss, tangent)| {
+                    [
+                        value + weight * scalar(loss),
+                        slope + weight * scalar(tangent),
+                    ]
+                }),
+            );
         }
         let criterion = oracle.supervised("an exact Jacobian product")?.criterion();
         let (outputs, jv) = self.outputs_along(oracle, v)?;

@@ -36,7 +36,9 @@ fn least_squares(off: f64, dtype: DType) -> (Weights, impl Objective<Weights>) {
     let objective = Batched::new(
         (x, y),
         |model: &Weights, (x, y): &(Tensor<2>, Tensor<2>)| {
-            (x.clone().matmul(model.w.val()) - y.clone()).square().mean()
+            (x.clone().matmul(model.w.val()) - y.clone())
+                .square()
+                .mean()
         },
     );
     (model, objective)
@@ -119,7 +121,9 @@ fn what_is_true_of_one_step_decides_that_step() {
     let fallback = HvpFallback::default();
     let is_exact = |objective: &dyn Objective<Mlp>| {
         let oracle = GradientOracle::new(&model, objective);
-        let hessian = Hessian::new(&oracle).unwrap().with_fallback(fallback.clone());
+        let hessian = Hessian::new(&oracle)
+            .unwrap()
+            .with_fallback(fallback.clone());
         let v = ParamVec::gaussian(&hessian.layout(), 7);
         let product = hessian.apply_probe(&v).unwrap();
         let exact = product.provenance == Provenance::Exact;
@@ -144,5 +148,10 @@ fn what_is_true_of_one_step_decides_that_step() {
     );
     assert!(!is_exact(&reads));
     assert!(!is_exact(&handed_over));
-    assert!(fallback.reason().unwrap().contains("reads a tensor's value"));
+    assert!(
+        fallback
+            .reason()
+            .unwrap()
+            .contains("reads a tensor's value")
+    );
 }

@@ -63,10 +63,13 @@ fn a_critic_that_normalises_two_batches_apart() {
         tensor([4, 3], 4, &device, DType::F64),
     );
     // One batch normalisation in two batches of one pass.
-    let objective = Batched::new(batch, |model: &Critic, (real, fake): &(Tensor<2>, Tensor<2>)| {
-        let real = activation::softplus(model.forward(real.clone()).neg(), 1.0).mean();
-        real + activation::softplus(model.forward(fake.clone()), 1.0).mean()
-    });
+    let objective = Batched::new(
+        batch,
+        |model: &Critic, (real, fake): &(Tensor<2>, Tensor<2>)| {
+            let real = activation::softplus(model.forward(real.clone()).neg(), 1.0).mean();
+            real + activation::softplus(model.forward(fake.clone()), 1.0).mean()
+        },
+    );
     assert_exact("critic", &model, &objective);
 }
 

@@ -10,8 +10,8 @@ use burn::nn::{
 };
 use burn::tensor::{Bool, DType, Device, Int, Tensor, activation};
 use osculate_curvature::{
-    Batched, Criterion, CurvatureOperator, GaussNewton, GradientOracle, HvpMode, Objective, ParamVec,
-    SupervisedBatch,
+    Batched, Criterion, CurvatureOperator, GaussNewton, GradientOracle, HvpMode, Objective,
+    ParamVec, SupervisedBatch,
 };
 
 use crate::checks::{assert_exact, distance, tensor};
@@ -135,7 +135,9 @@ impl Vgg {
 
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         let x = activation::relu(self.first_norm.forward(self.first.forward(x)));
-        let x = self.pool.forward(activation::relu(self.second.forward(self.pool.forward(x))));
+        let x = self
+            .pool
+            .forward(activation::relu(self.second.forward(self.pool.forward(x))));
         self.head.forward(self.dropout.forward(x.flatten(1, 3)))
     }
 }
@@ -172,8 +174,11 @@ impl Unet {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let wide = activation::relu(self.norm.forward(self.down.forward(x)));
         let deep = self.deep.forward(self.pool.forward(wide.clone()));
-        let deep = self.dropout.forward(activation::relu(self.deep_norm.forward(deep)));
-        self.out.forward(Tensor::cat(vec![wide, self.up.forward(deep)], 1))
+        let deep = self
+            .dropout
+            .forward(activation::relu(self.deep_norm.forward(deep)));
+        self.out
+            .forward(Tensor::cat(vec![wide, self.up.forward(deep)], 1))
     }
 }
 
