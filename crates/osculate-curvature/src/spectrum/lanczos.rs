@@ -118,8 +118,6 @@ struct Krylov<'a> {
     rest: ParamVec,
     cost: Cost,
     product_error: Option<f64>,
-    /// Whether nothing new came of the last step.
-    closed: bool,
 }
 
 struct Ritz {
@@ -142,7 +140,6 @@ impl<'a> Krylov<'a> {
             rest: ParamVec::gaussian(&layout, seed).to_compute_dtype(),
             cost: Cost::ZERO,
             product_error: None,
-            closed: false,
         }
     }
 
@@ -176,8 +173,7 @@ impl<'a> Krylov<'a> {
         self.diagonal.push(alpha);
         self.off_diagonal.push(beta);
         self.rest = rest;
-        self.closed = beta <= 1e-10 * self.scale() || self.basis.len() >= self.dimension;
-        Ok(self.closed)
+        Ok(beta <= 1e-10 * self.scale() || self.basis.len() >= self.dimension)
     }
 
     /// The largest magnitude of the coefficients.
