@@ -121,8 +121,10 @@ pub enum CurvatureError {
     /// What was recorded is not the function that is trained.
     #[error(
         "the recorded objective is another function: its {what} is {recorded:e} where the \
-         objective's is {clean:e}. Recording sees evaluation mode, so batch normalisation and \
-         dropout that are active in training, and code that asks for autodiff, differ"
+         objective's is {clean:e}. It was recorded with its layers in training and in evaluation; \
+         code that asks for autodiff or whether a layer trains, or that moves tensors between \
+         devices, can differ in both. Freezing the layer (`freeze()`) or a dropout of 0 helps where \
+         a layer is the cause"
     )]
     NotReproduced {
         /// What was compared.

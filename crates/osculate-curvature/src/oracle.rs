@@ -274,6 +274,11 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         self.snapshot.probe(None, true)
     }
 
+    /// The same at weights moved by `scale * offset`.
+    pub(crate) fn model_at(&self, offset: &ParamVec, scale: f64) -> Result<M, CurvatureError> {
+        self.snapshot.probe(Some((offset, scale)), true)
+    }
+
     /// Seeds the devices as before every evaluation.
     pub(crate) fn reseed(&self) {
         for device in &self.devices {

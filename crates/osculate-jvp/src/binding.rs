@@ -12,7 +12,8 @@ use crate::tensors::{AnyTensor, Tensors};
 
 impl Program {
     /// Fixes the values of parameters and inputs. Tensors are shared, not copied; changing the
-    /// module afterwards does not change what was bound.
+    /// module afterwards does not change what was bound. A function that draws random numbers draws
+    /// them now: seed the device before to choose them.
     ///
     /// # Errors
     /// [`JvpError::Mismatch`] or [`JvpError::Count`] where a shape, an element type or the number
@@ -78,13 +79,13 @@ impl Program {
             Some(first) => first.dispatch_device(),
             None => self.device.clone(),
         };
-        let constants = self.constants_on(&device);
+        let givens = self.givens_on(&device)?;
         let results = self.replay(
             arguments
                 .into_iter()
                 .map(|argument| Dual::constant(argument.into_value()))
                 .collect(),
-            constants.into_iter().map(Dual::constant).collect(),
+            givens,
             &device,
         )?;
         Ok(results

@@ -49,7 +49,8 @@ pub struct HessianProduct {
     pub product: Tangents,
 }
 
-/// A [`Program`] at given weights and inputs.
+/// A [`Program`] at given weights and inputs, and at the random numbers that were drawn when it was
+/// bound.
 ///
 /// Costs are in evaluations of the gradient of the same function. Tensors come back without
 /// autodiff.
@@ -57,7 +58,8 @@ pub struct HessianProduct {
 pub struct Bound {
     pub(crate) program: Program,
     pub(crate) arguments: Vec<Value>,
-    pub(crate) constants: Vec<Value>,
+    /// Constants, then random tensors.
+    pub(crate) givens: Vec<Value>,
     pub(crate) device: DispatchDevice,
 }
 
@@ -67,11 +69,11 @@ impl Bound {
             Some(first) => first.device(),
             None => DispatchDevice::default(),
         };
-        let constants = program.constants_on(&device);
+        let givens = program.givens_on(&device)?;
         Ok(Self {
             program,
             arguments,
-            constants,
+            givens,
             device,
         })
     }
@@ -129,7 +131,25 @@ impl Bound {
         for (index, argument) in arguments.iter().enumerate() {
             program.check_argument("", index, &AnyTensor::from_value(argument.clone()))?;
         }
-        Bound::new(program.clone(), arguments)
+        // A derivative draws what its function draws, in the same order, and is taken at the same
+        // random numbers.
+        let drawn = &self.givens[own.graph.constants.len()..];
+        let expected = program.num_draws();
+        if drawn.len() != expected {
+            return Err(JvpError::Count {
+                what: "random tensors",
+                expected,
+                got: drawn.len(),
+            });
+        }
+        let mut givens = program.constants_on(&self.device);
+        givens.extend_from_slice(drawn);
+        Ok(Bound {
+            program: program.clone(),
+            arguments,
+            givens,
+            device: self.device.clone(),
+        })
     }
 
     fn tangent_or_zeros(&self, argument: usize, tangent: Option<AnyTensor>) -> Value {
@@ -154,8 +174,8 @@ impl Bound {
             .zip(tangents)
             .map(|(value, tangents)| Dual::new(value.clone(), tangents))
             .collect();
-        let constants = self.constants.iter().cloned().map(Dual::constant).collect();
-        let results = self.program.replay(arguments, constants, &self.device)?;
+        let givens = self.givens.clone();
+        let results = self.program.replay(arguments, givens, &self.device)?;
         let mut outputs = Vec::with_capacity(results.len());
         let mut by_direction = vec![Vec::with_capacity(results.len()); directions.len()];
         for dual in results {

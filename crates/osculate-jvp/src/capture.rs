@@ -1,13 +1,13 @@
 //! Recording of operations.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use burn::tensor::Device;
 use burn_backend::get_or_init_device_settings;
 use burn_dispatch::{Dispatch, DispatchDevice};
 
 use crate::error::JvpError;
-use crate::graph::{Boundary, Graph, merge_duplicates};
+use crate::graph::{Boundary, Graph};
+use crate::merge::merge_duplicates;
+use crate::quiet::quietly;
 use crate::recorder::Recorder;
 use crate::tensors::AnyTensor;
 
@@ -43,8 +43,7 @@ pub(crate) fn capture(
             scope.complete([], unique)
         })
     };
-    let captured = catch_unwind(AssertUnwindSafe(run))
-        .map_err(|payload| JvpError::from_panic(payload.as_ref()))?;
+    let captured = quietly(run)?;
     let mut boundary = recorded?;
     let captured = captured.map_err(|error| JvpError::Internal {
         what: error.to_string(),
@@ -52,7 +51,7 @@ pub(crate) fn capture(
     drop(alive);
     let mut operations = captured.graph.operations;
     if simplify {
-        merge_duplicates(&mut operations, &mut boundary);
+        merge_duplicates(&mut operations, &captured.values, &mut boundary);
     }
     Graph::new(operations, captured.values, &boundary)
 }

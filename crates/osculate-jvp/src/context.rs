@@ -6,24 +6,41 @@ use burn_ir::{BinaryOpIr, ScalarOpIr, TensorIr, UnaryOpIr};
 
 use crate::dual::{Dual, Value, weighted};
 use crate::error::JvpError;
+use crate::graph::Graph;
 
 /// The values that are alive at one step of a replay, by slot.
 pub(crate) struct Context<'a> {
     slots: Vec<Option<Dual>>,
     /// How often each slot will still be read.
     reads: Vec<u32>,
+    batch_statistics: &'a [usize],
     device: &'a DispatchDevice,
     settings: DeviceSettings,
 }
 
 impl<'a> Context<'a> {
-    pub(crate) fn new(reads: Vec<u32>, device: &'a DispatchDevice) -> Self {
+    pub(crate) fn new(graph: &'a Graph, device: &'a DispatchDevice) -> Self {
         Self {
-            slots: vec![None; reads.len()],
-            reads,
+            slots: vec![None; graph.reads.len()],
+            reads: graph.reads.clone(),
+            batch_statistics: &graph.batch_statistics,
             device,
             settings: get_or_init_device_settings::<Dispatch>(device),
         }
+    }
+
+    /// A context for the random tensors alone, which keeps them all.
+    pub(crate) fn of_draws(graph: &'a Graph, device: &'a DispatchDevice) -> Self {
+        let mut context = Self::new(graph, device);
+        for tensor in graph.draws.iter().flat_map(|draw| draw.outputs()) {
+            context.reads[slot(tensor)] = 1;
+        }
+        context
+    }
+
+    /// Whether the layer with this running mean normalises by its batch instead.
+    pub(crate) fn by_batch(&self, running_mean: &TensorIr) -> bool {
+        self.batch_statistics.contains(&slot(running_mean))
     }
 
     pub(crate) fn device(&self) -> &'a DispatchDevice {

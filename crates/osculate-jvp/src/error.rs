@@ -21,7 +21,8 @@ pub enum JvpError {
     #[error(
         "the function reads a tensor's value while it is recorded ({message}). Recorded code sees \
          shapes, not values: replace `into_data`, `into_scalar` and data-dependent branches by \
-         tensor operations such as masks, or compute the value outside and hand it over as an input"
+         tensor operations such as masks, or compute the value outside and hand it over as an input. burn's \
+         `one_hot` reads its argument too: compare with a range instead"
     )]
     ReadBack {
         /// What burn reported.
@@ -31,8 +32,8 @@ pub enum JvpError {
     /// The recorded function used a tensor that was not handed over.
     #[error(
         "the function uses a tensor that it captured instead of receiving it ({message}). Hand \
-         every tensor over through the inputs: recorded tensors cannot meet tensors of another \
-         device"
+         every tensor over through the inputs, labels, indices, masks and class weights too, and \
+         other modules as `Held`: recorded tensors cannot meet tensors of another device"
     )]
     ForeignTensor {
         /// What burn reported.
@@ -110,7 +111,13 @@ impl JvpError {
         let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
         if has(&["no concrete value", "no initialized value"]) {
             JvpError::ReadBack { message }
-        } else if has(&["same device", "same backend", "capture device", "Capture"]) {
+        } else if has(&[
+            "same device",
+            "same backend",
+            "wrong backend",
+            "capture device",
+            "Capture",
+        ]) {
             JvpError::ForeignTensor { message }
         } else {
             JvpError::Panicked { message }

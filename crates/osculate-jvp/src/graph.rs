@@ -1,13 +1,11 @@
 //! Recorded operations with densely numbered tensors, and when each was last used.
 
-use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{Hash, Hasher};
 
 use burn::tensor::TensorData;
 use burn_ir::{
-    FloatOperationIr, IrVisitorMut, NumericOperationIr, OperationIr, TensorId, TensorIr,
-    TensorStatus,
+    FloatOperationIr, IrVisitorMut, ModuleOperationIr, NumericOperationIr, OperationIr, TensorId,
+    TensorIr, TensorStatus,
 };
 
 use crate::error::JvpError;
@@ -18,7 +16,7 @@ use crate::tensors::AnyTensor;
 pub(crate) struct Boundary {
     pub(crate) arguments: Vec<TensorId>,
     pub(crate) outputs: Vec<TensorId>,
-    results: Vec<TensorIr>,
+    pub(crate) results: Vec<TensorIr>,
 }
 
 impl Boundary {
@@ -53,6 +51,11 @@ pub(crate) struct Graph {
     pub(crate) reads: Vec<u32>,
     pub(crate) arguments: Vec<usize>,
     pub(crate) constants: Vec<(usize, TensorData)>,
+    /// Random tensors in the order in which they are drawn, also those that nothing reads: each
+    /// moves the generator on.
+    pub(crate) draws: Vec<OperationIr>,
+    /// Slots of running means whose layers normalise by the batch instead.
+    pub(crate) batch_statistics: Vec<usize>,
     pub(crate) outputs: Vec<TensorIr>,
 }
 
@@ -84,8 +87,32 @@ impl Graph {
             reads,
             arguments: graph.arguments,
             constants: graph.constants,
+            draws: graph.draws,
+            batch_statistics: graph.batch_statistics,
             outputs: graph.outputs,
         }
+    }
+
+    /// Slots of those of the arguments that some batch normalisation reads as its mean.
+    pub(crate) fn normalises_by(&self, arguments: &[usize]) -> Vec<usize> {
+        let slots: HashSet<usize> = arguments
+            .iter()
+            .map(|&argument| self.arguments[argument])
+            .collect();
+        let mut found: Vec<usize> = self
+            .steps
+            .iter()
+            .filter_map(|step| match step {
+                OperationIr::Module(ModuleOperationIr::BatchNorm(norm)) => {
+                    Some(norm.mean.id.value() as usize)
+                }
+                _ => None,
+            })
+            .filter(|slot| slots.contains(slot))
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
     /// Keeps the operations that the results depend on and numbers their tensors.
@@ -104,7 +131,12 @@ impl Graph {
             *needed.entry(id).or_default() += 1;
         }
         let mut steps: Vec<OperationIr> = Vec::with_capacity(operations.len());
+        let mut draws = Vec::new();
         for operation in operations.into_iter().rev() {
+            if is_random(&operation) {
+                draws.push(operation);
+                continue;
+            }
             let makes = operation
                 .outputs()
                 .any(|out| needed.contains_key(&out.id) && !given.contains(&out.id));
@@ -117,8 +149,13 @@ impl Graph {
             steps.push(operation);
         }
         steps.reverse();
+        draws.reverse();
 
         let mut made: HashSet<TensorId> = given;
+        for draw in &mut draws {
+            made.extend(draw.outputs().map(|tensor| tensor.id));
+            draw.visit_mut(&mut slots);
+        }
         let mut constants = Vec::new();
         let mut require = |id: TensorId, made: &mut HashSet<TensorId>, slots: &mut Slots| {
             if !made.insert(id) {
@@ -154,79 +191,20 @@ impl Graph {
             reads,
             arguments,
             constants,
+            draws,
+            batch_statistics: Vec::new(),
             outputs,
         })
     }
 }
 
-/// Drops operations that repeat an earlier one on the same tensors, and lets what read their
-/// results read the earlier ones. Differentiating twice along one direction makes many.
-pub(crate) fn merge_duplicates(operations: &mut Vec<OperationIr>, boundary: &mut Boundary) {
-    let mut renamed = Renamed::default();
-    let mut seen: HashMap<u64, Vec<(OperationIr, Vec<TensorId>)>> = HashMap::new();
-    let arguments: HashSet<TensorId> = boundary.arguments.iter().copied().collect();
-    operations.retain_mut(|operation| {
-        let outputs: Vec<TensorId> = operation.outputs().map(|tensor| tensor.id).collect();
-        operation.visit_mut(&mut renamed);
-        let random = matches!(
-            operation,
-            OperationIr::Float(_, FloatOperationIr::Random(_))
-                | OperationIr::NumericInt(_, NumericOperationIr::IntRandom(_))
-        );
-        if random || outputs.iter().any(|id| arguments.contains(id)) {
-            return true;
-        }
-        let mut key = operation.clone();
-        key.visit_mut(&mut Anonymous { outputs: &outputs });
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
-        let bucket = seen.entry(hasher.finish()).or_default();
-        if let Some((_, earlier)) = bucket.iter().find(|(other, _)| *other == key) {
-            let pairs = outputs.iter().copied().zip(earlier.iter().copied());
-            renamed.names.extend(pairs);
-            return false;
-        }
-        bucket.push((key, outputs));
-        true
-    });
-    for output in &mut boundary.outputs {
-        *output = renamed.of(*output);
-    }
-    for result in &mut boundary.results {
-        result.id = renamed.of(result.id);
-    }
-}
-
-/// Tensors that stand for others. Names are final when they are given.
-#[derive(Default)]
-struct Renamed {
-    names: HashMap<TensorId, TensorId>,
-}
-
-impl Renamed {
-    fn of(&self, id: TensorId) -> TensorId {
-        self.names.get(&id).copied().unwrap_or(id)
-    }
-}
-
-impl IrVisitorMut for Renamed {
-    fn visit_tensor_mut(&mut self, tensor: &mut TensorIr) {
-        tensor.id = self.of(tensor.id);
-        tensor.status = TensorStatus::ReadOnly;
-    }
-}
-
-/// Gives results names by position, so that equal operations compare as equal.
-struct Anonymous<'a> {
-    outputs: &'a [TensorId],
-}
-
-impl IrVisitorMut for Anonymous<'_> {
-    fn visit_tensor_mut(&mut self, tensor: &mut TensorIr) {
-        if let Some(position) = self.outputs.iter().position(|id| *id == tensor.id) {
-            tensor.id = TensorId::new(u64::MAX - position as u64);
-        }
-    }
+/// Whether an operation's result is not determined by its inputs.
+pub(crate) fn is_random(operation: &OperationIr) -> bool {
+    matches!(
+        operation,
+        OperationIr::Float(_, FloatOperationIr::Random(_))
+            | OperationIr::NumericInt(_, NumericOperationIr::IntRandom(_))
+    )
 }
 
 /// Slots by identity, in the order of first use.

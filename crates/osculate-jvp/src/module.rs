@@ -2,11 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Bool, DType, Device, Int, Shape, Tensor};
+use burn_dispatch::DispatchAutodiffContext;
 
-use crate::placeholder::placeholder;
-use crate::tensors::AnyTensor;
+use crate::mode::Mode;
+use crate::placeholder::{associate, is_recorded, placeholder};
+use crate::tensors::{AnyTensor, is_autodiff};
 
 /// A parameter or piece of state of a recorded module.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,19 +39,56 @@ pub(crate) fn live_parameters<M: Module>(module: &M) -> Vec<AnyTensor> {
 }
 
 fn read<M: Module>(module: &M) -> Vec<(Parameter, AnyTensor)> {
-    let mut reader = Reader {
-        path: Vec::new(),
-        found: Vec::new(),
-        seen: HashSet::new(),
-    };
-    module.visit(&mut reader);
-    reader.found
+    reader(module).found
 }
 
+fn reader<M: Module>(module: &M) -> Reader {
+    let mut reader = Reader::default();
+    module.visit(&mut reader);
+    reader
+}
+
+/// What of a module is in training.
+pub(crate) struct Training {
+    /// Whether any of its tensors is on autodiff.
+    pub(crate) autodiff: bool,
+    /// Positions, among its parameters, of the running means of batch normalisation in training.
+    pub(crate) running_means: Vec<usize>,
+    /// Whether other layers are.
+    pub(crate) others: bool,
+}
+
+pub(crate) fn training<M: Module>(module: &M) -> Training {
+    let reader = reader(module);
+    let (norms, others): (Vec<_>, Vec<_>) = reader
+        .training
+        .iter()
+        .partition(|(container, _)| container == "Struct:BatchNorm");
+    let means: HashSet<String> = norms
+        .into_iter()
+        .map(|(_, path)| format!("{path}running_mean"))
+        .collect();
+    let found = reader.found.iter().enumerate();
+    Training {
+        autodiff: found
+            .clone()
+            .any(|(_, (_, value))| is_autodiff(value.value())),
+        running_means: found
+            .filter(|(_, (parameter, _))| means.contains(&parameter.path))
+            .map(|(index, _)| index)
+            .collect(),
+        others: !others.is_empty(),
+    }
+}
+
+#[derive(Default)]
 struct Reader {
     path: Vec<String>,
+    containers: Vec<String>,
     found: Vec<(Parameter, AnyTensor)>,
     seen: HashSet<ParamId>,
+    /// The type of every layer whose flag is set, and the start of the paths of its fields.
+    training: Vec<(String, String)>,
 }
 
 impl Reader {
@@ -69,12 +108,25 @@ impl Reader {
 }
 
 impl ModuleVisitor for Reader {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
         self.path.push(name.to_string());
+        self.containers.push(container_type.to_string());
     }
 
     fn exit_module(&mut self, _name: &str, _container_type: &str) {
         self.path.pop();
+        self.containers.pop();
+    }
+
+    fn visit_flag(&mut self, flag: &Param<Flag>) {
+        if !flag.is_enabled() {
+            return;
+        }
+        let container = self.containers.last().cloned().unwrap_or_default();
+        let mut path = self.path.clone();
+        path.pop();
+        path.push(String::new());
+        self.training.push((container, path.join(".")));
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -90,22 +142,48 @@ impl ModuleVisitor for Reader {
     }
 }
 
-/// The module with a placeholder for each parameter, and the placeholders in the order of
+/// A copy of the module with a placeholder for each parameter, and the placeholders in the order of
 /// [`parameters`]. Tensors that are not parameters move to the device with their data.
-///
-/// The module passed in must share no state with a live one.
-pub(crate) fn with_placeholders<M: Module>(module: M, device: &Device) -> (M, Vec<AnyTensor>) {
+pub(crate) fn with_placeholders<M: Module>(
+    module: &M,
+    device: &Device,
+    mode: Mode,
+) -> (M, Vec<AnyTensor>) {
+    let training = mode == Mode::Training;
+    let contexts: HashMap<ParamId, DispatchAutodiffContext> = match training {
+        true => read(module)
+            .into_iter()
+            .map(|(parameter, value)| (parameter.id, value.value().autodiff))
+            .collect(),
+        false => HashMap::new(),
+    };
+    // Evaluation mode is what parts a module from the running statistics it shares.
+    let detached = module.valid();
+    let clone = training.then(|| detached.clone());
     let mut replacer = Replacer {
         device,
+        training,
         made: Vec::new(),
         by_id: HashMap::new(),
     };
-    let module = module.map(&mut replacer).to_device(device);
+    let module = detached.map(&mut replacer).to_device(device);
+    let Some(clone) = clone else {
+        return (module, replacer.made);
+    };
+    // Running statistics are what a module shares with its clone. burn moves them to the device of
+    // the layer's input, which it cannot do on a recording device with autodiff.
+    let mut shared = Shared(HashSet::new());
+    clone.visit(&mut shared);
+    let module = module.map(&mut Associate {
+        contexts,
+        plain: shared.0,
+    });
     (module, replacer.made)
 }
 
 struct Replacer<'a> {
     device: &'a Device,
+    training: bool,
     made: Vec<AnyTensor>,
     by_id: HashMap<ParamId, usize>,
 }
@@ -122,21 +200,54 @@ impl Replacer<'_> {
     }
 }
 
-macro_rules! replace {
-    ($name:ident, $kind:ty) => {
+/// Maps the parameters of one kind by a method that takes identity and tensor.
+macro_rules! map_by {
+    ($method:ident: $($name:ident $kind:ty),*) => {$(
         fn $name<const D: usize>(
             &mut self,
             param: Param<Tensor<D, $kind>>,
         ) -> Param<Tensor<D, $kind>> {
             let (id, tensor, mapper) = param.consume();
-            let made = self.replace(id, tensor.into());
+            let made = self.$method(id, tensor.into());
             Param::from_mapped_value(id, Tensor::from_dispatch(made.into_value()), mapper)
         }
-    };
+    )*};
 }
 
 impl ModuleMapper for Replacer<'_> {
-    replace!(map_float, burn::tensor::Float);
-    replace!(map_int, Int);
-    replace!(map_bool, Bool);
+    map_by!(replace: map_float burn::tensor::Float, map_int Int, map_bool Bool);
+
+    fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
+        if self.training { flag.train() } else { flag }
+    }
+}
+
+/// Associates recorded tensors with autodiff as the module's own were.
+struct Associate {
+    contexts: HashMap<ParamId, DispatchAutodiffContext>,
+    plain: HashSet<ParamId>,
+}
+
+impl Associate {
+    fn associate(&mut self, id: ParamId, tensor: AnyTensor) -> AnyTensor {
+        match self.contexts.get(&id) {
+            Some(&context) if !self.plain.contains(&id) => associate(tensor, context),
+            _ => tensor,
+        }
+    }
+}
+
+impl ModuleMapper for Associate {
+    map_by!(associate: map_float burn::tensor::Float, map_int Int, map_bool Bool);
+}
+
+/// Identities of float tensors that have been replaced by placeholders.
+struct Shared(HashSet<ParamId>);
+
+impl ModuleVisitor for Shared {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if is_recorded(&param.val().into()) {
+            self.0.insert(param.id);
+        }
+    }
 }

@@ -1,11 +1,10 @@
 //! Several Hessian products side by side.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use burn::tensor::Device;
 
 use crate::bound::{Bound, HessianProduct, Tangents, Wrt};
 use crate::error::JvpError;
+use crate::quiet::quietly;
 
 impl Bound {
     /// [`hvp`](Self::hvp) along several directions, in their order.
@@ -58,8 +57,7 @@ impl Bound {
             let products = directions.iter().map(|direction| self.hvp(direction, wrt));
             products.collect()
         };
-        catch_unwind(AssertUnwindSafe(run))
-            .unwrap_or_else(|payload| Err(JvpError::from_panic(payload.as_ref())))
+        quietly(run)?
     }
 }
 

@@ -1,9 +1,10 @@
 //! Tensors without data that stand for arguments while a function is recorded.
 
 use burn::tensor::{DType, Device, Shape};
+use burn_backend::AutodiffBackend;
 use burn_backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
-use burn_dispatch::backends::Capture;
-use burn_dispatch::{Dispatch, DispatchKindConversion, DispatchTensor};
+use burn_dispatch::backends::{Autodiff, Capture};
+use burn_dispatch::{BackendTensor, Dispatch, DispatchAutodiffContext, DispatchTensorKind};
 use burn_ir::TensorId;
 
 use crate::error::JvpError;
@@ -20,14 +21,44 @@ pub(crate) fn placeholder(shape: Shape, dtype: DType, device: &Device) -> AnyTen
     })
 }
 
+/// A placeholder of a recording in training mode: associated with autodiff, as the tensor was that
+/// it stands for, and untracked, so that burn records what it computes and no tape.
+pub(crate) fn associate(tensor: AnyTensor, context: DispatchAutodiffContext) -> AnyTensor {
+    let mut value = tensor.into_value();
+    if context == DispatchAutodiffContext::Disabled {
+        return AnyTensor::from_value(value);
+    }
+    value.autodiff = context;
+    value.kind = match value.kind {
+        DispatchTensorKind::Capture(BackendTensor::Float(recorded)) => {
+            let wrapped = BackendTensor::Autodiff(Autodiff::<Capture>::from_inner(recorded));
+            DispatchTensorKind::Autodiff(Box::new(DispatchTensorKind::Capture(wrapped)))
+        }
+        kind => kind,
+    };
+    AnyTensor::from_value(value)
+}
+
+/// Whether a tensor belongs to a recording.
+pub(crate) fn is_recorded(tensor: &AnyTensor) -> bool {
+    matches!(tensor.value().kind, DispatchTensorKind::Capture(_))
+}
+
 /// The identity of a recorded tensor.
 pub(crate) fn id(tensor: &AnyTensor) -> Result<TensorId, JvpError> {
-    let value: DispatchTensor = tensor.clone().into_value();
-    let recorded = <DispatchTensor as DispatchKindConversion<Capture>>::try_into_backend(value)
-        .map_err(|message| JvpError::ForeignTensor { message })?;
-    Ok(match tensor.dtype() {
-        dtype if dtype.is_float() => recorded.float().id(),
-        dtype if dtype.is_bool() => recorded.bool().id(),
-        _ => recorded.int().id(),
-    })
+    let mut kind = tensor.clone().into_value().kind;
+    if let DispatchTensorKind::Autodiff(inner) = kind {
+        kind = *inner;
+    }
+    match kind {
+        DispatchTensorKind::Capture(BackendTensor::Float(recorded)) => Ok(recorded.id()),
+        DispatchTensorKind::Capture(BackendTensor::Autodiff(recorded)) => {
+            Ok(recorded.into_primitive().id())
+        }
+        DispatchTensorKind::Capture(BackendTensor::Int(recorded)) => Ok(recorded.id()),
+        DispatchTensorKind::Capture(BackendTensor::Bool(recorded)) => Ok(recorded.id()),
+        _ => Err(JvpError::ForeignTensor {
+            message: "a result does not come from the recorded function".to_string(),
+        }),
+    }
 }

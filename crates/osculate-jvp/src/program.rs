@@ -1,6 +1,5 @@
 //! A recorded function.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use burn::module::Module;
@@ -13,8 +12,10 @@ use crate::context::Context;
 use crate::dual::{Dual, Value};
 use crate::error::JvpError;
 use crate::graph::Graph;
+use crate::mode::Mode;
 use crate::module::{self, Parameter};
 use crate::placeholder;
+use crate::quiet::quietly;
 use crate::rules::{self, Status};
 use crate::tensors::{AnyTensor, Tensors};
 
@@ -36,8 +37,8 @@ pub struct InputSpec {
 /// What the function sees while it is recorded:
 /// - Parameters and inputs without values. Reading one is [`JvpError::ReadBack`].
 /// - No autodiff, and so no training mode: batch normalisation uses its running statistics and
-///   dropout does nothing. Compare [`Bound::evaluate`](crate::Bound::evaluate) with the real
-///   function where that matters.
+///   dropout does nothing, unless the program is [recorded in another mode](Self::record_in).
+///   Compare [`Bound::evaluate`](crate::Bound::evaluate) with the real function where that matters.
 /// - Tensors of the module that are not parameters (tables of a positional encoding, for instance)
 ///   as constants, as are tensors that the function creates. They are part of the program.
 ///
@@ -85,12 +86,57 @@ impl Program {
         I: Tensors,
         O: Tensors,
     {
-        // Evaluation mode is what parts a module from the running statistics it shares.
-        let detached = module.valid();
-        Self::record_on(module::parameters(module), inputs, |device| {
-            let (recorded, parameters) = module::with_placeholders(detached, device);
+        Self::record_in(Mode::Evaluation, module, inputs, f)
+    }
+
+    /// Records `f` as [`record`](Self::record) does, with layers that train or do not as `mode`
+    /// says.
+    ///
+    /// ```
+    /// use burn::nn::{BatchNorm, BatchNormConfig};
+    /// use burn::tensor::{Device, Tensor};
+    /// use osculate_jvp::{Mode, Program};
+    ///
+    /// let device = Device::flex().autodiff();
+    /// let norm: BatchNorm = BatchNormConfig::new(2).init(&device);
+    /// let x = Tensor::<2>::from_data([[1.0, 0.0], [3.0, 5.0]], &device);
+    /// let in_training = |mode| {
+    ///     let program = Program::record_in(mode, &norm, &x, |norm: &BatchNorm, x| {
+    ///         norm.forward(x.clone())
+    ///     })?;
+    ///     Ok::<_, osculate_jvp::JvpError>(program.bind(&norm, &x)?.evaluate()?.remove(0))
+    /// };
+    /// let expected = norm.forward(x.clone()).inner();
+    /// for mode in [Mode::BatchStatistics, Mode::Training] {
+    ///     let error = in_training(mode)?.float::<2>() - expected.clone();
+    ///     assert!(error.abs().max().into_scalar::<f32>() < 1e-6);
+    /// }
+    /// # Ok::<(), osculate_jvp::JvpError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`record`](Self::record).
+    pub fn record_in<M, I, O>(
+        mode: Mode,
+        module: &M,
+        inputs: &I,
+        f: impl FnOnce(&M, &I) -> O,
+    ) -> Result<Self, JvpError>
+    where
+        M: Module,
+        I: Tensors,
+        O: Tensors,
+    {
+        let mut program = Self::record_on(mode, module::parameters(module), inputs, |device| {
+            let (recorded, parameters) = module::with_placeholders(module, device, mode);
             (parameters, move |inputs: &I| f(&recorded, inputs).tensors())
-        })
+        })?;
+        if mode == Mode::BatchStatistics {
+            let means = module::training(module).running_means;
+            let graph = Arc::make_mut(&mut program.graph);
+            graph.batch_statistics = graph.normalises_by(&means);
+        }
+        Ok(program)
     }
 
     /// Records a function of tensors alone.
@@ -102,7 +148,7 @@ impl Program {
         I: Tensors,
         O: Tensors,
     {
-        Self::record_on(Vec::new(), inputs, |_| {
+        Self::record_on(Mode::Evaluation, Vec::new(), inputs, |_| {
             (Vec::new(), move |inputs: &I| f(inputs).tensors())
         })
     }
@@ -110,6 +156,7 @@ impl Program {
     /// Records the function that `prepare` makes on the recording device, with the placeholders of
     /// the parameters.
     fn record_on<I: Tensors, F: FnOnce(&I) -> Vec<AnyTensor>>(
+        mode: Mode,
         parameters: Vec<(Parameter, AnyTensor)>,
         inputs: &I,
         prepare: impl FnOnce(&Device) -> (Vec<AnyTensor>, F),
@@ -135,7 +182,10 @@ impl Program {
             let inputs = inputs.map_tensors(&mut |tensor| {
                 let made = placeholder::placeholder(tensor.shape(), tensor.dtype(), device);
                 arguments.push(made.clone());
-                made
+                match mode {
+                    Mode::Training => placeholder::associate(made, tensor.value().autodiff),
+                    Mode::Evaluation | Mode::BatchStatistics => made,
+                }
             });
             let outputs = f(&inputs);
             Ok((arguments, outputs))
@@ -165,6 +215,11 @@ impl Program {
         self.graph.steps.len()
     }
 
+    /// Number of random tensors that the function draws. They are drawn when the program is bound.
+    pub fn num_draws(&self) -> usize {
+        self.graph.draws.len()
+    }
+
     /// Names of the recorded operations, as in [`rules`](crate::rules), in execution order.
     pub fn operations(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.graph
@@ -178,6 +233,8 @@ impl Program {
     pub fn same_operations(&self, other: &Program) -> bool {
         self.inputs == other.inputs
             && self.graph.steps == other.graph.steps
+            && self.graph.draws == other.graph.draws
+            && self.graph.batch_statistics == other.graph.batch_statistics
             && self.graph.outputs == other.graph.outputs
             && self.parameters.len() == other.parameters.len()
             && self
@@ -185,6 +242,28 @@ impl Program {
                 .iter()
                 .zip(other.parameters.iter())
                 .all(|(a, b)| (&a.path, &a.shape, a.dtype) == (&b.path, &b.shape, b.dtype))
+    }
+
+    /// What a replay needs beside its arguments: constants, then random tensors, which are drawn.
+    pub(crate) fn givens_on(&self, device: &DispatchDevice) -> Result<Vec<Value>, JvpError> {
+        let mut givens = self.constants_on(device);
+        givens.extend(self.draw(device)?);
+        Ok(givens)
+    }
+
+    /// The random tensors, drawn from the generator of a device in recorded order.
+    fn draw(&self, device: &DispatchDevice) -> Result<Vec<Value>, JvpError> {
+        quietly(|| {
+            let mut cx = Context::of_draws(&self.graph, device);
+            let mut drawn = Vec::with_capacity(self.graph.draws.len());
+            for draw in &self.graph.draws {
+                rules::apply(draw, &mut cx)?;
+                for out in draw.outputs() {
+                    drawn.push(cx.value(out)?);
+                }
+            }
+            Ok(drawn)
+        })?
     }
 
     /// The constants, on a device.
@@ -222,29 +301,31 @@ impl Program {
         }
     }
 
-    /// Runs the operations on the arguments (parameters, then inputs) and constants, both given
-    /// with their tangents, on a device with or without autodiff.
+    /// Runs the operations on the arguments (parameters, then inputs), given with their tangents,
+    /// and on what [`givens_on`](Self::givens_on) makes, on a device with or without autodiff.
     pub(crate) fn replay(
         &self,
         arguments: Vec<Dual>,
-        constants: Vec<Dual>,
+        givens: Vec<Value>,
         device: &DispatchDevice,
     ) -> Result<Vec<Dual>, JvpError> {
         let graph = &self.graph;
         let run = || {
-            let mut cx = Context::new(graph.reads.clone(), device);
+            let mut cx = Context::new(graph, device);
             for (&slot, dual) in graph.arguments.iter().zip(arguments) {
                 cx.bind(slot, dual);
             }
-            for ((slot, _), dual) in graph.constants.iter().zip(constants) {
-                cx.bind(*slot, dual);
+            let constants = graph.constants.iter().map(|(slot, _)| *slot);
+            let draws = graph.draws.iter().flat_map(|draw| draw.outputs());
+            let slots = constants.chain(draws.map(crate::context::slot));
+            for (slot, value) in slots.zip(givens) {
+                cx.bind(slot, Dual::constant(value));
             }
             for step in &graph.steps {
                 rules::apply(step, &mut cx)?;
             }
             graph.outputs.iter().map(|output| cx.get(output)).collect()
         };
-        catch_unwind(AssertUnwindSafe(run))
-            .unwrap_or_else(|payload| Err(JvpError::from_panic(payload.as_ref())))
+        quietly(run)?
     }
 }

@@ -111,13 +111,9 @@ impl Bound {
             let tangents = tangents.into_iter().map(|d| d.map(lift)).collect();
             arguments.push(Dual::new(value, tangents));
         }
-        let constants = self
-            .constants
-            .iter()
-            .map(|value| Dual::constant(lift(value.clone())))
-            .collect();
+        let givens = self.givens.iter().cloned().map(lift).collect();
         let device = DispatchDevice::autodiff(self.device.clone());
-        let results = self.program.replay(arguments, constants, &device)?;
+        let results = self.program.replay(arguments, givens, &device)?;
         Ok((leaves, results))
     }
 

@@ -18,6 +18,10 @@ impl AnyTensor {
         self.0
     }
 
+    pub(crate) fn value(&self) -> &DispatchTensor {
+        &self.0
+    }
+
     /// The shape.
     pub fn shape(&self) -> Shape {
         self.0.shape()

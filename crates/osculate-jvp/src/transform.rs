@@ -127,12 +127,8 @@ impl Program {
                     Dual::new(value.into_value(), vec![tangent])
                 })
                 .collect();
-            let constants = self
-                .constants_on(device.as_dispatch())
-                .into_iter()
-                .map(Dual::constant)
-                .collect();
-            let results = self.replay(duals, constants, device.as_dispatch())?;
+            let givens = self.givens_on(device.as_dispatch())?;
+            let results = self.replay(duals, givens, device.as_dispatch())?;
             let (values, tangents): (Vec<_>, Vec<_>) = results
                 .into_iter()
                 .map(|dual| {

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use super::HutchinsonConfig;
+use super::{HutchinsonConfig, Looks};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
 use crate::operator::{CurvatureOperator, larger};
@@ -22,7 +22,9 @@ pub struct DiagonalEstimate {
     /// estimate.
     pub product_error: Option<f64>,
     /// Whether the tolerance was reached: the norm of the standard errors is below
-    /// `relative_tolerance` times the norm of the estimate. `true` where no tolerance was asked.
+    /// `relative_tolerance` times the norm of the estimate, and the products' error is below it or
+    /// below the standard errors. Where no tolerance was asked, a tenth of the estimate stands in for
+    /// it, and the standard error is not asked about.
     pub converged: bool,
 }
 
@@ -71,6 +73,7 @@ fn estimate(
     let mut cost = Cost::ZERO;
     let mut product_error = None;
     let mut converged = config.relative_tolerance.is_none();
+    let mut looks = Looks::default();
     let mut ready = VecDeque::new();
     while moments.count < config.probes {
         if ready.is_empty() {
@@ -84,13 +87,16 @@ fn estimate(
         moments.add(sample(&z.to_compute_dtype(), &product.value));
         if config.relative_tolerance.is_some()
             && let Some((mean, error)) = moments.mean_and_error()
-            && config.reached(moments.count, error.norm(), mean.norm())
+            && config.reached(&mut looks, moments.count, error.norm(), mean.norm())
         {
             converged = true;
             break;
         }
     }
-    moments.finish(cost, product_error, converged)
+    let mut made = moments.finish(cost, product_error, converged)?;
+    let standard_error = made.standard_error.as_ref().map(ParamVec::norm);
+    made.converged &= config.supported(product_error, standard_error, made.value.norm());
+    Ok(made)
 }
 
 /// Running mean and sum of squared deviations (Welford), on the device.

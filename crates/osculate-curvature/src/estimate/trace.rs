@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use super::HutchinsonConfig;
+use super::{HutchinsonConfig, Looks};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
 use crate::operator::{CurvatureOperator, larger};
@@ -32,7 +32,9 @@ pub struct TraceEstimate {
     /// Largest estimated norm of a product's error, by about which every probe is off beside its
     /// random error; `None` where the products are exact or carry no estimate.
     pub product_error: Option<f64>,
-    /// Whether the tolerance was reached; `true` where none was asked.
+    /// Whether the tolerance was reached, by the standard error and by the products: their error is
+    /// below it or below the standard error. Where no tolerance was asked, a tenth of the estimate
+    /// stands in for it, and the standard error is not asked about.
     pub converged: bool,
 }
 
@@ -59,6 +61,7 @@ pub fn hutchinson_trace(
     let mut cost = Cost::ZERO;
     let mut product_error = None;
     let mut converged = config.relative_tolerance.is_none();
+    let mut looks = Looks::default();
     let mut ready = VecDeque::new();
     while total.count < config.probes {
         if ready.is_empty() {
@@ -82,15 +85,17 @@ pub fn hutchinson_trace(
             block.add(dot);
         }
         if let Some(error) = total.standard_error()
-            && config.reached(total.count, error, total.mean)
+            && config.reached(&mut looks, total.count, error, total.mean)
         {
             converged = true;
             break;
         }
     }
+    let standard_error = total.standard_error();
+    let supported = config.supported(product_error, standard_error, total.mean);
     Ok(TraceEstimate {
         value: total.mean,
-        standard_error: total.standard_error(),
+        standard_error,
         blocks: layout
             .entries()
             .iter()
@@ -104,7 +109,7 @@ pub fn hutchinson_trace(
         probes: total.count,
         cost,
         product_error,
-        converged,
+        converged: converged && supported,
     })
 }
 

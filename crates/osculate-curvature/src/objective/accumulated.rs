@@ -11,7 +11,7 @@ use crate::error::ObjectiveError;
 /// those of all batches in one tape.
 ///
 /// Batch normalisation in training mode sees each batch alone, and its running statistics move once
-/// for each.
+/// for each. Products are exact where every part's batch is handed over.
 ///
 /// ```
 /// use burn::nn::{Linear, LinearConfig};
@@ -56,8 +56,10 @@ impl<M> Part<M> {
 }
 
 impl<M> Accumulated<M> {
-    /// Combines batches, each with the number of samples that it weighs.
-    pub fn new(batches: Vec<(Box<dyn Objective<M>>, usize)>) -> Self {
+    /// Combines batches, each with the number of samples that it weighs. A batch of none is left
+    /// out: the mean over nothing is NaN, whatever it weighs.
+    pub fn new(mut batches: Vec<(Box<dyn Objective<M>>, usize)>) -> Self {
+        batches.retain(|(_, samples)| *samples > 0);
         let samples: usize = batches.iter().map(|(_, samples)| samples).sum();
         let criterion = joined(&batches);
         let parts = batches
@@ -101,7 +103,7 @@ impl<M> Objective<M> for Accumulated<M> {
                 None => loss,
             });
         }
-        sum.ok_or_else(|| ObjectiveError::new("there is no batch to accumulate"))
+        sum.ok_or_else(|| ObjectiveError::new("there is no batch with samples to accumulate"))
     }
 
     fn supervised(&self) -> Option<&dyn SupervisedObjective<M>> {

@@ -1,6 +1,6 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
-use osculate_jvp::{AnyTensor, Bound, JvpError, Program, Tensors};
+use osculate_jvp::{AnyTensor, Bound, JvpError, Mode, Program, Tensors};
 
 use super::{Criterion, Objective, SupervisedObjective};
 use crate::error::ObjectiveError;
@@ -11,17 +11,34 @@ use crate::error::ObjectiveError;
 /// A closure keeps its tensors to itself: while it is recorded, they would meet tensors that have
 /// no value. [`Batched`] and [`SupervisedBatch`] hold the batch beside the function instead.
 pub trait Recordable<M> {
-    /// Records the loss of `model`, or of any model of the same shapes.
+    /// Records the loss of `model`, or of any model of the same shapes, with layers that train or
+    /// do not as `mode` says.
     ///
     /// # Errors
     /// As [`Program::record`].
-    fn record_loss(&self, model: &M) -> Result<Program, JvpError>;
+    fn record_loss_in(&self, mode: Mode, model: &M) -> Result<Program, JvpError>;
 
     /// Records the outputs of a supervised objective; `None` for any other.
     ///
     /// # Errors
     /// As [`Program::record`].
-    fn record_outputs(&self, model: &M) -> Option<Result<Program, JvpError>>;
+    fn record_outputs_in(&self, mode: Mode, model: &M) -> Option<Result<Program, JvpError>>;
+
+    /// The loss in evaluation mode.
+    ///
+    /// # Errors
+    /// As [`Program::record`].
+    fn record_loss(&self, model: &M) -> Result<Program, JvpError> {
+        self.record_loss_in(Mode::Evaluation, model)
+    }
+
+    /// The outputs in evaluation mode.
+    ///
+    /// # Errors
+    /// As [`Program::record`].
+    fn record_outputs(&self, model: &M) -> Option<Result<Program, JvpError>> {
+        self.record_outputs_in(Mode::Evaluation, model)
+    }
 
     /// The recorded loss at the weights of `model` and at this batch.
     ///
@@ -102,11 +119,11 @@ where
     I: Tensors,
     F: Fn(&M, &I) -> Tensor<1>,
 {
-    fn record_loss(&self, model: &M) -> Result<Program, JvpError> {
-        Program::record(model, &self.inputs, &self.loss)
+    fn record_loss_in(&self, mode: Mode, model: &M) -> Result<Program, JvpError> {
+        Program::record_in(mode, model, &self.inputs, &self.loss)
     }
 
-    fn record_outputs(&self, _model: &M) -> Option<Result<Program, JvpError>> {
+    fn record_outputs_in(&self, _mode: Mode, _model: &M) -> Option<Result<Program, JvpError>> {
         None
     }
 
@@ -205,15 +222,15 @@ where
     I: Tensors,
     F: Fn(&M, &I) -> Tensor<2>,
 {
-    fn record_loss(&self, model: &M) -> Result<Program, JvpError> {
+    fn record_loss_in(&self, mode: Mode, model: &M) -> Result<Program, JvpError> {
         let inputs = (self.inputs.clone(), self.criterion.clone());
-        Program::record(model, &inputs, |model, (inputs, criterion)| {
+        Program::record_in(mode, model, &inputs, |model, (inputs, criterion)| {
             criterion.unchecked_loss((self.forward)(model, inputs))
         })
     }
 
-    fn record_outputs(&self, model: &M) -> Option<Result<Program, JvpError>> {
-        Some(Program::record(model, &self.inputs, &self.forward))
+    fn record_outputs_in(&self, mode: Mode, model: &M) -> Option<Result<Program, JvpError>> {
+        Some(Program::record_in(mode, model, &self.inputs, &self.forward))
     }
 
     fn bind_loss(&self, program: &Program, model: &M) -> Result<Bound, JvpError> {

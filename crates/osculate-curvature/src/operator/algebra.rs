@@ -58,6 +58,19 @@ impl<A: CurvatureOperator, B: CurvatureOperator> CurvatureOperator for Sum<A, B>
             self.right.apply_probe(z)?,
         ))
     }
+
+    fn width(&self) -> usize {
+        self.left.width().max(self.right.width())
+    }
+
+    fn apply_many(&self, vectors: &[ParamVec]) -> Result<Vec<Product>, CurvatureError> {
+        let (left, right) = (
+            self.left.apply_many(vectors)?,
+            self.right.apply_many(vectors)?,
+        );
+        let pairs = left.into_iter().zip(right);
+        Ok(pairs.map(|(a, b)| Self::combine(a, b)).collect())
+    }
 }
 
 /// `alpha A`.
@@ -102,6 +115,15 @@ impl<A: CurvatureOperator> CurvatureOperator for Scaled<A> {
     fn apply_probe(&self, z: &ParamVec) -> Result<Product, CurvatureError> {
         Ok(self.scale(self.inner.apply_probe(z)?))
     }
+
+    fn width(&self) -> usize {
+        self.inner.width()
+    }
+
+    fn apply_many(&self, vectors: &[ParamVec]) -> Result<Vec<Product>, CurvatureError> {
+        let products = self.inner.apply_many(vectors)?.into_iter();
+        Ok(products.map(|product| self.scale(product)).collect())
+    }
 }
 
 /// `A + shift I`.
@@ -145,6 +167,16 @@ impl<A: CurvatureOperator> CurvatureOperator for Shifted<A> {
     fn apply_probe(&self, z: &ParamVec) -> Result<Product, CurvatureError> {
         Ok(self.shift(self.inner.apply_probe(z)?, z))
     }
+
+    fn width(&self) -> usize {
+        self.inner.width()
+    }
+
+    fn apply_many(&self, vectors: &[ParamVec]) -> Result<Vec<Product>, CurvatureError> {
+        let products = self.inner.apply_many(vectors)?.into_iter();
+        let shifted = products.zip(vectors);
+        Ok(shifted.map(|(product, v)| self.shift(product, v)).collect())
+    }
 }
 
 /// The diagonal block `P A P^T` of an operator on the parameters of a group.
@@ -172,6 +204,14 @@ impl<A: CurvatureOperator> Restricted<A> {
             positions,
         })
     }
+
+    fn block(&self, product: Product) -> Product {
+        let tensors = product.value.subset(&self.positions).into_tensors();
+        Product {
+            value: ParamVec::new(self.layout.clone(), tensors),
+            ..product
+        }
+    }
 }
 
 impl<A: CurvatureOperator> CurvatureOperator for Restricted<A> {
@@ -188,12 +228,22 @@ impl<A: CurvatureOperator> CurvatureOperator for Restricted<A> {
     fn apply(&self, v: &ParamVec) -> Result<Product, CurvatureError> {
         self.layout.check(v.layout())?;
         let product = self.inner.apply(&v.embed(&self.full, &self.positions))?;
-        Ok(Product {
-            value: ParamVec::new(
-                self.layout.clone(),
-                product.value.subset(&self.positions).into_tensors(),
-            ),
-            ..product
-        })
+        Ok(self.block(product))
+    }
+
+    fn width(&self) -> usize {
+        self.inner.width()
+    }
+
+    fn apply_many(&self, vectors: &[ParamVec]) -> Result<Vec<Product>, CurvatureError> {
+        let embedded = vectors
+            .iter()
+            .map(|v| {
+                self.layout.check(v.layout())?;
+                Ok(v.embed(&self.full, &self.positions))
+            })
+            .collect::<Result<Vec<ParamVec>, CurvatureError>>()?;
+        let products = self.inner.apply_many(&embedded)?.into_iter();
+        Ok(products.map(|product| self.block(product)).collect())
     }
 }

@@ -3,6 +3,7 @@
 use burn::module::Module;
 
 use super::ErrorEstimate;
+use super::evidence::Start;
 use super::hessian::{Hessian, Scheme};
 use super::step::{StepRule, epsilon, movement};
 use crate::error::CurvatureError;
@@ -20,6 +21,20 @@ const TAU_FORWARD: f64 = 0.003;
 /// per-sample terms that cancel, 8 to 25 on fitted networks.
 const GRADIENT_NOISE: f64 = 16.0;
 
+/// The gradients on both sides of the weights.
+pub(super) struct Sides {
+    /// Distance of each side.
+    pub(super) step: f64,
+    /// `(g(h) - g(-h)) / 2h`, for the direction's own length.
+    pub(super) central: ParamVec,
+    /// `(g(h) - 2 g(0) + g(-h)) / 2h`: what a smooth loss makes small.
+    pub(super) bend: ParamVec,
+    /// Rounding error of `central`: an order of magnitude.
+    pub(super) rounding: f64,
+    /// Movement of the outputs, or NaN.
+    pub(super) moved: f64,
+}
+
 /// Differences of the gradient along one direction.
 pub(super) struct Line<'a, 'b, M: Module> {
     pub(super) hessian: &'b Hessian<'a, M>,
@@ -36,6 +51,11 @@ impl<M: Module> Line<'_, '_, M> {
         let stepper = &self.hessian.stepper;
         // There are none where gradients are not made from them, or batches accumulated.
         let supervised = self.hessian.oracle.clean()?.outputs.is_some();
+        let config = &self.hessian.config;
+        let judged = config.estimate_error && config.scheme == Scheme::Central;
+        if config.step == StepRule::Auto && judged {
+            return self.judged(supervised, random);
+        }
         let rule = match self.hessian.config.step {
             StepRule::Auto if supervised => StepRule::FunctionSpace { tau: self.tau() },
             StepRule::Auto if random => StepRule::Relative,
@@ -51,6 +71,63 @@ impl<M: Module> Line<'_, '_, M> {
             StepRule::Fixed { length } => self.at(length),
             StepRule::Relative | StepRule::Auto => self.at(stepper.relative()),
         }
+    }
+
+    /// The step is a matter of evidence; the rules say where to begin.
+    fn judged(
+        &self,
+        supervised: bool,
+        random: bool,
+    ) -> Result<(ParamVec, f64, ErrorEstimate), CurvatureError> {
+        let stepper = &self.hessian.stepper;
+        if !supervised {
+            let start = match random {
+                true => stepper.relative(),
+                false => stepper.start(),
+            };
+            return self.by_evidence(Start::At(start), random);
+        }
+        let find = || {
+            let first = match stepper.last() {
+                Some(step) => step,
+                None => self.look_for_step(TAU_CENTRAL)?,
+            };
+            let (sides, _) = stepper.in_function_space(TAU_CENTRAL, first, |h| {
+                let sides = self.sides(h)?;
+                let moved = sides.moved;
+                Ok((sides, moved))
+            })?;
+            Ok(sides)
+        };
+        self.by_evidence(Start::Moved(&find), true)
+    }
+
+    /// Central differences with all that tells of their error.
+    pub(super) fn sides(&self, h: f64) -> Result<Sides, CurvatureError> {
+        let (plus, minus) = (self.evaluate(h)?, self.evaluate(-h)?);
+        let moved = match (&plus.outputs, &minus.outputs) {
+            (Some(a), Some(b)) => movement(a, b),
+            _ => f64::NAN,
+        };
+        let factor = self.norm / (2.0 * h);
+        let clean = self.hessian.oracle.clean()?.gradient.to_compute_dtype();
+        let (plus, minus) = (
+            plus.gradient.to_compute_dtype(),
+            minus.gradient.to_compute_dtype(),
+        );
+        let size = plus.norm().max(minus.norm());
+        Ok(Sides {
+            step: h,
+            central: plus.sub(&minus).scale(factor),
+            bend: plus.add(&minus).axpy(-2.0, &clean).scale(factor),
+            rounding: self.rounding(size, factor),
+            moved,
+        })
+    }
+
+    /// Rounding error of a difference of gradients of this size, times `factor`.
+    fn rounding(&self, size: f64, factor: f64) -> f64 {
+        GRADIENT_NOISE * epsilon(&self.hessian.layout) * size * 2f64.sqrt() * factor
     }
 
     fn tau(&self) -> f64 {
@@ -83,10 +160,8 @@ impl<M: Module> Line<'_, '_, M> {
             _ => f64::NAN,
         };
         let factor = self.norm / width;
-        let rounding = estimate_error.then(|| {
-            let norm = plus.gradient.norm().max(minus.gradient.norm());
-            GRADIENT_NOISE * epsilon(&self.hessian.layout) * norm * 2f64.sqrt() * factor
-        });
+        let rounding = estimate_error
+            .then(|| self.rounding(plus.gradient.norm().max(minus.gradient.norm()), factor));
         let value = plus
             .gradient
             .to_compute_dtype()
@@ -139,6 +214,7 @@ impl<M: Module> Line<'_, '_, M> {
             let error = ErrorEstimate {
                 truncation: None,
                 rounding,
+                kinks: None,
             };
             return Ok((value, h, error));
         }
@@ -147,6 +223,7 @@ impl<M: Module> Line<'_, '_, M> {
         let error = ErrorEstimate {
             truncation: Some(truncation),
             rounding,
+            kinks: None,
         };
         Ok((value, h, error))
     }
@@ -164,6 +241,7 @@ impl<M: Module> Line<'_, '_, M> {
                 let error = ErrorEstimate {
                     truncation: Some(truncation),
                     rounding,
+                    kinks: None,
                 };
                 return Ok((value, h, error));
             }

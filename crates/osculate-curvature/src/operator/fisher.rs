@@ -103,14 +103,13 @@ impl<M: Module> CurvatureOperator for Fisher<'_, M> {
         }
         let (jv, provenance) = self.jacobian.product(self.oracle, v, norm)?;
         let outputs = clean_outputs(self.oracle)?;
-        let directional = (self.criterion.row_gradients(outputs.clone()) * jv)
-            .sum_dim(1)
-            .squeeze_dim::<1>(1)
-            .div_scalar(self.scale);
-        let value = self.oracle.pull_back(&self.layout, |outputs| {
-            Ok((self.criterion.per_sample(outputs)? * directional).mean())
-        })?;
-        let value = value.to_compute_dtype();
+        let rows = outputs.dims()[0].max(1) as f64;
+        let gradients = self.criterion.row_gradients(outputs.clone());
+        let directional = (gradients.clone() * jv).sum_dim(1);
+        let cotangent = (gradients * directional).div_scalar(self.scale * rows);
+        let value = self
+            .jacobian
+            .pull_back(self.oracle, &self.layout, cotangent)?;
         Ok(Product {
             provenance: with_rounding(provenance, &outputs, &value),
             value,

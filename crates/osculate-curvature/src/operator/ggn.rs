@@ -111,9 +111,8 @@ impl<M: Module> CurvatureOperator for GaussNewton<'_, M> {
         let (jv, provenance) = self.jacobian.product(self.oracle, v, norm)?;
         let cotangent = supervised.criterion().hessian_vp(outputs.clone(), jv);
         let value = self
-            .oracle
-            .pull_back(&self.layout, |outputs| Ok((outputs * cotangent).sum()))?
-            .to_compute_dtype();
+            .jacobian
+            .pull_back(self.oracle, &self.layout, cotangent)?;
         Ok(Product {
             provenance: with_rounding(provenance, &outputs, &value),
             value,
@@ -166,6 +165,7 @@ pub(super) fn with_rounding(
         error: ErrorEstimate {
             truncation: None,
             rounding: Some(relative * value.norm()),
+            kinks: None,
         },
     }
 }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use burn::module::Module;
 
 use super::difference::Line;
+use super::evidence::Evidence;
+use super::fallback::{Attempts, HvpFallback, HvpMode};
 use super::ggn::zero_product;
-use super::replay::{HvpFallback, HvpMode, PRODUCT, Replay};
-use super::step::Stepper;
+use super::replay::{Recorded, Replay};
+use super::step::{Stepper, finite_norm};
 use super::{CurvatureOperator, Product, Provenance, StepRule, Structure};
 use crate::error::CurvatureError;
 use crate::oracle::GradientOracle;
@@ -37,8 +39,10 @@ pub struct HessianConfig {
     pub scheme: Scheme,
     /// How to choose the step. Default [`StepRule::Auto`].
     pub step: StepRule,
-    /// Whether to estimate the rounding error of every product, which reads two norms back.
-    /// Default `true`.
+    /// Whether to estimate the error of every product: truncation, rounding and kinks. Under
+    /// [`StepRule::Auto`] and [`Scheme::Central`] the step is then what the evidence favours, at two
+    /// gradients more for the first product and wherever the loss bends more than it did there;
+    /// where it has kinks, the first product tries up to eight other steps. Default `true`.
     pub estimate_error: bool,
 }
 
@@ -58,14 +62,17 @@ impl Default for HessianConfig {
 /// Where the objective is a [`Batched`](crate::Batched) or
 /// [`SupervisedBatch`](crate::SupervisedBatch), its operations are recorded and differentiated, and
 /// products are exact up to rounding: see [`HvpMode`]. Cost of an exact product: 2 to 2.7 gradient
-/// evaluations. Before the first one (for a random probe: within it) the recording is compared with
-/// the clean pass, because it sees batch normalisation and dropout in evaluation mode.
+/// evaluations. Layers that train are recorded in training: batch normalisation with all derivatives of
+/// the batch's statistics, dropout with the masks of the clean pass. Before the first product (for a
+/// random probe: within it) the recording is compared with the clean pass, because which layers train
+/// is found out by trial.
 ///
 /// Otherwise `apply(v)` moves along `v / |v|` and scales back, so the result does not depend on the
 /// length of `v`. It is meant for smooth losses. Where the network has kinks (ReLU, max pooling), a
 /// finite difference also sees the kinks within its step and gives the Hessian of a smoothed loss,
-/// whose trace can be several times larger: [`symmetry_check`](super::symmetry_check) tells, and
-/// [`GaussNewton`](super::GaussNewton) is the operator to use there.
+/// whose trace can be several times larger: the product's [`error`](Product::error) tells, estimators
+/// that it spoils have not converged, and [`GaussNewton`](super::GaussNewton) is the operator to use
+/// there.
 ///
 /// Cost of a finite difference: 2 gradient evaluations ([`Scheme::Central`]) along directions like
 /// the last one; where the outputs of a supervised objective move by more than 1.3 or less than 0.5
@@ -95,8 +102,9 @@ pub struct Hessian<'a, M: Module> {
     pub(super) config: HessianConfig,
     pub(super) layout: Arc<ParamLayout>,
     pub(super) stepper: Stepper,
+    pub(super) evidence: Evidence,
     replay: OnceCell<Replay>,
-    fallback: HvpFallback,
+    attempts: Attempts,
 }
 
 impl<'a, M: Module> Hessian<'a, M> {
@@ -123,14 +131,15 @@ impl<'a, M: Module> Hessian<'a, M> {
             Scheme::Forward => 1.0 / 2.0,
             Scheme::Central | Scheme::Richardson => 1.0 / 3.0,
         };
-        let stepper = Stepper::new(&layout, oracle.parameters()?.norm(), order);
+        let stepper = Stepper::new(&layout, finite_norm(oracle.parameters()?), order);
         Ok(Self {
             oracle,
             config,
             layout,
             stepper,
+            evidence: Evidence::default(),
             replay: OnceCell::new(),
-            fallback: HvpFallback::default(),
+            attempts: Attempts::default(),
         })
     }
 
@@ -150,13 +159,13 @@ impl<'a, M: Module> Hessian<'a, M> {
     /// Shares the decision to use finite differences with other operators, under
     /// [`HvpMode::Auto`].
     pub fn with_fallback(mut self, fallback: HvpFallback) -> Self {
-        self.fallback = fallback;
+        self.attempts = Attempts::sharing(fallback);
         self
     }
 
     /// Why products are made by finite differences, where [`HvpMode::Auto`] had to.
     pub fn fallback(&self) -> Option<&str> {
-        self.fallback.reason()
+        self.attempts.reason()
     }
 
     /// `v^T H v` without a backward pass, by second derivatives along `v`.
@@ -168,23 +177,28 @@ impl<'a, M: Module> Hessian<'a, M> {
     /// [`CurvatureError::NotReproduced`] where an exact product is not possible.
     pub fn quadratic_form(&self, v: &ParamVec) -> Result<f64, CurvatureError> {
         self.layout.check(v.layout())?;
-        let replay = self.recorded()?;
-        replay.check(self.oracle)?;
-        replay.curvature_along(self.oracle, v)
+        self.recorded()?.curvature_along(self.oracle, v)
     }
 
-    /// The recording, made at its first use.
+    /// The recording, made and checked at its first use.
     fn recorded(&self) -> Result<&Replay, CurvatureError> {
         if let Some(replay) = self.replay.get() {
             return Ok(replay);
         }
-        let replay = Replay::loss(self.oracle)?;
+        let accept = |replay: &Replay| replay.check(self.oracle);
+        let (replay, ()) = Replay::find(self.oracle, Recorded::Loss, accept)?;
         Ok(self.replay.get_or_init(|| replay))
     }
 
     fn exact(&self, v: &ParamVec, random: bool) -> Result<Option<ParamVec>, CurvatureError> {
-        self.fallback.attempt(self.config.mode, || {
-            self.recorded()?.hvp(self.oracle, v, random)
+        self.attempts.attempt(self.config.mode, || {
+            if let Some(replay) = self.replay.get() {
+                return replay.hvp(self.oracle, v, random);
+            }
+            let accept = |replay: &Replay| replay.hvp(self.oracle, v, random);
+            let (replay, product) = Replay::find(self.oracle, Recorded::Loss, accept)?;
+            let _ = self.replay.set(replay);
+            Ok(product)
         })
     }
 
@@ -245,8 +259,8 @@ impl<M: Module> CurvatureOperator for Hessian<'_, M> {
     }
 
     fn width(&self) -> usize {
-        match (self.fallback.reason(), self.replay.get()) {
-            (None, Some(replay)) => replay.bound.width(),
+        match (self.attempts.reason(), self.replay.get()) {
+            (None, Some(replay)) => replay.width(),
             _ => 1,
         }
     }
@@ -256,13 +270,13 @@ impl<M: Module> CurvatureOperator for Hessian<'_, M> {
             self.layout.check(v.layout())?;
         }
         let before = self.oracle.cost();
-        let exact = self.fallback.attempt(self.config.mode, || {
+        let exact = self.attempts.attempt(self.config.mode, || {
             let replay = self.recorded()?;
-            replay.check(self.oracle)?;
             let checked = self.oracle.cost().since(before);
-            Ok((replay.hvps(self.oracle, vectors)?, checked))
+            let values = replay.hvps(self.oracle, vectors)?;
+            Ok((values, replay.product_cost(), checked))
         })?;
-        let Some((values, checked)) = exact else {
+        let Some((values, each, checked)) = exact else {
             return vectors.iter().map(|v| self.apply(v)).collect();
         };
         let products = values
@@ -270,11 +284,7 @@ impl<M: Module> CurvatureOperator for Hessian<'_, M> {
             .enumerate()
             .map(|(index, value)| Product {
                 value,
-                cost: if index == 0 {
-                    PRODUCT + checked
-                } else {
-                    PRODUCT
-                },
+                cost: if index == 0 { each + checked } else { each },
                 provenance: Provenance::Exact,
             });
         Ok(products.collect())

@@ -1,13 +1,15 @@
 //! `J v`, the derivative of the outputs along a direction of the parameters.
 
 use std::cell::OnceCell;
+use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::ggn::{clean_outputs, outputs_around};
-use super::replay::{HvpFallback, HvpMode, Replay, TANGENT};
-use super::step::Stepper;
+use super::fallback::{Attempts, HvpMode};
+use super::ggn::outputs_around;
+use super::replay::{Recorded, Replay};
+use super::step::{Stepper, finite_norm};
 use super::{ErrorEstimate, Provenance};
 use crate::error::CurvatureError;
 use crate::oracle::GradientOracle;
@@ -17,7 +19,7 @@ use crate::params::{ParamLayout, ParamVec};
 pub(super) struct Jacobian {
     mode: HvpMode,
     replay: OnceCell<Replay>,
-    fallback: HvpFallback,
+    attempts: Attempts,
     stepper: Stepper,
 }
 
@@ -30,13 +32,13 @@ impl Jacobian {
         Ok(Self {
             mode,
             replay: OnceCell::new(),
-            fallback: HvpFallback::default(),
-            stepper: Stepper::new(layout, oracle.parameters()?.norm(), 1.0 / 3.0),
+            attempts: Attempts::default(),
+            stepper: Stepper::new(layout, finite_norm(oracle.parameters()?), 1.0 / 3.0),
         })
     }
 
     pub(super) fn fallback(&self) -> Option<&str> {
-        self.fallback.reason()
+        self.attempts.reason()
     }
 
     /// `J v` for a direction of this norm, and how it was made.
@@ -46,7 +48,7 @@ impl Jacobian {
         v: &ParamVec,
         norm: f64,
     ) -> Result<(Tensor<2>, Provenance), CurvatureError> {
-        let exact = self.fallback.attempt(self.mode, || self.exact(oracle, v))?;
+        let exact = self.attempts.attempt(self.mode, || self.exact(oracle, v))?;
         if let Some(jv) = exact {
             return Ok((jv, Provenance::Exact));
         }
@@ -61,48 +63,29 @@ impl Jacobian {
         oracle: &GradientOracle<'_, M>,
         v: &ParamVec,
     ) -> Result<Tensor<2>, CurvatureError> {
-        if let Some(replay) = self.replay.get() {
-            return outputs_along(oracle, replay, v);
-        }
-        let replay = Replay::outputs(oracle)?;
-        check(oracle, &replay)?;
-        let jv = outputs_along(oracle, &replay, v)?;
-        let _ = self.replay.set(replay);
-        Ok(jv)
+        let replay = match self.replay.get() {
+            Some(replay) => replay,
+            None => {
+                let (replay, ()) =
+                    Replay::find(oracle, Recorded::Outputs, |replay| replay.check(oracle))?;
+                self.replay.get_or_init(|| replay)
+            }
+        };
+        Ok(replay.outputs_along(oracle, v)?.1)
     }
-}
 
-fn outputs_along<M: Module>(
-    oracle: &GradientOracle<'_, M>,
-    replay: &Replay,
-    v: &ParamVec,
-) -> Result<Tensor<2>, CurvatureError> {
-    oracle.reseed();
-    oracle.spend(TANGENT);
-    let mut jvp = replay.bound.jvp(&[replay.direction(v)])?;
-    let tangents = jvp.tangents.pop().unwrap_or_default();
-    tangents
-        .into_iter()
-        .next()
-        .map(|tangent| tangent.float::<2>())
-        .ok_or(CurvatureError::NotRecordable)
-}
-
-/// Compares the loss of the recorded outputs, and its derivative, with the clean pass.
-fn check<M: Module>(oracle: &GradientOracle<'_, M>, replay: &Replay) -> Result<(), CurvatureError> {
-    let v = ParamVec::gaussian(&oracle.layout()?, 0x4A41_434F);
-    let jv = outputs_along(oracle, replay, &v)?;
-    let criterion = oracle.supervised("an exact Jacobian product")?.criterion();
-    let recorded = replay.bound.evaluate()?.into_iter().next();
-    let outputs = match recorded {
-        Some(outputs) => outputs.float::<2>(),
-        None => clean_outputs(oracle)?,
-    };
-    let rows = outputs.dims()[0].max(1) as f64;
-    let loss = criterion.loss(outputs.clone())?;
-    let slope = (criterion.row_gradients(outputs) * jv)
-        .sum()
-        .div_scalar(rows);
-    let recorded = [loss, slope].map(|number| super::replay::scalar(number.into()));
-    replay.compare(oracle, &v, recorded)
+    /// `J^T u`, by the recording where `J v` is made by it: burn's own backward passes are
+    /// approximations on some backends.
+    pub(super) fn pull_back<M: Module>(
+        &self,
+        oracle: &GradientOracle<'_, M>,
+        layout: &Arc<ParamLayout>,
+        cotangent: Tensor<2>,
+    ) -> Result<ParamVec, CurvatureError> {
+        let made = match self.replay.get() {
+            Some(replay) => replay.pull_back(oracle, cotangent)?,
+            None => oracle.pull_back(layout, |outputs| Ok((outputs * cotangent).sum()))?,
+        };
+        Ok(made.to_compute_dtype())
+    }
 }

@@ -3,20 +3,23 @@
 mod algebra;
 mod dense;
 mod difference;
+mod evidence;
+mod fallback;
 mod fisher;
 mod ggn;
 mod hessian;
 mod jacobian;
 mod replay;
+mod reproduced;
 mod step;
 mod symmetry;
 
 pub use algebra::{Restricted, Scaled, Shifted, Sum};
 pub use dense::{DenseOperator, dense_diagonal, dense_matrix};
+pub use fallback::{HvpFallback, HvpMode};
 pub use fisher::{Fisher, FisherKind};
 pub use ggn::GaussNewton;
 pub use hessian::{Hessian, HessianConfig, Scheme};
-pub use replay::{HvpFallback, HvpMode};
 pub use step::StepRule;
 pub use symmetry::{SymmetryCheck, symmetry_check};
 
@@ -63,6 +66,7 @@ impl Provenance {
                 error: ErrorEstimate {
                     truncation: add(e.truncation, f.truncation),
                     rounding: add(e.rounding, f.rounding),
+                    kinks: add(e.kinks, f.kinks),
                 },
             },
         }
@@ -76,6 +80,7 @@ impl Provenance {
                 error: ErrorEstimate {
                     truncation: error.truncation.map(|x| x * alpha.abs()),
                     rounding: error.rounding.map(|x| x * alpha.abs()),
+                    kinks: error.kinks.map(|x| x * alpha.abs()),
                 },
             },
         }
@@ -89,7 +94,7 @@ fn add(a: Option<f64>, b: Option<f64>) -> Option<f64> {
     }
 }
 
-/// Estimated Euclidean norms of the two errors of a finite-difference product, in the unit of the
+/// Estimated Euclidean norms of the errors of a finite-difference product, in the unit of the
 /// product. `None` where the scheme has no estimate to give.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct ErrorEstimate {
@@ -98,12 +103,20 @@ pub struct ErrorEstimate {
     /// What the rounding of the gradients contributes: an order of magnitude, from the gradients'
     /// norms and the element type.
     pub rounding: Option<f64>,
+    /// What kinks of the loss within the step contribute, and noise beyond rounding, from the
+    /// asymmetry of its two sides.
+    pub kinks: Option<f64>,
 }
 
 impl ErrorEstimate {
-    /// The larger of the known errors.
+    /// The largest of the known errors.
     pub fn largest(&self) -> Option<f64> {
-        larger(self.truncation, self.rounding)
+        larger(larger(self.truncation, self.rounding), self.kinks)
+    }
+
+    /// The sum of the known errors.
+    pub fn total(&self) -> Option<f64> {
+        add(add(self.truncation, self.rounding), self.kinks)
     }
 }
 
@@ -119,12 +132,12 @@ pub struct Product {
 }
 
 impl Product {
-    /// The largest known estimate of the error's Euclidean norm; `None` where the product is exact
-    /// or carries no estimate.
+    /// The estimated Euclidean norm of the error: the sum of what is known. `None` where the product
+    /// is exact or carries no estimate.
     pub fn error(&self) -> Option<f64> {
         match self.provenance {
             Provenance::Exact => None,
-            Provenance::FiniteDifference { error, .. } => error.largest(),
+            Provenance::FiniteDifference { error, .. } => error.total(),
         }
     }
 }

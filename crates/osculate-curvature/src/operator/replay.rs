@@ -1,34 +1,23 @@
 //! The recorded objective of an oracle, checked against its clean pass.
 
 use std::cell::{Cell, OnceCell};
-use std::sync::{Arc, OnceLock};
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::{DType, Tensor};
-use osculate_jvp::{Bound, HessianProduct, Program, Tangents, Wrt};
+use burn::tensor::Tensor;
+use osculate_jvp::{AnyTensor, Bound, Mode, Program, Tangents, Wrt};
 
-use super::step::epsilon;
+use super::fallback::is_recoverable;
+use super::reproduced::scalar;
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::objective::Recordable;
+use crate::objective::{Objective, Recordable};
 use crate::oracle::GradientOracle;
 use crate::params::{ParamLayout, ParamVec};
 
-/// How Hessian-vector products are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum HvpMode {
-    /// Exactly where the objective can be recorded and the recording is the same function, by
-    /// finite differences elsewhere. A fallback is announced once by a `tracing` warning.
-    #[default]
-    Auto,
-    /// Exactly, or not at all.
-    Exact,
-    /// By finite differences.
-    FiniteDifference,
-}
-
 /// Forward passes of a replay with one tangent: one for the values, two for the tangents.
-pub(super) const TANGENT: Cost = Cost {
+const TANGENT: Cost = Cost {
     forwards: 3,
     backwards: 0,
 };
@@ -38,155 +27,143 @@ const SECOND: Cost = Cost {
     backwards: 0,
 };
 /// A replay with tangents and the backward pass of both.
-pub(super) const PRODUCT: Cost = Cost {
+const PRODUCT: Cost = Cost {
     forwards: 3,
     backwards: 2,
 };
 
-/// Why [`HvpMode::Auto`] makes products by finite differences, once it has had to.
-///
-/// Clones share the decision. An optimizer hands one to the operators of all its steps, so that
-/// recording is not tried again, and the reason not told again, at every step.
-#[derive(Debug, Clone, Default)]
-pub struct HvpFallback {
-    reason: Arc<OnceLock<String>>,
-}
-
-impl HvpFallback {
-    /// A decision made earlier, for a run that is resumed: whether exact products are possible can
-    /// depend on the batch, and the run must go on as it began.
-    pub fn decided(reason: impl Into<String>) -> Self {
-        let fallback = Self::default();
-        fallback.reason.get_or_init(|| reason.into());
-        fallback
-    }
-
-    /// The reason, if there was one.
-    pub fn reason(&self) -> Option<&str> {
-        self.reason.get().map(String::as_str)
-    }
-
-    /// Runs `exact` as the mode says. `None` asks for finite differences.
-    pub(super) fn attempt<T>(
-        &self,
-        mode: HvpMode,
-        exact: impl FnOnce() -> Result<T, CurvatureError>,
-    ) -> Result<Option<T>, CurvatureError> {
-        let known = mode == HvpMode::Auto && self.reason.get().is_some();
-        if mode == HvpMode::FiniteDifference || known {
-            return Ok(None);
-        }
-        match exact() {
-            Ok(made) => Ok(Some(made)),
-            Err(error) if mode == HvpMode::Auto && is_recoverable(&error) => {
-                let reason = error.to_string();
-                tracing::warn!(%reason, "curvature products fall back to finite differences");
-                self.reason.get_or_init(|| reason);
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
-}
-
-/// Whether finite differences may still work.
-fn is_recoverable(error: &CurvatureError) -> bool {
-    matches!(
-        error,
-        CurvatureError::Jvp(_)
-            | CurvatureError::NotRecordable
-            | CurvatureError::NotReproduced { .. }
-    )
+/// What is recorded of an objective.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recorded {
+    Loss,
+    Outputs,
 }
 
 /// A recorded function at the oracle's weights, with the layout of the oracle's gradient.
 pub(crate) struct Replay {
-    pub(super) bound: Bound,
-    layout: Arc<ParamLayout>,
+    pub(super) recorded: Recorded,
+    /// One for each batch.
+    pieces: Vec<Piece>,
+    pub(super) layout: Arc<ParamLayout>,
+    pub(super) checked: Cell<bool>,
+}
+
+/// A recorded batch, whose loss has a share in the whole.
+struct Piece {
+    weight: f64,
+    bound: Bound,
     /// For each layout entry, its position among the program's parameters.
     positions: Vec<usize>,
-    checked: Cell<bool>,
     /// The program of second derivatives along a direction, made at its first use.
     second: OnceCell<Program>,
 }
 
-impl Replay {
-    pub(super) fn loss<M: Module>(oracle: &GradientOracle<'_, M>) -> Result<Self, CurvatureError> {
-        let model = oracle.model()?;
-        let recordable = recordable(oracle)?;
-        let program = recordable.record_loss(&model)?;
-        Self::new(oracle, recordable.bind_loss(&program, &model)?)
-    }
+/// A batch of an objective, and its share in the loss.
+struct Batch<'a, M> {
+    weight: f64,
+    recordable: &'a dyn Recordable<M>,
+}
 
-    pub(super) fn outputs<M: Module>(
+impl Replay {
+    /// Records the objective in the modes in which it may have been trained, until `accept` finds
+    /// no fault with one. Gives that recording and what `accept` made of it.
+    pub(super) fn find<M: Module, T>(
         oracle: &GradientOracle<'_, M>,
-    ) -> Result<Self, CurvatureError> {
+        recorded: Recorded,
+        mut accept: impl FnMut(&Replay) -> Result<T, CurvatureError>,
+    ) -> Result<(Self, T), CurvatureError> {
         let model = oracle.model()?;
-        let recordable = recordable(oracle)?;
-        let program = recordable
-            .record_outputs(&model)
-            .ok_or(CurvatureError::NotRecordable)??;
-        Self::new(oracle, recordable.bind_outputs(&program, &model)?)
+        let batches = batches(oracle)?;
+        let mut modes = VecDeque::from(Mode::candidates(&model));
+        let mut failure = None;
+        while let Some(mode) = modes.pop_front() {
+            let mut attempt = || {
+                let programs = batches
+                    .iter()
+                    .map(|batch| batch.record(recorded, &model, mode))
+                    .collect::<Result<Vec<Program>, _>>()?;
+                // Layers that could draw and do not, such as dropout of probability 0, are
+                // recorded in fewer operations without training.
+                let draws = programs.iter().any(|program| program.num_draws() > 0);
+                if mode == Mode::Training && !draws && !modes.is_empty() {
+                    return Ok(None);
+                }
+                let bounds = bind(oracle, &batches, recorded, &programs, &model)?;
+                let replay = Self::new(oracle, recorded, &batches, bounds)?;
+                let made = accept(&replay)?;
+                Ok(Some((replay, made)))
+            };
+            match attempt() {
+                Ok(Some(found)) => {
+                    tracing::debug!(?mode, "recorded");
+                    return Ok(found);
+                }
+                Ok(None) => modes.push_back(mode),
+                Err(error) if is_recoverable(&error) => {
+                    // What keeps training mode from being recorded is seldom what can be mended.
+                    if failure.is_none() || mode != Mode::Training {
+                        failure = Some(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(failure.unwrap_or(CurvatureError::NotRecordable))
     }
 
     fn new<M: Module>(
         oracle: &GradientOracle<'_, M>,
-        bound: Bound,
+        recorded: Recorded,
+        batches: &[Batch<'_, M>],
+        bounds: Vec<Bound>,
     ) -> Result<Self, CurvatureError> {
         let layout = oracle.layout()?;
-        let parameters = bound.program().parameters();
-        let positions = layout
-            .entries()
+        let pieces = batches
             .iter()
-            .map(|entry| {
-                let position = parameters.iter().position(|other| other.path == entry.path);
-                position.ok_or_else(|| CurvatureError::LayoutMismatch {
-                    expected: entry.path.clone(),
-                    got: "no recorded parameter of that path".to_string(),
+            .zip(bounds)
+            .map(|(batch, bound)| {
+                Ok(Piece {
+                    weight: batch.weight,
+                    positions: positions(&layout, bound.program())?,
+                    bound,
+                    second: OnceCell::new(),
                 })
             })
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<_, CurvatureError>>()?;
         Ok(Self {
-            bound,
+            recorded,
+            pieces,
             layout,
-            positions,
             checked: Cell::new(false),
-            second: OnceCell::new(),
         })
     }
 
-    pub(super) fn program(&self) -> &Program {
-        self.bound.program()
-    }
-
-    /// A vector of parameter space as a direction of the program.
-    pub(super) fn direction(&self, v: &ParamVec) -> Tangents {
-        let mut parameters = vec![None; self.program().parameters().len()];
-        for ((entry, tensor), &position) in v.iter().zip(&self.positions) {
-            let tensor = tensor.clone().without_autodiff().cast(entry.dtype);
-            let any = osculate_jvp::AnyTensor::from(tensor);
-            parameters[position] = Some(any.reshaped(entry.shape.clone()));
-        }
-        Tangents {
-            parameters,
-            ..Tangents::default()
-        }
-    }
-
-    /// A gradient of the program as a vector of parameter space, in the type of statistics.
-    fn vector(&self, mut gradient: Tangents) -> ParamVec {
-        let entries = self.layout.entries().iter().zip(&self.positions);
-        let tensors = entries
-            .map(|(entry, &position)| {
-                let part = gradient.parameters[position].take();
-                let n = entry.num_elements();
-                part.map_or_else(
-                    || Tensor::zeros([n], (&entry.device, entry.dtype)),
-                    |part| part.float_reshaped([n]),
-                )
-            })
+    /// The same recording at weights moved by `scale * offset`.
+    pub(super) fn at<M: Module>(
+        &self,
+        oracle: &GradientOracle<'_, M>,
+        offset: &ParamVec,
+        scale: f64,
+    ) -> Result<Self, CurvatureError> {
+        let model = oracle.model_at(offset, scale)?;
+        let batches = batches(oracle)?;
+        let programs: Vec<Program> = self
+            .pieces
+            .iter()
+            .map(|piece| piece.bound.program().clone())
             .collect();
-        ParamVec::new(self.layout.clone(), tensors).to_compute_dtype()
+        let bounds = bind(oracle, &batches, self.recorded, &programs, &model)?;
+        Self::new(oracle, self.recorded, &batches, bounds)
+    }
+
+    /// How many products are best asked for at once.
+    pub(super) fn width(&self) -> usize {
+        self.pieces.first().map_or(1, |piece| piece.bound.width())
+    }
+
+    /// What one product costs.
+    pub(super) fn product_cost(&self) -> Cost {
+        self.pieces.iter().map(|_| PRODUCT).sum()
     }
 
     /// The Hessian times `v`. The first product is preceded by a check of the recording, or is one
@@ -200,18 +177,21 @@ impl Replay {
         if !random {
             self.check(oracle)?;
         }
-        oracle.reseed();
-        oracle.spend(PRODUCT);
-        let HessianProduct {
-            value,
-            slope,
-            product,
-        } = self.bound.hvp(&self.direction(v), Wrt::Parameters)?;
-        if !self.checked.get() {
-            let recorded = [scalar(value), scalar(slope)];
-            self.compare(oracle, v, recorded)?;
+        let mut first_order = [0.0; 2];
+        let mut products = Vec::with_capacity(self.pieces.len());
+        for piece in &self.pieces {
+            oracle.spend(PRODUCT);
+            let made = piece.bound.hvp(&piece.direction(v), Wrt::Parameters)?;
+            if !self.checked.get() {
+                first_order[0] += piece.weight * scalar(made.value);
+                first_order[1] += piece.weight * scalar(made.slope);
+            }
+            products.push(piece.vector(&self.layout, made.product));
         }
-        Ok(self.vector(product))
+        if !self.checked.get() {
+            self.compare(oracle, v, first_order)?;
+        }
+        self.total(products)
     }
 
     /// The Hessian times each vector, side by side where the device can. The recording has been
@@ -221,12 +201,28 @@ impl Replay {
         oracle: &GradientOracle<'_, M>,
         vectors: &[ParamVec],
     ) -> Result<Vec<ParamVec>, CurvatureError> {
-        oracle.reseed();
-        let directions: Vec<Tangents> = vectors.iter().map(|v| self.direction(v)).collect();
-        let products = self.bound.hvps(&directions, Wrt::Parameters)?;
-        products.iter().for_each(|_| oracle.spend(PRODUCT));
-        let vector = |made: HessianProduct| self.vector(made.product);
-        Ok(products.into_iter().map(vector).collect())
+        let mut by_vector = vec![Vec::with_capacity(self.pieces.len()); vectors.len()];
+        for piece in &self.pieces {
+            let directions: Vec<Tangents> = vectors.iter().map(|v| piece.direction(v)).collect();
+            let products = piece.bound.hvps(&directions, Wrt::Parameters)?;
+            for (all, made) in by_vector.iter_mut().zip(products) {
+                oracle.spend(PRODUCT);
+                all.push(piece.vector(&self.layout, made.product));
+            }
+        }
+        by_vector.into_iter().map(|all| self.total(all)).collect()
+    }
+
+    /// The sum of the pieces' parts.
+    fn total(&self, parts: Vec<ParamVec>) -> Result<ParamVec, CurvatureError> {
+        let weighted = self.pieces.iter().zip(parts);
+        let weighted = weighted.map(|(piece, part)| match piece.weight {
+            1.0 => part,
+            weight => part.scale(weight),
+        });
+        weighted
+            .reduce(|sum, part| sum.add(&part))
+            .ok_or(CurvatureError::NotRecordable)
     }
 
     /// `v^T H v` by forward passes alone.
@@ -235,90 +231,201 @@ impl Replay {
         oracle: &GradientOracle<'_, M>,
         v: &ParamVec,
     ) -> Result<f64, CurvatureError> {
-        let second = match self.second.get() {
-            Some(second) => second,
-            None => {
-                let second = self.program().second_derivative(Wrt::Parameters)?;
-                self.second.get_or_init(|| second)
+        let mut sums = [0.0; 3];
+        for piece in &self.pieces {
+            oracle.spend(SECOND);
+            let second = piece.second()?;
+            let along = piece.bound.along(second, piece.direction(v))?.evaluate()?;
+            for (sum, part) in sums.iter_mut().zip(along) {
+                *sum += piece.weight * scalar(part);
             }
-        };
-        oracle.reseed();
-        oracle.spend(SECOND);
-        let along = self.bound.along(second, self.direction(v))?.evaluate()?;
-        Ok(along.into_iter().next_back().map_or(f64::NAN, scalar))
-    }
-
-    /// Compares the loss and its derivative along a random direction with the clean pass, once.
-    pub(super) fn check<M: Module>(
-        &self,
-        oracle: &GradientOracle<'_, M>,
-    ) -> Result<(), CurvatureError> {
-        if self.checked.get() {
-            return Ok(());
         }
-        let v = ParamVec::gaussian(&self.layout, CHECK_SEED);
-        oracle.reseed();
-        oracle.spend(TANGENT);
-        let jvp = self.bound.jvp(&[self.direction(&v)])?;
-        let first = |tensors: &[osculate_jvp::AnyTensor]| tensors.first().cloned().map(scalar);
-        let value = first(&jvp.outputs).unwrap_or(f64::NAN);
-        let slope = jvp.tangents.first().and_then(|all| first(all));
-        self.compare(oracle, &v, [value, slope.unwrap_or(f64::NAN)])
+        let [value, slope, curvature] = sums;
+        // The second program is derived from the recording, and is compared as the recording is.
+        self.compare(oracle, v, [value, slope])?;
+        Ok(curvature)
     }
 
-    pub(super) fn compare<M: Module>(
+    /// The recorded results, in one, and their derivative along `v`.
+    pub(super) fn along<M: Module>(
         &self,
         oracle: &GradientOracle<'_, M>,
         v: &ParamVec,
-        [value, slope]: [f64; 2],
-    ) -> Result<(), CurvatureError> {
-        let clean = oracle.clean()?;
-        let loss = scalar(clean.loss.clone().into());
-        let gradient = clean.gradient.to_compute_dtype();
-        let expected = v.to_compute_dtype().dot(&gradient);
-        // A random direction meets the gradient with the gradient's own length. Other functions
-        // are far above the tolerance, and rounding is far below it; so are backward passes that
-        // burn approximates or computes in `f32` on some backends.
-        let tolerance = (1e3 * epsilon(&self.layout)).clamp(1e-3, 0.1);
-        let size = gradient.norm() * v.norm() / (self.layout.num_elements() as f64).sqrt().max(1.0);
-        // An objective that hands out gradients has no loss to compare.
-        let has_loss = oracle.objective().gradient().is_none();
-        for (what, recorded, clean, size) in [
-            ("loss", value, loss, loss.abs().max(1e-3)),
-            ("slope along a random direction", slope, expected, size),
-        ] {
-            if what == "loss" && !has_loss {
-                continue;
+    ) -> Result<Vec<(f64, AnyTensor, AnyTensor)>, CurvatureError> {
+        let pieces = self.pieces.iter().map(|piece| {
+            oracle.spend(TANGENT);
+            let mut jvp = piece.bound.jvp(&[piece.direction(v)])?;
+            let output = jvp.outputs.pop();
+            let tangent = jvp.tangents.pop().and_then(|mut all| all.pop());
+            match (output, tangent) {
+                (Some(output), Some(tangent)) => Ok((piece.weight, output, tangent)),
+                _ => Err(CurvatureError::NotRecordable),
             }
-            // What is not finite in either cannot be compared and is not hidden by it.
-            let differs = (recorded - clean).abs() > tolerance * size;
-            let one_finite = recorded.is_finite() != clean.is_finite();
-            if differs || one_finite {
-                return Err(CurvatureError::NotReproduced {
-                    what,
-                    recorded,
-                    clean,
-                });
-            }
+        });
+        pieces.collect()
+    }
+
+    /// Recorded outputs of all batches, and their derivative along `v`.
+    pub(super) fn outputs_along<M: Module>(
+        &self,
+        oracle: &GradientOracle<'_, M>,
+        v: &ParamVec,
+    ) -> Result<(Tensor<2>, Tensor<2>), CurvatureError> {
+        let (outputs, tangents) = self
+            .along(oracle, v)?
+            .into_iter()
+            .map(|(_, output, tangent)| (output.float::<2>(), tangent.float::<2>()))
+            .unzip();
+        Ok((joined(outputs), joined(tangents)))
+    }
+
+    /// `J^T u` for outputs weighted by `cotangent`.
+    pub(super) fn pull_back<M: Module>(
+        &self,
+        oracle: &GradientOracle<'_, M>,
+        cotangent: Tensor<2>,
+    ) -> Result<ParamVec, CurvatureError> {
+        let mut row = 0;
+        let mut sum: Option<ParamVec> = None;
+        for piece in &self.pieces {
+            oracle.spend(Cost::GRADIENT);
+            let (_, gradient) = piece.bound.vjp(Wrt::Parameters, |outputs| {
+                let rows = outputs
+                    .iter()
+                    .map(|tensor| tensor.shape()[0])
+                    .sum::<usize>();
+                let own = cotangent.clone().narrow(0, row, rows);
+                row += rows;
+                vec![own.into()]
+            })?;
+            let part = piece.vector(&self.layout, gradient);
+            sum = Some(match sum {
+                Some(sum) => sum.add(&part),
+                None => part,
+            });
         }
-        self.checked.set(true);
-        Ok(())
+        sum.ok_or(CurvatureError::NotRecordable)
     }
 }
 
-const CHECK_SEED: u64 = 0x5245_434F_5244;
+impl Piece {
+    /// A vector of parameter space as a direction of the program.
+    fn direction(&self, v: &ParamVec) -> Tangents {
+        let mut parameters = vec![None; self.bound.program().parameters().len()];
+        for ((entry, tensor), &position) in v.iter().zip(&self.positions) {
+            let tensor = tensor.clone().without_autodiff().cast(entry.dtype);
+            let any = AnyTensor::from(tensor);
+            parameters[position] = Some(any.reshaped(entry.shape.clone()));
+        }
+        Tangents {
+            parameters,
+            ..Tangents::default()
+        }
+    }
 
-fn recordable<'a, M: Module>(
-    oracle: &GradientOracle<'a, M>,
-) -> Result<&'a dyn Recordable<M>, CurvatureError> {
-    oracle
-        .objective()
-        .recordable()
-        .ok_or(CurvatureError::NotRecordable)
+    /// A gradient of the program as a vector of parameter space, in the type of statistics.
+    fn vector(&self, layout: &Arc<ParamLayout>, mut gradient: Tangents) -> ParamVec {
+        let entries = layout.entries().iter().zip(&self.positions);
+        let tensors = entries
+            .map(|(entry, &position)| {
+                let part = gradient.parameters[position].take();
+                let n = entry.num_elements();
+                part.map_or_else(
+                    || Tensor::zeros([n], (&entry.device, entry.dtype)),
+                    |part| part.float_reshaped([n]),
+                )
+            })
+            .collect();
+        ParamVec::new(layout.clone(), tensors).to_compute_dtype()
+    }
+
+    fn second(&self) -> Result<&Program, CurvatureError> {
+        if let Some(second) = self.second.get() {
+            return Ok(second);
+        }
+        let second = self.bound.program().second_derivative(Wrt::Parameters)?;
+        Ok(self.second.get_or_init(|| second))
+    }
 }
 
-/// The element of a tensor of one element. One read-back.
-pub(super) fn scalar(tensor: osculate_jvp::AnyTensor) -> f64 {
-    let flat = tensor.float_reshaped([1]).cast(DType::F64);
-    flat.into_data().iter::<f64>().sum()
+/// The tensors below one another.
+fn joined(mut tensors: Vec<Tensor<2>>) -> Tensor<2> {
+    match tensors.len() {
+        1 => tensors.remove(0),
+        _ => Tensor::cat(tensors, 0),
+    }
+}
+
+fn positions(layout: &ParamLayout, program: &Program) -> Result<Vec<usize>, CurvatureError> {
+    let parameters = program.parameters();
+    let position = |path: &str| parameters.iter().position(|other| other.path == path);
+    let entries = layout.entries().iter();
+    entries
+        .map(|entry| {
+            position(&entry.path).ok_or_else(|| CurvatureError::LayoutMismatch {
+                expected: entry.path.clone(),
+                got: "no recorded parameter of that path".to_string(),
+            })
+        })
+        .collect()
+}
+
+/// The batches of an objective: one, or those that are accumulated.
+fn batches<'a, M: Module>(
+    oracle: &GradientOracle<'a, M>,
+) -> Result<Vec<Batch<'a, M>>, CurvatureError> {
+    let mut found = Vec::new();
+    collect(oracle.objective(), 1.0, &mut found)?;
+    Ok(found)
+}
+
+fn collect<'a, M>(
+    objective: &'a dyn Objective<M>,
+    weight: f64,
+    found: &mut Vec<Batch<'a, M>>,
+) -> Result<(), CurvatureError> {
+    if let Some(recordable) = objective.recordable() {
+        found.push(Batch { weight, recordable });
+        return Ok(());
+    }
+    if objective.parts().is_empty() {
+        return Err(CurvatureError::NotRecordable);
+    }
+    for part in objective.parts() {
+        collect(part.objective(), weight * part.weight(), found)?;
+    }
+    Ok(())
+}
+
+impl<M: Module> Batch<'_, M> {
+    fn record(&self, recorded: Recorded, model: &M, mode: Mode) -> Result<Program, CurvatureError> {
+        let program = match recorded {
+            Recorded::Loss => self.recordable.record_loss_in(mode, model),
+            Recorded::Outputs => self
+                .recordable
+                .record_outputs_in(mode, model)
+                .ok_or(CurvatureError::NotRecordable)?,
+        };
+        Ok(program?)
+    }
+}
+
+/// Binds recordings, in the order of an evaluation: random numbers are drawn after its seed.
+fn bind<M: Module>(
+    oracle: &GradientOracle<'_, M>,
+    batches: &[Batch<'_, M>],
+    recorded: Recorded,
+    programs: &[Program],
+    model: &M,
+) -> Result<Vec<Bound>, CurvatureError> {
+    if programs.iter().any(|program| program.num_draws() > 0) {
+        oracle.reseed();
+    }
+    let bound = batches.iter().zip(programs).map(|(batch, program)| {
+        Ok(match recorded {
+            Recorded::Loss => batch.recordable.bind_loss(program, model)?,
+            Recorded::Outputs => batch.recordable.bind_outputs(program, model)?,
+        })
+    });
+    bound.collect()
 }

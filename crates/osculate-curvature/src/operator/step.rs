@@ -5,7 +5,7 @@ use std::cell::Cell;
 use burn::tensor::{DType, Tensor};
 
 use crate::error::CurvatureError;
-use crate::params::ParamLayout;
+use crate::params::{ParamLayout, ParamVec};
 
 /// How the length of a finite-difference step is chosen.
 ///
@@ -16,9 +16,11 @@ use crate::params::ParamLayout;
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 pub enum StepRule {
-    /// [`FunctionSpace`](StepRule::FunctionSpace) where the objective is supervised; otherwise
-    /// [`Relative`](StepRule::Relative) for random probes and
-    /// [`Doubling`](StepRule::Doubling) for every other direction.
+    /// Begins with [`FunctionSpace`](StepRule::FunctionSpace) where the objective is supervised;
+    /// otherwise with [`Relative`](StepRule::Relative) for random probes and with `2^-10` for every
+    /// other direction. Where central differences estimate their error, another step is taken if
+    /// kinks or noise make it the better one; otherwise other directions use
+    /// [`Doubling`](StepRule::Doubling).
     #[default]
     Auto,
     /// The step that moves the outputs by `tau` (root mean square over samples and outputs), within
@@ -65,6 +67,8 @@ pub(crate) struct Stepper {
     scale: f64,
     shortest: f64,
     longest: f64,
+    /// Below it a step would be rounded away.
+    spacing: f64,
     theta_norm: f64,
     dimension: f64,
     last: Cell<Option<f64>>,
@@ -82,10 +86,25 @@ impl Stepper {
             scale,
             shortest: (2f64.powi(-14) * scale).max(spacing),
             longest: (2f64.powi(-3) * scale).max(spacing),
+            spacing,
             theta_norm,
             dimension: layout.num_elements() as f64,
             last: Cell::new(None),
         }
+    }
+
+    /// Factor of all lengths for the element type, 1 for `f32`.
+    pub(crate) fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    pub(crate) fn spacing(&self) -> f64 {
+        self.spacing
+    }
+
+    /// The longest step that makes sense for any element type.
+    pub(crate) fn farthest(&self) -> f64 {
+        self.longest.max(2f64.powi(-3))
     }
 
     pub(crate) fn clamp(&self, h: f64) -> f64 {
@@ -142,6 +161,28 @@ impl Stepper {
             h = next;
         }
     }
+}
+
+/// The norm of the weights that are finite: a mask kept as a parameter may hold infinities, and they
+/// are no scale for a step. Those that are not are named once for each operator.
+pub(crate) fn finite_norm(theta: &ParamVec) -> f64 {
+    let norm = theta.norm();
+    if norm.is_finite() {
+        return norm;
+    }
+    let norms = theta.norms_on_device().into_iter();
+    let norms = norms.map(|norm| norm.into_data().iter::<f64>().sum::<f64>());
+    let paths: Vec<&str> = theta
+        .iter()
+        .zip(norms)
+        .filter(|(_, norm)| !norm.is_finite())
+        .map(|((entry, _), _)| entry.path.as_str())
+        .collect();
+    tracing::warn!(
+        ?paths,
+        "parameters hold infinities or NaN, which no step can move"
+    );
+    theta.finite_or_zero().norm()
 }
 
 /// Machine epsilon of the least precise element type of a layout.

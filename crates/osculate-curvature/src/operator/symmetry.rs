@@ -44,7 +44,12 @@ pub fn symmetry_check(
     } = operator.apply_probe(&y)?;
     let scale = x.norm() * ay.norm();
     let difference = (x.dot(&ay) - y.dot(&ax)).abs();
-    let defect = if scale > 0.0 { difference / scale } else { 0.0 };
+    // Zero products are symmetric; what is not a number is not known to be.
+    let defect = if scale == 0.0 {
+        0.0
+    } else {
+        difference / scale
+    };
     let smooth = defect <= THRESHOLD;
     if !smooth {
         tracing::warn!(

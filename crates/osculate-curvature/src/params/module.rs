@@ -22,6 +22,14 @@ struct Context {
 
 impl Context {
     fn of<const D: usize>(tensor: &Tensor<D>) -> Self {
+        // burn panics when it is asked about the distribution of a tensor without autodiff.
+        if !tensor.is_autodiff() {
+            return Self {
+                require_grad: false,
+                distributed: false,
+                checkpointing: None,
+            };
+        }
         Self {
             require_grad: tensor.is_require_grad(),
             distributed: tensor.is_distributed(),
@@ -46,11 +54,17 @@ impl Context {
     }
 }
 
-struct ContextVisitor(Vec<Context>);
+#[derive(Default)]
+struct ContextVisitor {
+    contexts: Vec<Context>,
+    autodiff: bool,
+}
 
 impl ModuleVisitor for ContextVisitor {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.0.push(Context::of(&param.val()));
+        let tensor = param.val();
+        self.autodiff |= tensor.is_autodiff();
+        self.contexts.push(Context::of(&tensor));
     }
 }
 
@@ -61,15 +75,22 @@ impl ModuleVisitor for ContextVisitor {
 pub(crate) struct Snapshot<M> {
     detached: M,
     contexts: Vec<Context>,
+    /// Whether any parameter is on autodiff. No probe is made of a model without it.
+    autodiff: bool,
 }
 
 impl<M: Module> Snapshot<M> {
     pub(crate) fn new(model: &M) -> Self {
-        let mut contexts = ContextVisitor(Vec::new());
-        model.visit(&mut contexts);
+        let mut found = ContextVisitor::default();
+        model.visit(&mut found);
+        let detached = match found.autodiff {
+            true => model.valid(),
+            false => model.clone(),
+        };
         Self {
-            detached: model.valid(),
-            contexts: contexts.0,
+            detached,
+            contexts: found.contexts,
+            autodiff: found.autodiff,
         }
     }
 
@@ -77,12 +98,16 @@ impl<M: Module> Snapshot<M> {
     /// with any other. An untracked probe records no tape: it is for forward passes only.
     ///
     /// # Errors
-    /// [`CurvatureError::LayoutMismatch`] where the module lacks a parameter of the offset.
+    /// [`CurvatureError::LayoutMismatch`] where the module lacks a parameter of the offset, and
+    /// [`CurvatureError::NoGradient`] where none of its parameters is on autodiff.
     pub(crate) fn probe(
         &self,
         offset: Option<(&ParamVec, f64)>,
         tracked: bool,
     ) -> Result<M, CurvatureError> {
+        if !self.autodiff {
+            return Err(CurvatureError::NoGradient);
+        }
         let mut rewriter = Rewriter {
             path: Vec::new(),
             visited: 0,

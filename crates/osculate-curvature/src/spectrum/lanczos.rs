@@ -1,5 +1,5 @@
-use super::EigenPair;
 use super::tridiagonal::{Decomposition, decompose};
+use super::{EigenPair, honest};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
 use crate::operator::{CurvatureOperator, larger};
@@ -47,7 +47,9 @@ pub struct Spectrum {
     /// Largest known error of a product, as an absolute error of the eigenvalues; `None` where the
     /// products are exact or carry no estimate.
     pub product_error: Option<f64>,
-    /// Whether every returned pair converged.
+    /// Whether every pair asked for converged, as far as the space has as many, and the products
+    /// are as exact as the tolerance asks: `product_error` is at most the tolerance times the largest
+    /// magnitude of the spectrum.
     pub converged: bool,
 }
 
@@ -56,6 +58,8 @@ pub struct Spectrum {
 /// Every new vector is orthogonalised twice against all before it, so no ghost copies of converged
 /// eigenvalues appear; copies of a multiple eigenvalue beyond the first are not found either. The
 /// run stops as soon as all pairs asked for have converged, or when the Krylov space is exhausted.
+/// Eigenvalues are no more exact than the products: where these are off by more than the tolerance,
+/// the spectrum has not converged, and a `tracing` warning says what helps.
 ///
 /// Cost: one product a step. Memory: one vector a step.
 ///
@@ -169,12 +173,13 @@ impl<'a> Krylov<'a> {
         self.diagonal.push(alpha);
         self.off_diagonal.push(beta);
         self.rest = rest;
-        let scale = self
-            .diagonal
-            .iter()
-            .chain(&self.off_diagonal)
-            .fold(0.0_f64, |max, x| max.max(x.abs()));
-        Ok(beta <= 1e-10 * scale || self.basis.len() >= self.dimension)
+        Ok(beta <= 1e-10 * self.scale() || self.basis.len() >= self.dimension)
+    }
+
+    /// The largest magnitude of the coefficients.
+    fn scale(&self) -> f64 {
+        let coefficients = self.diagonal.iter().chain(&self.off_diagonal);
+        coefficients.fold(0.0_f64, |max, x| max.max(x.abs()))
     }
 
     fn advance(&mut self) {
@@ -236,9 +241,13 @@ impl<'a> Krylov<'a> {
                 converged: pair.converged,
             });
         }
-        let complete = largest.len() == config.largest && smallest.len() == config.smallest;
+        // A closed space has no more pairs than those found.
+        let complete =
+            self.closed || (largest.len() == config.largest && smallest.len() == config.smallest);
+        let pairs = complete && ritz.iter().all(|pair| pair.converged);
+        let known = honest(self.product_error, config.tolerance * self.scale());
         Ok(Spectrum {
-            converged: complete && ritz.iter().all(|pair| pair.converged),
+            converged: pairs && known,
             largest,
             smallest,
             steps: self.diagonal.len(),

@@ -22,3 +22,18 @@ pub struct EigenPair {
     /// Whether the residual is within the tolerance.
     pub converged: bool,
 }
+
+/// Whether products with this error can support a result that is to be exact to `allowed`. Warns
+/// where they cannot.
+fn honest(product_error: Option<f64>, allowed: f64) -> bool {
+    let Some(error) = product_error.filter(|error| error.is_nan() || *error > allowed) else {
+        return true;
+    };
+    tracing::warn!(
+        error,
+        allowed,
+        "products by finite differences are off by more than the tolerance: hand the batch over \
+         (`Batched`, `SupervisedBatch`) for exact ones, use `GaussNewton`, or ask for less"
+    );
+    false
+}

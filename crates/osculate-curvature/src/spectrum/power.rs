@@ -1,4 +1,4 @@
-use super::EigenPair;
+use super::{EigenPair, honest};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
 use crate::operator::CurvatureOperator;
@@ -37,7 +37,7 @@ pub struct PowerIteration {
     /// Estimated error of the last product, as an absolute error of the eigenvalue; `None` where the
     /// products are exact or carry no estimate.
     pub product_error: Option<f64>,
-    /// Whether the residual is within the tolerance.
+    /// Whether the residual is within the tolerance, and the error of the last product too.
     pub converged: bool,
 }
 
@@ -87,6 +87,7 @@ pub fn power_iteration(
         let converged = residual <= config.tolerance * value.abs();
         if converged || iterations == config.iterations || length == 0.0 {
             let converged = converged || length == 0.0;
+            let known = honest(product.error(), config.tolerance * value.abs());
             return Ok(PowerIteration {
                 pair: EigenPair {
                     value,
@@ -97,7 +98,7 @@ pub fn power_iteration(
                 iterations,
                 cost,
                 product_error: product.error(),
-                converged,
+                converged: converged && known,
             });
         }
         v = product.value.scale(1.0 / length);

@@ -2,12 +2,16 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a test that cannot go on fails"
+    dead_code,
+    reason = "a test that cannot go on fails; helpers are shared with another program"
 )]
 
 mod checks;
 mod fallback;
+mod minimum;
 mod models;
 mod parity;
 mod products;
+mod training;
+mod training_models;
 mod whole;

@@ -13,7 +13,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation, s};
 
 use crate::checks::numbers;
 
-/// Gives every parameter deterministic values of the type asked for.
+/// Gives every trained parameter deterministic values, and all the type asked for.
 struct Fill {
     dtype: DType,
     seed: usize,
@@ -21,7 +21,11 @@ struct Fill {
 
 impl ModuleMapper for Fill {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let trained = param.is_require_grad();
         let (id, tensor, mapper) = param.consume();
+        if !trained {
+            return Param::from_mapped_value(id, tensor.cast(self.dtype), mapper);
+        }
         self.seed += 1;
         let shape = tensor.dims();
         let n = shape.iter().product();
