@@ -48,31 +48,66 @@
 mod cost;
 mod error;
 mod estimate;
+mod influence;
+mod laplace;
+mod noise;
 mod objective;
 mod operator;
 mod oracle;
 mod params;
+mod penalty;
+mod solve;
 mod spectrum;
+mod tally;
+#[cfg(test)]
+mod testing;
 
 pub use cost::Cost;
 pub use error::{CurvatureError, ObjectiveError};
 pub use estimate::{
-    BlockTrace, DiagonalEstimate, GnbConfig, HutchinsonConfig, ProbeDistribution, TraceEstimate,
-    gnb_diagonal, gnb_sample, hutchinson_abs, hutchinson_diagonal, hutchinson_trace,
+    BlockMasses, BlockTrace, DiagonalEstimate, Estimate, GnbConfig, HutchinsonConfig,
+    KrylovTraceConfig, ProbeDistribution, SketchConfig, SketchedTrace, TraceEstimate, block_masses,
+    gnb_diagonal, gnb_sample, hutch_pp, hutchinson_abs, hutchinson_diagonal, hutchinson_trace,
+    krylov_trace, squared_frobenius_norm, xdiag, xtrace,
 };
+pub use influence::{
+    Agreement, AttackConfig, Checkpoint, InfluenceScores, LeaveOneOut, RemovalConfig, influence,
+    influence_lissa, leave_one_out, membership_score, output_jacobian, removal_step,
+    sample_gradients, self_influence, trac_in,
+};
+pub use laplace::{
+    DensePosterior, DiagonalPosterior, LaplaceConfig, LowRankPosterior, Posterior, PriorFit,
+    fit_prior, log_evidence, predictive_covariance, probit,
+};
+pub use noise::{GradientNoise, NoiseScale, gradient_noise};
 pub use objective::{
     Accumulated, Batched, Criterion, Fallible, GradientObjective, Objective, Part, Recordable,
     Supervised, SupervisedBatch, SupervisedObjective,
 };
 pub use operator::{
-    CurvatureOperator, DenseOperator, ErrorEstimate, Fisher, FisherKind, GaussNewton, Hessian,
-    HessianConfig, HvpFallback, HvpMode, Product, Provenance, Restricted, Scaled, Scheme, Shifted,
-    StepRule, Structure, Sum, SymmetryCheck, dense_diagonal, dense_matrix, symmetry_check,
+    CurvatureOperator, DenseOperator, DiagonalOperator, ErrorEstimate, Fisher, FisherKind,
+    GaussNewton, Hessian, HessianConfig, HvpFallback, HvpMode, LowRank, Preconditioned, Product,
+    Provenance, Restricted, Scaled, Scheme, Shifted, StepRule, Structure, Sum, SymmetryCheck,
+    dense_diagonal, dense_matrix, symmetry_check,
 };
 pub use oracle::{Evaluation, GradientOracle};
 pub use osculate_jvp::{AnyTensor, JvpError, Tensors};
 pub use params::{FiniteFlags, ParamEntry, ParamLayout, ParamVec, assign, unflatten};
-pub use spectrum::{
-    EigenPair, LanczosConfig, PowerIteration, PowerIterationConfig, Spectrum, lanczos,
-    power_iteration,
+pub use penalty::{
+    AlignmentConfig, AlignmentPenalty, GradientNorm, GradientNormPenalty, LocalLinearity,
+    Penalised, Penalty, PenaltyValue, QuadraticPenalty, SharpnessPenalty, SpectralPenalty,
+    TracePenalty,
 };
+pub use solve::{
+    DampedInverse, Deflation, DenseFactor, Factor, FactorProduct, GradientRows, LsmrSolution,
+    NegativeCurvature, NeumannConfig, NeumannSolution, Nystrom, NystromConfig, RightHandSide,
+    Solution, SolveConfig, Woodbury, conjugate_gradient, deflated_conjugate_gradient, lsmr, minres,
+    neumann, nystrom,
+};
+pub use spectrum::{
+    BlockLanczosConfig, DensityConfig, DensityPoint, EigenPair, GeneralisedConfig, GeneralisedPair,
+    GeneralisedSpectrum, KernelPolynomial, KernelPolynomialConfig, LanczosConfig, PowerIteration,
+    PowerIterationConfig, Quadrature, SpectralDensity, Spectrum, Width, block_lanczos,
+    generalised_lanczos, kernel_polynomial, lanczos, power_iteration, spectral_density,
+};
+pub use tally::Budget;

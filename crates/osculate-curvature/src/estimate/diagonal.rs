@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use super::HutchinsonConfig;
+use super::{HutchinsonConfig, Watch, confidence};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
 use crate::operator::{CurvatureOperator, larger};
@@ -24,6 +24,24 @@ pub struct DiagonalEstimate {
     /// Whether the tolerance was reached: the norm of the standard errors is below
     /// `relative_tolerance` times the norm of the estimate. `true` where no tolerance was asked.
     pub converged: bool,
+}
+
+impl DiagonalEstimate {
+    /// For each element, half the width of the interval that holds the true value with probability
+    /// `confidence`: see [`Estimate::half_width`](super::Estimate::half_width). `None` for a single
+    /// probe, or a confidence that is not between 0 and 1.
+    pub fn half_width(&self, confidence: f64) -> Option<ParamVec> {
+        let factor = confidence::half_width(1.0, self.probes, confidence)?;
+        Some(self.standard_error.as_ref()?.scale(factor))
+    }
+
+    /// An unbiased estimate of the sum of the squares of the diagonal: the squared norm of the
+    /// estimate, which is too large by its variance, less that of the standard errors. `None` for a
+    /// single probe. Two read-backs.
+    pub fn sum_of_squares(&self) -> Option<f64> {
+        let error = self.standard_error.as_ref()?;
+        Some(self.value.dot(&self.value) - error.dot(error))
+    }
 }
 
 /// Hutchinson's estimate of the diagonal of `A`: the mean of `z ⊙ (A z)`.
@@ -71,6 +89,7 @@ fn estimate(
     let mut cost = Cost::ZERO;
     let mut product_error = None;
     let mut converged = config.relative_tolerance.is_none();
+    let mut watch = Watch::default();
     let mut ready = VecDeque::new();
     while moments.count < config.probes {
         if ready.is_empty() {
@@ -82,9 +101,9 @@ fn estimate(
         };
         product_error = larger(product_error, product.error());
         moments.add(sample(&z.to_compute_dtype(), &product.value));
-        if config.relative_tolerance.is_some()
+        if let Some(tolerance) = config.relative_tolerance
             && let Some((mean, error)) = moments.mean_and_error()
-            && config.reached(moments.count, error.norm(), mean.norm())
+            && watch.look(tolerance, moments.count, error.norm(), mean.norm())
         {
             converged = true;
             break;
@@ -117,7 +136,7 @@ impl Moments {
         });
     }
 
-    fn mean_and_error(&self) -> Option<(&ParamVec, ParamVec)> {
+    pub(super) fn mean_and_error(&self) -> Option<(&ParamVec, ParamVec)> {
         let (mean, deviations) = self.state.as_ref()?;
         (self.count > 1).then(|| {
             let n = self.count as f64;

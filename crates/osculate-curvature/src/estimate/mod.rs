@@ -1,12 +1,26 @@
 //! Diagonals and traces from random probes.
 
+mod confidence;
 mod diagonal;
+mod frobenius;
 mod gnb;
+mod hutch_pp;
+mod krylov_trace;
+mod sketch;
 mod trace;
+mod xdiag;
+mod xtrace;
 
+pub use confidence::Estimate;
 pub use diagonal::{DiagonalEstimate, hutchinson_abs, hutchinson_diagonal};
+pub use frobenius::{BlockMasses, block_masses, squared_frobenius_norm};
 pub use gnb::{GnbConfig, gnb_diagonal, gnb_sample};
+pub use hutch_pp::hutch_pp;
+pub use krylov_trace::{KrylovTraceConfig, krylov_trace};
+pub use sketch::{SketchConfig, SketchedTrace};
 pub use trace::{BlockTrace, TraceEstimate, hutchinson_trace};
+pub use xdiag::xdiag;
+pub use xtrace::xtrace;
 
 use std::sync::Arc;
 
@@ -40,11 +54,12 @@ impl ProbeDistribution {
 pub struct HutchinsonConfig {
     /// Largest number of probes, each of which costs one product. Default 32.
     pub probes: usize,
-    /// Stops as soon as the standard error is below this fraction of the estimate, after at least
-    /// four probes. Default `None`: all probes are used.
+    /// Stops as soon as the standard error is below this fraction of the estimate twice in a row,
+    /// after at least eight probes. Default `None`: all probes are used.
     ///
     /// It is the standard error that is watched, never the change of the running mean, which
-    /// becomes small by chance.
+    /// becomes small by chance. That of few probes is too small: it counts as many times itself as
+    /// the [interval](Estimate::half_width) for its number of probes is wider than a normal one.
     pub relative_tolerance: Option<f64>,
     /// Distribution of the probes. Default Rademacher.
     pub distribution: ProbeDistribution,
@@ -64,7 +79,27 @@ impl Default for HutchinsonConfig {
 }
 
 /// Fewest probes whose standard error is trusted to stop.
-const FEWEST_PROBES: usize = 4;
+const FEWEST_PROBES: usize = 8;
+/// Half the width of the 95 % interval of a normal number, in standard deviations.
+const NORMAL: f64 = 1.959_963_985;
+
+/// Watches the standard error of a growing number of probes. One look that is good enough may be
+/// luck.
+#[derive(Debug, Clone, Copy, Default)]
+struct Watch {
+    good_looks: usize,
+}
+
+impl Watch {
+    /// Takes a look, and says whether the estimate is good enough to stop.
+    fn look(&mut self, tolerance: f64, probes: usize, standard_error: f64, value: f64) -> bool {
+        let half = confidence::half_width(standard_error, probes, 0.95);
+        let good = probes >= FEWEST_PROBES
+            && half.is_some_and(|half| half <= NORMAL * tolerance * value.abs());
+        self.good_looks = if good { self.good_looks + 1 } else { 0 };
+        self.good_looks >= 2
+    }
+}
 
 impl HutchinsonConfig {
     fn validate(&self) -> Result<(), CurvatureError> {
@@ -96,13 +131,5 @@ impl HutchinsonConfig {
             several => operator.apply_many(several)?,
         };
         Ok(probes.into_iter().zip(products).collect())
-    }
-
-    /// Whether an estimate with this standard error is good enough to stop.
-    fn reached(&self, probes: usize, standard_error: f64, value: f64) -> bool {
-        probes >= FEWEST_PROBES
-            && self
-                .relative_tolerance
-                .is_some_and(|tolerance| standard_error <= tolerance * value.abs())
     }
 }

@@ -1,9 +1,12 @@
 use std::collections::VecDeque;
 
-use super::HutchinsonConfig;
+use burn::module::ParamGroup;
+
+use super::{Estimate, HutchinsonConfig, Watch};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
 use crate::operator::{CurvatureOperator, larger};
+use crate::params::ParamLayout;
 
 /// The trace of one diagonal block.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +28,8 @@ pub struct TraceEstimate {
     pub standard_error: Option<f64>,
     /// The same for the diagonal block of each parameter, from the same probes.
     pub blocks: Vec<BlockTrace>,
+    /// For each probe, what every block contributed, in the order of `blocks`.
+    pub samples: Vec<Vec<f64>>,
     /// Number of probes used.
     pub probes: usize,
     /// What it cost.
@@ -34,6 +39,63 @@ pub struct TraceEstimate {
     pub product_error: Option<f64>,
     /// Whether the tolerance was reached; `true` where none was asked.
     pub converged: bool,
+}
+
+impl TraceEstimate {
+    /// The trace with its standard error, from which intervals are made.
+    pub fn estimate(&self) -> Estimate {
+        Estimate {
+            value: self.value,
+            standard_error: self.standard_error,
+            samples: self.probes,
+        }
+    }
+
+    /// The trace of the diagonal block of all parameters that `group` selects, from the same probes.
+    ///
+    /// Blocks of one group are correlated, so their standard errors do not add up; this one is that
+    /// of the sum. `layout` is the operator's.
+    ///
+    /// # Errors
+    /// [`CurvatureError::EmptySelection`] where nothing matches, and
+    /// [`CurvatureError::LayoutMismatch`] for the layout of another operator.
+    pub fn group(
+        &self,
+        layout: &ParamLayout,
+        group: &ParamGroup,
+    ) -> Result<Estimate, CurvatureError> {
+        let paths = || layout.entries().iter().map(|entry| entry.path.as_str());
+        if !paths().eq(self.blocks.iter().map(|block| block.path.as_str())) {
+            return Err(CurvatureError::LayoutMismatch {
+                expected: format!("{} blocks", self.blocks.len()),
+                got: format!("{} parameters of other paths", layout.len()),
+            });
+        }
+        Ok(self.sum_of(&layout.select(group)?))
+    }
+
+    /// The trace of each layer's diagonal block, from the same probes: parameters whose paths differ
+    /// only after the last dot are one layer.
+    pub fn layers(&self) -> Vec<(String, Estimate)> {
+        let mut layers: Vec<(String, Vec<usize>)> = Vec::new();
+        for (index, block) in self.blocks.iter().enumerate() {
+            let layer = block.path.rsplit_once('.').map_or("", |(layer, _)| layer);
+            match layers.iter_mut().find(|(name, _)| name == layer) {
+                Some((_, members)) => members.push(index),
+                None => layers.push((layer.to_string(), vec![index])),
+            }
+        }
+        layers
+            .into_iter()
+            .map(|(layer, members)| (layer, self.sum_of(&members)))
+            .collect()
+    }
+
+    fn sum_of(&self, members: &[usize]) -> Estimate {
+        let sum = |sample: &Vec<f64>| members.iter().map(|index| sample[*index]).sum();
+        let sums: Vec<f64> = self.samples.iter().map(sum).collect();
+        Estimate::from_samples(&sums)
+    }
 }
 
 /// Hutchinson's estimate of the trace, the mean of `z^T A z`, with the trace of every parameter's
@@ -59,6 +121,8 @@ pub fn hutchinson_trace(
     let mut cost = Cost::ZERO;
     let mut product_error = None;
     let mut converged = config.relative_tolerance.is_none();
+    let mut samples = Vec::new();
+    let mut watch = Watch::default();
     let mut ready = VecDeque::new();
     while total.count < config.probes {
         if ready.is_empty() {
@@ -78,11 +142,13 @@ pub fn hutchinson_trace(
             });
         }
         total.add(sum);
-        for (block, dot) in blocks.iter_mut().zip(dots) {
-            block.add(dot);
+        for (block, dot) in blocks.iter_mut().zip(&dots) {
+            block.add(*dot);
         }
-        if let Some(error) = total.standard_error()
-            && config.reached(total.count, error, total.mean)
+        samples.push(dots);
+        if let Some(tolerance) = config.relative_tolerance
+            && let Some(error) = total.standard_error()
+            && watch.look(tolerance, total.count, error, total.mean)
         {
             converged = true;
             break;
@@ -101,6 +167,7 @@ pub fn hutchinson_trace(
                 standard_error: block.standard_error(),
             })
             .collect(),
+        samples,
         probes: total.count,
         cost,
         product_error,

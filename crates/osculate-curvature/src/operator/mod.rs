@@ -2,22 +2,29 @@
 
 mod algebra;
 mod dense;
+mod diagonal;
 mod difference;
 mod fisher;
 mod ggn;
 mod hessian;
 mod jacobian;
+mod low_rank;
+mod preconditioned;
 mod replay;
 mod step;
 mod symmetry;
 
 pub use algebra::{Restricted, Scaled, Shifted, Sum};
 pub use dense::{DenseOperator, dense_diagonal, dense_matrix};
+pub use diagonal::DiagonalOperator;
 pub use fisher::{Fisher, FisherKind};
 pub use ggn::GaussNewton;
 pub use hessian::{Hessian, HessianConfig, Scheme};
+pub use low_rank::LowRank;
+pub use preconditioned::Preconditioned;
 pub use replay::{HvpFallback, HvpMode};
 pub use step::StepRule;
+pub(crate) use step::epsilon;
 pub use symmetry::{SymmetryCheck, symmetry_check};
 
 use std::sync::Arc;

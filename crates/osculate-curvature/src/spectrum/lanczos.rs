@@ -1,9 +1,11 @@
 use super::EigenPair;
-use super::tridiagonal::{Decomposition, decompose};
+use super::krylov::Krylov;
+use super::tridiagonal::Decomposition;
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::operator::{CurvatureOperator, larger};
-use crate::params::ParamVec;
+use crate::operator::CurvatureOperator;
+use crate::params::{Basis, ParamVec};
+use crate::tally::Tally;
 
 /// Settings of [`lanczos`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -87,33 +89,21 @@ pub fn lanczos(
         "a positive finite number",
     )?;
 
-    let mut krylov = Krylov::start(operator, config.seed);
-    let limit = config.steps.min(krylov.dimension);
+    let start = ParamVec::gaussian(&operator.layout(), config.seed).to_compute_dtype();
+    let mut krylov = Krylov::start(&start, Basis::default())?;
+    let mut tally = Tally::unlimited();
     loop {
-        let closed = krylov.extend()?;
-        let steps = krylov.basis.len();
-        let last = closed || steps >= limit;
-        // The small eigenproblem is cheap beside a product, but not free.
-        if last || (steps > wanted && steps.is_multiple_of(4)) {
-            let ritz = krylov.ritz(config, closed)?;
+        let product = tally.apply(operator, krylov.current())?;
+        krylov.absorb(product)?;
+        let last = krylov.closed() || krylov.steps() >= config.steps;
+        // The small eigenproblem costs little beside a product.
+        if last || krylov.steps() > wanted {
+            let ritz = ritz_pairs(&krylov, config)?;
             if last || ritz.iter().all(|pair| pair.converged) {
-                return krylov.into_spectrum(config, &ritz);
+                return Ok(into_spectrum(&krylov, config, &ritz, &tally));
             }
         }
-        krylov.advance();
     }
-}
-
-struct Krylov<'a> {
-    operator: &'a dyn CurvatureOperator,
-    dimension: usize,
-    basis: Vec<ParamVec>,
-    diagonal: Vec<f64>,
-    off_diagonal: Vec<f64>,
-    /// The next direction, not yet of unit length.
-    rest: ParamVec,
-    cost: Cost,
-    product_error: Option<f64>,
 }
 
 struct Ritz {
@@ -124,126 +114,56 @@ struct Ritz {
     from_above: bool,
 }
 
-impl<'a> Krylov<'a> {
-    fn start(operator: &'a dyn CurvatureOperator, seed: u64) -> Self {
-        let layout = operator.layout();
-        Self {
-            operator,
-            dimension: layout.num_elements(),
-            basis: Vec::new(),
-            diagonal: Vec::new(),
-            off_diagonal: Vec::new(),
-            rest: ParamVec::gaussian(&layout, seed).to_compute_dtype(),
-            cost: Cost::ZERO,
-            product_error: None,
+/// The wanted Ritz pairs, upper end first.
+fn ritz_pairs(krylov: &Krylov, config: &LanczosConfig) -> Result<Vec<Ritz>, CurvatureError> {
+    let size = krylov.steps();
+    let Decomposition { values, vectors } = krylov.decompose()?;
+    let largest = config.largest.min(size);
+    let smallest = config.smallest.min(size - largest);
+    let scale = values.iter().fold(0.0_f64, |max, x| max.max(x.abs()));
+    let pair = |index: usize, from_above: bool| {
+        let coefficients: Vec<f64> = (0..size).map(|row| vectors[(row, index)]).collect();
+        let residual = (krylov.remainder() * coefficients[size - 1]).abs();
+        Ritz {
+            value: values[index],
+            residual,
+            converged: residual <= config.tolerance * scale,
+            coefficients,
+            from_above,
         }
-    }
+    };
+    let above = (0..largest).map(|i| pair(size - 1 - i, true));
+    let below = (0..smallest).map(|i| pair(i, false));
+    Ok(above.chain(below).collect())
+}
 
-    /// Takes one step: a product, and the part of it that is new. Returns whether nothing is new.
-    fn extend(&mut self) -> Result<bool, CurvatureError> {
-        if self.basis.is_empty() {
-            self.rest = self.rest.scale(1.0 / self.rest.norm());
-            self.basis.push(self.rest.clone());
-        }
-        let current = &self.basis[self.basis.len() - 1];
-        let product = self.operator.apply(current)?;
-        self.cost += product.cost;
-        self.product_error = larger(self.product_error, product.error());
-        let mut rest = product.value;
-        let mut alpha = 0.0;
-        // The second pass removes what rounding left of the first.
-        for _ in 0..2 {
-            let overlaps = rest.dot_many(&self.basis);
-            alpha += overlaps[overlaps.len() - 1];
-            for (overlap, vector) in overlaps.iter().zip(&self.basis) {
-                rest = rest.axpy(-overlap, vector);
-            }
-        }
-        let beta = rest.norm();
-        if !alpha.is_finite() || !beta.is_finite() {
-            return Err(CurvatureError::NonFinite {
-                what: "a Lanczos coefficient",
-                value: if alpha.is_finite() { beta } else { alpha },
-            });
-        }
-        self.diagonal.push(alpha);
-        self.off_diagonal.push(beta);
-        self.rest = rest;
-        let scale = self
-            .diagonal
-            .iter()
-            .chain(&self.off_diagonal)
-            .fold(0.0_f64, |max, x| max.max(x.abs()));
-        Ok(beta <= 1e-10 * scale || self.basis.len() >= self.dimension)
-    }
-
-    fn advance(&mut self) {
-        let beta = self.off_diagonal[self.off_diagonal.len() - 1];
-        self.basis.push(self.rest.scale(1.0 / beta));
-    }
-
-    /// The wanted Ritz pairs, upper end first.
-    fn ritz(&self, config: &LanczosConfig, closed: bool) -> Result<Vec<Ritz>, CurvatureError> {
-        let size = self.diagonal.len();
-        let beta = if closed {
-            0.0
+fn into_spectrum(
+    krylov: &Krylov,
+    config: &LanczosConfig,
+    ritz: &[Ritz],
+    tally: &Tally,
+) -> Spectrum {
+    let (mut largest, mut smallest) = (Vec::new(), Vec::new());
+    for pair in ritz {
+        let end = if pair.from_above {
+            &mut largest
         } else {
-            self.off_diagonal[size - 1]
+            &mut smallest
         };
-        let Decomposition { values, vectors } =
-            decompose(&self.diagonal, &self.off_diagonal[..size - 1])?;
-        let largest = config.largest.min(size);
-        let smallest = config.smallest.min(size - largest);
-        let scale = values.iter().fold(0.0_f64, |max, x| max.max(x.abs()));
-        let pair = |index: usize, from_above: bool| {
-            let coefficients: Vec<f64> = (0..size).map(|row| vectors[(row, index)]).collect();
-            let residual = (beta * coefficients[size - 1]).abs();
-            Ritz {
-                value: values[index],
-                residual,
-                converged: residual <= config.tolerance * scale,
-                coefficients,
-                from_above,
-            }
-        };
-        let above = (0..largest).map(|i| pair(size - 1 - i, true));
-        let below = (0..smallest).map(|i| pair(i, false));
-        Ok(above.chain(below).collect())
+        end.push(EigenPair {
+            value: pair.value,
+            vector: krylov.combine(&pair.coefficients),
+            residual: pair.residual,
+            converged: pair.converged,
+        });
     }
-
-    fn into_spectrum(
-        self,
-        config: &LanczosConfig,
-        ritz: &[Ritz],
-    ) -> Result<Spectrum, CurvatureError> {
-        let (mut largest, mut smallest) = (Vec::new(), Vec::new());
-        for pair in ritz {
-            let zero = self.basis[0].scale(0.0);
-            let vector = pair
-                .coefficients
-                .iter()
-                .zip(&self.basis)
-                .fold(zero, |sum, (c, q)| sum.axpy(*c, q));
-            let end = if pair.from_above {
-                &mut largest
-            } else {
-                &mut smallest
-            };
-            end.push(EigenPair {
-                value: pair.value,
-                vector,
-                residual: pair.residual,
-                converged: pair.converged,
-            });
-        }
-        let complete = largest.len() == config.largest && smallest.len() == config.smallest;
-        Ok(Spectrum {
-            converged: complete && ritz.iter().all(|pair| pair.converged),
-            largest,
-            smallest,
-            steps: self.diagonal.len(),
-            cost: self.cost,
-            product_error: self.product_error,
-        })
+    let complete = largest.len() == config.largest && smallest.len() == config.smallest;
+    Spectrum {
+        converged: complete && ritz.iter().all(|pair| pair.converged),
+        largest,
+        smallest,
+        steps: krylov.steps(),
+        cost: tally.cost,
+        product_error: tally.product_error,
     }
 }
