@@ -10,17 +10,42 @@
 //! | [`Hessian`] | `∇²L`, exact for a [`Batched`] or [`SupervisedBatch`], else central differences | 2 to 2.7 |
 //! | [`GaussNewton`] | `J^T H_loss J` | 1.7 to 2 |
 //! | [`Fisher`] | second moment of per-sample gradients, empirical or sampled | 1.7 to 2 |
-//! | [`Sum`], [`Scaled`], [`Shifted`], [`Restricted`] | combinations and diagonal blocks | of its parts |
-//! | [`DenseOperator`] | an explicit matrix | 0 |
+//! | [`Sum`], [`Scaled`], [`Shifted`], [`Restricted`], [`Preconditioned`] | combinations, diagonal blocks, `S A S` | of its parts |
+//! | [`DampedInverse`], [`Woodbury`] | `(A + δ I)⁻¹`, by solutions or from stored gradients | of a solution; 0 |
+//! | [`LowRank`], [`DiagonalOperator`], [`DenseOperator`] | a few directions, a diagonal, an explicit matrix | 0 |
 //!
-//! | estimator | result |
-//! |---|---|
-//! | [`hutchinson_diagonal`] | diagonal, signed, with standard errors |
-//! | [`hutchinson_abs`] | mean of `abs(A z)`, what AdaHessian accumulates |
-//! | [`gnb_diagonal`] | Gauss-Newton diagonal from sampled targets |
-//! | [`hutchinson_trace`] | trace, and the trace of every parameter's block |
-//! | [`lanczos`] | eigenpairs at both ends of the spectrum, with residuals |
-//! | [`power_iteration`] | the eigenpair of largest magnitude |
+//! # Which number answers which question
+//! Products are what everything costs: `p` below. Units are those of the loss over those of the
+//! weights, squared, unless the table says otherwise.
+//!
+//! | question | number | cost |
+//! |---|---|---|
+//! | How large a step is stable? Where is the sharpest direction, or a descent at a saddle? | [`lanczos`] at either end, [`power_iteration`] in little memory | about 20 `p` for 4 pairs |
+//! | The same as Adam or another preconditioner sees it | [`lanczos`] on [`Preconditioned`] | the same |
+//! | How many copies has an eigenvalue? | [`block_lanczos`] | one `p` a vector |
+//! | How are all eigenvalues spread? How much is negative, how many directions matter? | [`spectral_density`], [`kernel_polynomial`] where its vectors do not fit | 160 to 2400 `p` |
+//! | Log-determinant, effective dimension, any sum over eigenvalues | [`SpectralDensity::integral`] and its kin | 0 more |
+//! | How does one curvature differ from another, in its units? | [`generalised_lanczos`] (a pure number) | one `p` and a solution a step |
+//! | Total curvature; that of each layer | [`hutchinson_trace`] | 1 `p` a probe |
+//! | Total curvature where outliers carry it | [`xnystrace`] (Gauss-Newton, Fisher), [`krylov_trace`], [`xtrace`], [`hutch_pp`] | 12 to 50 `p` |
+//! | Curvature of each weight | [`hutchinson_diagonal`], [`xdiag`], [`gnb_diagonal`] (one gradient) | 1 `p` a probe |
+//! | What a block-diagonal approximation leaves out | [`block_masses`] (a share) | 1 `p` a block and probe |
+//! | `(A + δ I)⁻¹ b` | [`conjugate_gradient`] (definite), [`minres`] (any), [`lsmr`] (from a factor), [`nystrom`] as preconditioner, [`deflated_conjugate_gradient`] | 1 `p` a step |
+//! | Which samples does a prediction owe to? What if one were removed? | [`influence`], [`removal_step`], [`self_influence`], checked by [`leave_one_out`] (unit of the loss) | one solution a query |
+//! | How sure is a prediction? Which prior do the data want? | [`DensePosterior`], [`LowRankPosterior`], [`DiagonalPosterior`], [`fit_prior`] | `n`, `k`, a diagonal |
+//! | How large a batch is worth its cost? | [`NoiseScale`], [`gradient_noise`] (samples) | 0; 1 `p` a sample |
+//! | Flatter, aligned or remembered losses | [`Penalised`] with a [`Penalty`] | from 1 `p` a step |
+//!
+//! Sampling errors are standard errors over probes, and [`Estimate::interval`] turns them into
+//! intervals that hold their nominal probability to within 0.05 on spectra from flat to steep. Errors
+//! of truncation ([`EigenPair::residual`], [`Solution::relative_residual`]) and of the products
+//! (`product_error`) are beside them, not in them; so is that of the data: the Hessian of a batch is
+//! broader than that of the data set.
+//!
+//! None of these numbers is a property of the function that a network computes alone. Layers before a
+//! normalisation have curvature in proportion to `1 / |w|²`, and ReLU layers trade scale with their
+//! neighbours: compare the same parametrisation, or a trace times `|w|² / n` of its layer.
+//! [`generalised_lanczos`] without damping does not depend on scale.
 //!
 //! # Example: sharpness of a classifier
 //! ```
@@ -68,7 +93,7 @@ pub use estimate::{
     BlockMasses, BlockTrace, DiagonalEstimate, Estimate, GnbConfig, HutchinsonConfig,
     KrylovTraceConfig, ProbeDistribution, SketchConfig, SketchedTrace, TraceEstimate, block_masses,
     gnb_diagonal, gnb_sample, hutch_pp, hutchinson_abs, hutchinson_diagonal, hutchinson_trace,
-    krylov_trace, squared_frobenius_norm, xdiag, xtrace,
+    krylov_trace, squared_frobenius_norm, xdiag, xnystrace, xtrace,
 };
 pub use influence::{
     Agreement, AttackConfig, Checkpoint, InfluenceScores, LeaveOneOut, RemovalConfig, influence,
@@ -86,9 +111,9 @@ pub use objective::{
 };
 pub use operator::{
     CurvatureOperator, DenseOperator, DiagonalOperator, ErrorEstimate, Fisher, FisherKind,
-    GaussNewton, Hessian, HessianConfig, HvpFallback, HvpMode, LowRank, Preconditioned, Product,
-    Provenance, Restricted, Scaled, Scheme, Shifted, StepRule, Structure, Sum, SymmetryCheck,
-    dense_diagonal, dense_matrix, symmetry_check,
+    GaussNewton, GaussNewtonFactor, Hessian, HessianConfig, HvpFallback, HvpMode, LowRank,
+    Preconditioned, Product, Provenance, Restricted, Scaled, Scheme, Shifted, StepRule, Structure,
+    Sum, SymmetryCheck, dense_diagonal, dense_matrix, symmetry_check,
 };
 pub use oracle::{Evaluation, GradientOracle};
 pub use osculate_jvp::{AnyTensor, JvpError, Tensors};

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use burn::module::ParamId;
 use burn::tensor::{DType, Device, Shape};
 
-use crate::operator::{DenseOperator, Structure};
+use crate::cost::Cost;
+use crate::error::CurvatureError;
+use crate::operator::{CurvatureOperator, DenseOperator, Product, Provenance, Structure};
 use crate::params::{ParamEntry, ParamLayout, ParamVec};
 
 /// A layout of vectors `p0`, `p1`, .. of these lengths, in `f64`.
@@ -129,5 +131,69 @@ pub(crate) fn assert_close(found: &[f64], expected: &[f64], tolerance: f64) {
             (a - b).abs() <= tolerance * size,
             "{found:?} is not {expected:?}: {a} and {b}"
         );
+    }
+}
+
+/// A large matrix: a diagonal one, reflected at the plane across a random axis.
+pub(crate) struct Reflected {
+    axis: ParamVec,
+    diagonal: ParamVec,
+}
+
+impl Reflected {
+    pub(crate) fn new(layout: &Arc<ParamLayout>, eigenvalue: impl Fn(usize) -> f64) -> Self {
+        let values: Vec<f64> = (0..layout.num_elements()).map(eigenvalue).collect();
+        let axis = ParamVec::gaussian(layout, 77);
+        Self {
+            axis: axis.scale(1.0 / axis.norm()),
+            diagonal: ParamVec::from_values(layout, &values),
+        }
+    }
+
+    pub(crate) fn trace(&self) -> f64 {
+        self.diagonal.to_values().iter().sum()
+    }
+
+    fn reflect(&self, v: &ParamVec) -> ParamVec {
+        v.axpy(-2.0 * self.axis.dot(v), &self.axis)
+    }
+}
+
+impl CurvatureOperator for Reflected {
+    fn layout(&self) -> Arc<ParamLayout> {
+        self.axis.layout().clone()
+    }
+
+    fn structure(&self) -> Structure {
+        Structure::Symmetric
+    }
+
+    fn apply(&self, v: &ParamVec) -> Result<Product, CurvatureError> {
+        Ok(Product {
+            value: self.reflect(&self.diagonal.hadamard(&self.reflect(v))),
+            cost: Cost::ZERO,
+            provenance: Provenance::Exact,
+        })
+    }
+}
+
+/// An operator that likes four products at once.
+pub(crate) struct Abreast(pub(crate) DenseOperator);
+
+impl CurvatureOperator for Abreast {
+    fn layout(&self) -> Arc<ParamLayout> {
+        self.0.layout()
+    }
+
+    fn structure(&self) -> Structure {
+        self.0.structure()
+    }
+
+    fn apply(&self, v: &ParamVec) -> Result<Product, CurvatureError> {
+        self.0.apply(v)
+    }
+
+    fn width(&self) -> usize {
+        4
     }
 }

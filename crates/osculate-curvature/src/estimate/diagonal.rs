@@ -3,8 +3,9 @@ use std::collections::VecDeque;
 use super::{HutchinsonConfig, Watch, confidence};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::operator::{CurvatureOperator, larger};
+use crate::operator::CurvatureOperator;
 use crate::params::ParamVec;
+use crate::tally::Tally;
 
 /// An estimate with one value for each parameter element.
 #[derive(Debug, Clone)]
@@ -22,7 +23,8 @@ pub struct DiagonalEstimate {
     /// estimate.
     pub product_error: Option<f64>,
     /// Whether the tolerance was reached: the norm of the standard errors is below
-    /// `relative_tolerance` times the norm of the estimate. `true` where no tolerance was asked.
+    /// `relative_tolerance` times the norm of the estimate. Where none was asked, whether the budget
+    /// covered all probes.
     pub converged: bool,
 }
 
@@ -86,30 +88,28 @@ fn estimate(
     config.validate()?;
     let layout = operator.layout();
     let mut moments = Moments::default();
-    let mut cost = Cost::ZERO;
-    let mut product_error = None;
-    let mut converged = config.relative_tolerance.is_none();
+    let mut tally = Tally::new(config.budget)?;
+    let mut reached = false;
     let mut watch = Watch::default();
     let mut ready = VecDeque::new();
     while moments.count < config.probes {
         if ready.is_empty() {
-            ready.extend(config.products(operator, &layout, moments.count)?);
-            cost += ready.iter().map(|(_, product)| product.cost).sum::<Cost>();
+            ready.extend(config.products(operator, &layout, moments.count, &mut tally)?);
         }
         let Some((z, product)) = ready.pop_front() else {
             break;
         };
-        product_error = larger(product_error, product.error());
-        moments.add(sample(&z.to_compute_dtype(), &product.value));
+        moments.add(sample(&z, &product));
         if let Some(tolerance) = config.relative_tolerance
             && let Some((mean, error)) = moments.mean_and_error()
             && watch.look(tolerance, moments.count, error.norm(), mean.norm())
         {
-            converged = true;
+            reached = true;
             break;
         }
     }
-    moments.finish(cost, product_error, converged)
+    let all = config.relative_tolerance.is_none() && moments.count == config.probes;
+    moments.finish(tally.cost, tally.product_error, reached || all)
 }
 
 /// Running mean and sum of squared deviations (Welford), on the device.

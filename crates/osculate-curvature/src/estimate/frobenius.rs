@@ -24,7 +24,7 @@ pub struct BlockMasses {
 
 /// The squared Frobenius norm `‖A‖_F² = Σ λ_i²`, the mean of `|A z|²` over probes.
 ///
-/// `relative_tolerance` is not looked at: all probes are used.
+/// `relative_tolerance` is not looked at: all probes that the budget covers are used.
 ///
 /// Cost: one product for each probe.
 ///
@@ -37,10 +37,15 @@ pub fn squared_frobenius_norm(
 ) -> Result<Estimate, CurvatureError> {
     config.validate()?;
     let layout = operator.layout();
+    let mut tally = Tally::new(config.budget)?;
     let mut samples = Vec::with_capacity(config.probes);
     while samples.len() < config.probes {
-        for (_, product) in config.products(operator, &layout, samples.len())? {
-            samples.push(checked(product.value.dot(&product.value))?);
+        let products = config.products(operator, &layout, samples.len(), &mut tally)?;
+        if products.is_empty() {
+            break;
+        }
+        for (_, product) in products {
+            samples.push(checked(product.dot(&product))?);
         }
     }
     Ok(Estimate::from_samples(&samples))
@@ -65,10 +70,13 @@ pub fn block_masses(
     config.validate()?;
     let layout = operator.layout();
     let count = layout.len();
-    let mut tally = Tally::unlimited();
+    let mut tally = Tally::new(config.budget)?;
     // For each probe, the masses by column and row.
     let mut samples: Vec<Vec<Vec<f64>>> = Vec::with_capacity(config.probes);
     for probe in 0..config.probes {
+        if probe > 0 && !tally.affords(count) {
+            break;
+        }
         let seed = random::mix(config.seed, probe as u64);
         let z = config.distribution.draw(&layout, seed, 0);
         let parts: Vec<ParamVec> = (0..count)

@@ -9,6 +9,7 @@ mod krylov_trace;
 mod sketch;
 mod trace;
 mod xdiag;
+mod xnystrace;
 mod xtrace;
 
 pub use confidence::Estimate;
@@ -20,13 +21,15 @@ pub use krylov_trace::{KrylovTraceConfig, krylov_trace};
 pub use sketch::{SketchConfig, SketchedTrace};
 pub use trace::{BlockTrace, TraceEstimate, hutchinson_trace};
 pub use xdiag::xdiag;
+pub use xnystrace::xnystrace;
 pub use xtrace::xtrace;
 
 use std::sync::Arc;
 
 use crate::error::CurvatureError;
-use crate::operator::{CurvatureOperator, Product};
+use crate::operator::CurvatureOperator;
 use crate::params::{ParamLayout, ParamVec, random};
+use crate::tally::{Budget, Tally};
 
 /// Distribution of a random probe. Both have zero mean, unit variance and independent elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,6 +68,8 @@ pub struct HutchinsonConfig {
     pub distribution: ProbeDistribution,
     /// Seed of the probes. Default 0.
     pub seed: u64,
+    /// What may be spent: fewer probes are drawn where it does not cover all. Default: no limit.
+    pub budget: Budget,
 }
 
 impl Default for HutchinsonConfig {
@@ -74,6 +79,7 @@ impl Default for HutchinsonConfig {
             relative_tolerance: None,
             distribution: ProbeDistribution::Rademacher,
             seed: 0,
+            budget: Budget::default(),
         }
     }
 }
@@ -118,18 +124,26 @@ impl HutchinsonConfig {
     }
 
     /// Draws the probes from number `from` on that are best multiplied at once, with their products.
+    /// Empty where the budget does not cover them.
     fn products(
         &self,
         operator: &dyn CurvatureOperator,
         layout: &Arc<ParamLayout>,
         from: usize,
-    ) -> Result<Vec<(ParamVec, Product)>, CurvatureError> {
+        tally: &mut Tally,
+    ) -> Result<Vec<(ParamVec, ParamVec)>, CurvatureError> {
         let count = operator.width().clamp(1, self.probes - from);
+        let count = count.min(tally.affordable());
         let probes: Vec<ParamVec> = (from..from + count).map(|i| self.draw(layout, i)).collect();
         let products = match probes.as_slice() {
+            [] => return Ok(Vec::new()),
             [probe] => vec![operator.apply_probe(probe)?],
             several => operator.apply_many(several)?,
         };
-        Ok(probes.into_iter().zip(products).collect())
+        probes
+            .into_iter()
+            .zip(products)
+            .map(|(probe, product)| Ok((probe.to_compute_dtype(), tally.charge(product)?)))
+            .collect()
     }
 }

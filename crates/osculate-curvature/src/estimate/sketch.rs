@@ -9,7 +9,8 @@ use crate::operator::CurvatureOperator;
 use crate::params::{ParamVec, ThinQr};
 use crate::tally::{Budget, Tally};
 
-/// Settings of [`hutch_pp`](super::hutch_pp), [`xtrace`](super::xtrace) and [`xdiag`](super::xdiag).
+/// Settings of [`hutch_pp`](super::hutch_pp), [`xtrace`](super::xtrace),
+/// [`xnystrace`](super::xnystrace) and [`xdiag`](super::xdiag).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SketchConfig {
     /// Number of products to spend. Default 30.

@@ -77,9 +77,9 @@ impl LaplaceConfig {
 
 /// A normal distribution of weights around the trained ones.
 ///
-/// The three structures err in different ways: the diagonal forgets correlations and is usually too
-/// sure; the low rank gives every direction that it drops the whole variance of the prior and is not
-/// sure enough. Print them beside each other where it matters.
+/// The three structures err in different ways: the diagonal forgets correlations, and can be too sure
+/// or not sure enough; the low rank gives every direction that it drops the whole variance of the
+/// prior and is not sure enough. Print them beside each other where it matters.
 pub trait Posterior {
     /// The space of the weights.
     fn layout(&self) -> Arc<ParamLayout>;

@@ -58,6 +58,17 @@ impl<A: CurvatureOperator, B: CurvatureOperator> CurvatureOperator for Sum<A, B>
             self.right.apply_probe(z)?,
         ))
     }
+
+    fn width(&self) -> usize {
+        self.left.width().max(self.right.width())
+    }
+
+    fn apply_many(&self, vectors: &[ParamVec]) -> Result<Vec<Product>, CurvatureError> {
+        let left = self.left.apply_many(vectors)?;
+        let right = self.right.apply_many(vectors)?;
+        let pairs = left.into_iter().zip(right);
+        Ok(pairs.map(|(a, b)| Self::combine(a, b)).collect())
+    }
 }
 
 /// `alpha A`.
@@ -102,6 +113,15 @@ impl<A: CurvatureOperator> CurvatureOperator for Scaled<A> {
     fn apply_probe(&self, z: &ParamVec) -> Result<Product, CurvatureError> {
         Ok(self.scale(self.inner.apply_probe(z)?))
     }
+
+    fn width(&self) -> usize {
+        self.inner.width()
+    }
+
+    fn apply_many(&self, vectors: &[ParamVec]) -> Result<Vec<Product>, CurvatureError> {
+        let products = self.inner.apply_many(vectors)?.into_iter();
+        Ok(products.map(|product| self.scale(product)).collect())
+    }
 }
 
 /// `A + shift I`.
@@ -145,6 +165,17 @@ impl<A: CurvatureOperator> CurvatureOperator for Shifted<A> {
     fn apply_probe(&self, z: &ParamVec) -> Result<Product, CurvatureError> {
         Ok(self.shift(self.inner.apply_probe(z)?, z))
     }
+
+    fn width(&self) -> usize {
+        self.inner.width()
+    }
+
+    fn apply_many(&self, vectors: &[ParamVec]) -> Result<Vec<Product>, CurvatureError> {
+        let products = self.inner.apply_many(vectors)?.into_iter().zip(vectors);
+        Ok(products
+            .map(|(product, v)| self.shift(product, v))
+            .collect())
+    }
 }
 
 /// The diagonal block `P A P^T` of an operator on the parameters of a group.
@@ -172,6 +203,14 @@ impl<A: CurvatureOperator> Restricted<A> {
             positions,
         })
     }
+
+    fn restrict(&self, product: Product) -> Product {
+        let part = product.value.subset(&self.positions).into_tensors();
+        Product {
+            value: ParamVec::new(self.layout.clone(), part),
+            ..product
+        }
+    }
 }
 
 impl<A: CurvatureOperator> CurvatureOperator for Restricted<A> {
@@ -188,12 +227,55 @@ impl<A: CurvatureOperator> CurvatureOperator for Restricted<A> {
     fn apply(&self, v: &ParamVec) -> Result<Product, CurvatureError> {
         self.layout.check(v.layout())?;
         let product = self.inner.apply(&v.embed(&self.full, &self.positions))?;
-        Ok(Product {
-            value: ParamVec::new(
-                self.layout.clone(),
-                product.value.subset(&self.positions).into_tensors(),
-            ),
-            ..product
-        })
+        Ok(self.restrict(product))
+    }
+
+    fn width(&self) -> usize {
+        self.inner.width()
+    }
+
+    fn apply_many(&self, vectors: &[ParamVec]) -> Result<Vec<Product>, CurvatureError> {
+        for v in vectors {
+            self.layout.check(v.layout())?;
+        }
+        let embedded: Vec<ParamVec> = vectors
+            .iter()
+            .map(|v| v.embed(&self.full, &self.positions))
+            .collect();
+        let products = self.inner.apply_many(&embedded)?.into_iter();
+        Ok(products.map(|product| self.restrict(product)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operator::{Preconditioned, dense_matrix};
+    use crate::testing::{Abreast, m12};
+
+    #[test]
+    fn combinations_pass_side_by_side_products_on() {
+        let operator = Abreast(m12());
+        let layout = operator.layout();
+        let scale = ParamVec::gaussian(&layout, 3).abs();
+        let group = ParamGroup::from_path("layer0.p1");
+        let all: [Box<dyn CurvatureOperator>; 5] = [
+            Box::new(Sum::new(&operator, Scaled::new(-0.5, &operator)).unwrap()),
+            Box::new(Scaled::new(3.0, &operator)),
+            Box::new(Shifted::new(&operator, 0.7)),
+            Box::new(Restricted::new(&operator, &group).unwrap()),
+            Box::new(Preconditioned::new(&operator, scale).unwrap()),
+        ];
+        for made in all {
+            assert_eq!(made.width(), 4);
+            let rows = dense_matrix(made.as_ref()).unwrap();
+            let v = ParamVec::gaussian(&made.layout(), 2);
+            let product = made.apply(&v).unwrap().value.to_values();
+            let x = v.to_values();
+            for (row, value) in rows.chunks(x.len()).zip(product) {
+                let expected: f64 = row.iter().zip(&x).map(|(a, b)| a * b).sum();
+                assert!((value - expected).abs() < 1e-10, "{value} {expected}");
+            }
+        }
     }
 }

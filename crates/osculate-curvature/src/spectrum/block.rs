@@ -1,5 +1,6 @@
 use faer::{Mat, Side};
 
+use super::lanczos::wanted;
 use super::{EigenPair, Spectrum};
 use crate::error::CurvatureError;
 use crate::operator::CurvatureOperator;
@@ -59,15 +60,10 @@ pub fn block_lanczos(
     config: &BlockLanczosConfig,
 ) -> Result<Spectrum, CurvatureError> {
     let _span = tracing::debug_span!("block_lanczos", products = config.products).entered();
-    let wanted = config.largest + config.smallest;
+    let pairs = config.largest + config.smallest;
+    CurvatureError::check(pairs > 0, "largest + smallest", pairs, "at least one pair")?;
     CurvatureError::check(
-        wanted > 0,
-        "largest + smallest",
-        wanted,
-        "at least one pair",
-    )?;
-    CurvatureError::check(
-        config.products >= wanted,
+        config.products >= pairs,
         "products",
         config.products,
         "at least as many products as eigenpairs",
@@ -97,7 +93,7 @@ pub fn block_lanczos(
         space.absorb(&products)?;
         let next = space.next_len();
         let last = next == 0 || tally.products + next > config.products || !tally.affords(next);
-        if last || tally.products > wanted {
+        if last || tally.products > pairs {
             let ritz = space.ritz(config)?;
             if last || ritz.iter().all(|pair| pair.converged) {
                 return Ok(space.into_spectrum(config, ritz, &tally));
@@ -222,7 +218,9 @@ impl Space {
                 converged: pair.converged,
             });
         }
-        let complete = largest.len() == config.largest && smallest.len() == config.smallest;
+        let dimension = zero.layout().num_elements();
+        let counts = wanted(dimension, config.largest, config.smallest);
+        let complete = (largest.len(), smallest.len()) == counts;
         Spectrum {
             converged: complete && all,
             largest,

@@ -1,3 +1,4 @@
+use super::lanczos::wanted;
 use super::tridiagonal::{Decomposition, decompose};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
@@ -99,15 +100,10 @@ pub fn generalised_lanczos(
     let _span = tracing::debug_span!("generalised_lanczos", steps = config.steps).entered();
     let layout = a.layout();
     layout.check(&b.layout())?;
-    let wanted = config.largest + config.smallest;
+    let pairs = config.largest + config.smallest;
+    CurvatureError::check(pairs > 0, "largest + smallest", pairs, "at least one pair")?;
     CurvatureError::check(
-        wanted > 0,
-        "largest + smallest",
-        wanted,
-        "at least one pair",
-    )?;
-    CurvatureError::check(
-        config.steps >= wanted,
+        config.steps >= pairs,
         "steps",
         config.steps,
         "at least as many steps as eigenpairs",
@@ -128,7 +124,7 @@ pub fn generalised_lanczos(
         let rest = run.step()?;
         let steps = run.diagonal.len();
         let last = rest.is_none() || steps >= config.steps.min(layout.num_elements());
-        if last || steps > wanted {
+        if last || steps > pairs {
             let chosen = run.ritz()?;
             if last || chosen.iter().all(|(_, _, converged)| *converged) {
                 return run.finish(&chosen);
@@ -257,8 +253,9 @@ impl Run<'_> {
                 converged,
             });
         }
-        let complete =
-            largest.len() == self.config.largest && smallest.len() == self.config.smallest;
+        let dimension = self.a.layout().num_elements();
+        let counts = wanted(dimension, self.config.largest, self.config.smallest);
+        let complete = (largest.len(), smallest.len()) == counts;
         Ok(GeneralisedSpectrum {
             converged: complete && chosen.iter().all(|(_, _, converged)| *converged),
             largest,

@@ -67,6 +67,11 @@ impl Krylov {
         Ok(())
     }
 
+    /// Dimension of the space outside the deflated directions.
+    pub(super) fn dimension(&self) -> usize {
+        self.dimension
+    }
+
     /// Number of products taken in.
     pub(super) fn steps(&self) -> usize {
         self.diagonal.len()

@@ -49,7 +49,8 @@ pub struct Spectrum {
     /// Largest known error of a product, as an absolute error of the eigenvalues; `None` where the
     /// products are exact or carry no estimate.
     pub product_error: Option<f64>,
-    /// Whether every returned pair converged.
+    /// Whether every returned pair converged, and as many were found as were asked for or, if that
+    /// is less, as the space has dimensions.
     pub converged: bool,
 }
 
@@ -157,7 +158,7 @@ fn into_spectrum(
             converged: pair.converged,
         });
     }
-    let complete = largest.len() == config.largest && smallest.len() == config.smallest;
+    let complete = complete(krylov.dimension(), config, &largest, &smallest);
     Spectrum {
         converged: complete && ritz.iter().all(|pair| pair.converged),
         largest,
@@ -165,5 +166,68 @@ fn into_spectrum(
         steps: krylov.steps(),
         cost: tally.cost,
         product_error: tally.product_error,
+    }
+}
+
+/// Whether as many pairs were found as were asked for, or as there are.
+fn complete(
+    dimension: usize,
+    config: &LanczosConfig,
+    largest: &[EigenPair],
+    smallest: &[EigenPair],
+) -> bool {
+    let (above, below) = wanted(dimension, config.largest, config.smallest);
+    largest.len() == above && smallest.len() == below
+}
+
+/// How many of the pairs asked for a space of this dimension can have at either end.
+pub(super) fn wanted(dimension: usize, largest: usize, smallest: usize) -> (usize, usize) {
+    let above = largest.min(dimension);
+    (above, smallest.min(dimension - above))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operator::Structure;
+    use crate::testing::mixed;
+
+    #[test]
+    fn a_space_smaller_than_what_is_asked_for_converges() {
+        for n in [1, 2, 3, 5] {
+            let eigenvalues: Vec<f64> = (1..=n).map(|i| f64::from(i) - 2.0).collect();
+            let operator = mixed(&eigenvalues, &[n as usize], Structure::Symmetric);
+            let found = lanczos(&operator, &LanczosConfig::default()).unwrap();
+            assert!(found.converged, "{n}: {found:?}");
+            assert_eq!(found.largest.len(), 4.min(n as usize));
+            let both = LanczosConfig {
+                smallest: 3,
+                ..LanczosConfig::default()
+            };
+            assert!(lanczos(&operator, &both).unwrap().converged);
+        }
+    }
+
+    #[test]
+    fn pairs_match_the_matrix() {
+        let eigenvalues: Vec<f64> = (0..30).map(|i| 9.0 / (1.0 + f64::from(i)) - 1.5).collect();
+        let operator = mixed(&eigenvalues, &[13, 17], Structure::Symmetric);
+        let config = LanczosConfig {
+            largest: 3,
+            smallest: 2,
+            tolerance: 1e-8,
+            ..LanczosConfig::default()
+        };
+        let found = lanczos(&operator, &config).unwrap();
+        let ends = eigenvalues
+            .iter()
+            .take(3)
+            .chain(eigenvalues.iter().rev().take(2));
+        for (pair, value) in found.largest.iter().chain(&found.smallest).zip(ends) {
+            assert!((pair.value - value).abs() < 1e-7, "{} {value}", pair.value);
+            let product = operator.apply(&pair.vector).unwrap().value;
+            let residual = product.axpy(-pair.value, &pair.vector).norm();
+            assert!((residual - pair.residual).abs() < 1e-9);
+        }
     }
 }
