@@ -135,6 +135,63 @@ pub enum CurvatureError {
         clean: f64,
     },
 
+    /// One product costs more than all that may be spent.
+    #[error(
+        "the budget of {budget} gradient evaluations is too small for one product, which takes \
+         {needed}; allow at least that"
+    )]
+    BudgetTooSmall {
+        /// Gradient evaluations allowed.
+        budget: f64,
+        /// Gradient evaluations that a product takes.
+        needed: f64,
+    },
+
+    /// A solver or a factorisation that needs a positive definite operator met another.
+    #[error(
+        "the operator is not positive definite: its curvature along a search direction is \
+         {curvature:.3e}; raise the damping by more than that, use a positive semi-definite operator \
+         (Gauss-Newton), or solve with `minres`"
+    )]
+    NotPositiveDefinite {
+        /// A curvature that is not positive, or 0 where only a factorisation failed.
+        curvature: f64,
+    },
+
+    /// An iterative solution ended above its tolerance.
+    #[error(
+        "the relative residual is still {residual:.3e} after {products} products; allow more steps, \
+         raise the damping or the tolerance, or use a preconditioner"
+    )]
+    NotSolved {
+        /// Norm of the residual over that of the right-hand side.
+        residual: f64,
+        /// Products made.
+        products: usize,
+    },
+
+    /// The terms of a Neumann series grow.
+    #[error(
+        "the Neumann series diverges at the scale {scale:e}, which must exceed half of the largest \
+         eigenvalue; raise it, or use `None` to have it found"
+    )]
+    SeriesDiverged {
+        /// The scale.
+        scale: f64,
+    },
+
+    /// Chebyshev moments grew: an eigenvalue lies outside the given range.
+    #[error(
+        "an eigenvalue lies outside [{low}, {high}]; give a wider range, or `None` to have it \
+         looked for"
+    )]
+    SpectrumOutsideRange {
+        /// Lower end of the range, with its margin.
+        low: f64,
+        /// Upper end.
+        high: f64,
+    },
+
     /// A dense eigenproblem on the host failed.
     #[error("the {size} x {size} tridiagonal eigenproblem did not converge")]
     Eigensolver {

@@ -1,10 +1,11 @@
 use std::collections::VecDeque;
 
-use super::{HutchinsonConfig, Looks};
+use super::{HutchinsonConfig, Watch, confidence};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::operator::{CurvatureOperator, larger};
+use crate::operator::CurvatureOperator;
 use crate::params::ParamVec;
+use crate::tally::Tally;
 
 /// An estimate with one value for each parameter element.
 #[derive(Debug, Clone)]
@@ -22,10 +23,28 @@ pub struct DiagonalEstimate {
     /// estimate.
     pub product_error: Option<f64>,
     /// Whether the tolerance was reached: the norm of the standard errors is below
-    /// `relative_tolerance` times the norm of the estimate, and the products' error is below it or
-    /// below the standard errors. Where no tolerance was asked, a tenth of the estimate stands in for
-    /// it, and the standard error is not asked about.
+    /// `relative_tolerance` times the norm of the estimate. Where none was asked, whether the budget
+    /// covered all probes. The products' error must be below the tolerance, or below
+    /// the standard errors; where no tolerance was asked, a tenth of the estimate stands in for it.
     pub converged: bool,
+}
+
+impl DiagonalEstimate {
+    /// For each element, half the width of the interval that holds the true value with probability
+    /// `confidence`: see [`Estimate::half_width`](super::Estimate::half_width). `None` for a single
+    /// probe, or a confidence that is not between 0 and 1.
+    pub fn half_width(&self, confidence: f64) -> Option<ParamVec> {
+        let factor = confidence::half_width(1.0, self.probes, confidence)?;
+        Some(self.standard_error.as_ref()?.scale(factor))
+    }
+
+    /// An unbiased estimate of the sum of the squares of the diagonal: the squared norm of the
+    /// estimate, which is too large by its variance, less that of the standard errors. `None` for a
+    /// single probe. Two read-backs.
+    pub fn sum_of_squares(&self) -> Option<f64> {
+        let error = self.standard_error.as_ref()?;
+        Some(self.value.dot(&self.value) - error.dot(error))
+    }
 }
 
 /// Hutchinson's estimate of the diagonal of `A`: the mean of `z ⊙ (A z)`.
@@ -70,30 +89,29 @@ fn estimate(
     config.validate()?;
     let layout = operator.layout();
     let mut moments = Moments::default();
-    let mut cost = Cost::ZERO;
-    let mut product_error = None;
-    let mut converged = config.relative_tolerance.is_none();
-    let mut looks = Looks::default();
+    let mut tally = Tally::new(config.budget)?;
+    let mut reached = false;
+    let mut watch = Watch::default();
     let mut ready = VecDeque::new();
     while moments.count < config.probes {
         if ready.is_empty() {
-            ready.extend(config.products(operator, &layout, moments.count)?);
-            cost += ready.iter().map(|(_, product)| product.cost).sum::<Cost>();
+            ready.extend(config.products(operator, &layout, moments.count, &mut tally)?);
         }
         let Some((z, product)) = ready.pop_front() else {
             break;
         };
-        product_error = larger(product_error, product.error());
-        moments.add(sample(&z.to_compute_dtype(), &product.value));
-        if config.relative_tolerance.is_some()
+        moments.add(sample(&z, &product));
+        if let Some(tolerance) = config.relative_tolerance
             && let Some((mean, error)) = moments.mean_and_error()
-            && config.reached(&mut looks, moments.count, error.norm(), mean.norm())
+            && watch.look(tolerance, moments.count, error.norm(), mean.norm())
         {
-            converged = true;
+            reached = true;
             break;
         }
     }
-    let mut made = moments.finish(cost, product_error, converged)?;
+    let all = config.relative_tolerance.is_none() && moments.count == config.probes;
+    let product_error = tally.product_error;
+    let mut made = moments.finish(tally.cost, product_error, reached || all)?;
     let standard_error = made.standard_error.as_ref().map(ParamVec::norm);
     made.converged &= config.supported(product_error, standard_error, made.value.norm());
     Ok(made)
@@ -123,7 +141,7 @@ impl Moments {
         });
     }
 
-    fn mean_and_error(&self) -> Option<(&ParamVec, ParamVec)> {
+    pub(super) fn mean_and_error(&self) -> Option<(&ParamVec, ParamVec)> {
         let (mean, deviations) = self.state.as_ref()?;
         (self.count > 1).then(|| {
             let n = self.count as f64;

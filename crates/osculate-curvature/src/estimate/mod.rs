@@ -1,18 +1,35 @@
 //! Diagonals and traces from random probes.
 
+mod confidence;
 mod diagonal;
+mod frobenius;
 mod gnb;
+mod hutch_pp;
+mod krylov_trace;
+mod sketch;
 mod trace;
+mod xdiag;
+mod xnystrace;
+mod xtrace;
 
+pub use confidence::Estimate;
 pub use diagonal::{DiagonalEstimate, hutchinson_abs, hutchinson_diagonal};
+pub use frobenius::{BlockMasses, block_masses, squared_frobenius_norm};
 pub use gnb::{GnbConfig, gnb_diagonal, gnb_sample};
+pub use hutch_pp::hutch_pp;
+pub use krylov_trace::{KrylovTraceConfig, krylov_trace};
+pub use sketch::{SketchConfig, SketchedTrace};
 pub use trace::{BlockTrace, TraceEstimate, hutchinson_trace};
+pub use xdiag::xdiag;
+pub use xnystrace::xnystrace;
+pub use xtrace::xtrace;
 
 use std::sync::Arc;
 
 use crate::error::CurvatureError;
-use crate::operator::{CurvatureOperator, Product};
+use crate::operator::CurvatureOperator;
 use crate::params::{ParamLayout, ParamVec, random};
+use crate::tally::{Budget, Tally};
 
 /// Distribution of a random probe. Both have zero mean, unit variance and independent elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,18 +57,19 @@ impl ProbeDistribution {
 pub struct HutchinsonConfig {
     /// Largest number of probes, each of which costs one product. Default 32.
     pub probes: usize,
-    /// Stops as soon as the standard error is below this fraction of the estimate. Default `None`:
-    /// all probes are used.
+    /// Stops as soon as the standard error is below this fraction of the estimate twice in a row,
+    /// after at least eight probes. Default `None`: all probes are used.
     ///
     /// It is the standard error that is watched, never the change of the running mean, which
-    /// becomes small by chance. So does the standard error of few probes: it must be small twice in a
-    /// row, from eight probes on, and counts for as much more as the quantile of Student's t
-    /// distribution is wider than the normal one.
+    /// becomes small by chance. That of few probes is too small: it counts as many times itself as
+    /// the [interval](Estimate::half_width) for its number of probes is wider than a normal one.
     pub relative_tolerance: Option<f64>,
     /// Distribution of the probes. Default Rademacher.
     pub distribution: ProbeDistribution,
     /// Seed of the probes. Default 0.
     pub seed: u64,
+    /// What may be spent: fewer probes are drawn where it does not cover all. Default: no limit.
+    pub budget: Budget,
 }
 
 impl Default for HutchinsonConfig {
@@ -61,6 +79,7 @@ impl Default for HutchinsonConfig {
             relative_tolerance: None,
             distribution: ProbeDistribution::Rademacher,
             seed: 0,
+            budget: Budget::default(),
         }
     }
 }
@@ -69,18 +88,25 @@ impl Default for HutchinsonConfig {
 const FEWEST_PROBES: usize = 8;
 /// Fraction of an estimate beyond which the products' error spoils it, where no tolerance is set.
 const SPOILT: f64 = 0.1;
+/// Half the width of the 95 % interval of a normal number, in standard deviations.
+const NORMAL: f64 = 1.959_963_985;
 
-/// How often in a row an estimate was good enough to stop.
-#[derive(Debug, Default)]
-struct Looks(u32);
+/// Watches the standard error of a growing number of probes. One look that is good enough may be
+/// luck.
+#[derive(Debug, Clone, Copy, Default)]
+struct Watch {
+    good_looks: usize,
+}
 
-/// The 97.5 % quantile of Student's t distribution over that of the normal distribution, by the
-/// expansion of Cornish and Fisher: within 1 % from seven degrees of freedom on.
-fn student(degrees: usize) -> f64 {
-    let (z, v) = (1.959_964_f64, degrees as f64);
-    let first = (z.powi(2) + 1.0) / (4.0 * v);
-    let second = (5.0 * z.powi(4) + 16.0 * z.powi(2) + 3.0) / (96.0 * v * v);
-    1.0 + first + second
+impl Watch {
+    /// Takes a look, and says whether the estimate is good enough to stop.
+    fn look(&mut self, tolerance: f64, probes: usize, standard_error: f64, value: f64) -> bool {
+        let half = confidence::half_width(standard_error, probes, 0.95);
+        let good = probes >= FEWEST_PROBES
+            && half.is_some_and(|half| half <= NORMAL * tolerance * value.abs());
+        self.good_looks = if good { self.good_looks + 1 } else { 0 };
+        self.good_looks >= 2
+    }
 }
 
 impl HutchinsonConfig {
@@ -100,29 +126,27 @@ impl HutchinsonConfig {
     }
 
     /// Draws the probes from number `from` on that are best multiplied at once, with their products.
+    /// Empty where the budget does not cover them.
     fn products(
         &self,
         operator: &dyn CurvatureOperator,
         layout: &Arc<ParamLayout>,
         from: usize,
-    ) -> Result<Vec<(ParamVec, Product)>, CurvatureError> {
+        tally: &mut Tally,
+    ) -> Result<Vec<(ParamVec, ParamVec)>, CurvatureError> {
         let count = operator.width().clamp(1, self.probes - from);
+        let count = count.min(tally.affordable());
         let probes: Vec<ParamVec> = (from..from + count).map(|i| self.draw(layout, i)).collect();
         let products = match probes.as_slice() {
+            [] => return Ok(Vec::new()),
             [probe] => vec![operator.apply_probe(probe)?],
             several => operator.apply_many(several)?,
         };
-        Ok(probes.into_iter().zip(products).collect())
-    }
-
-    /// Whether an estimate with this standard error is good enough to stop.
-    fn reached(&self, looks: &mut Looks, probes: usize, standard_error: f64, value: f64) -> bool {
-        let small = probes >= FEWEST_PROBES
-            && self.relative_tolerance.is_some_and(|tolerance| {
-                standard_error * student(probes - 1) <= tolerance * value.abs()
-            });
-        looks.0 = if small { looks.0 + 1 } else { 0 };
-        looks.0 >= 2
+        probes
+            .into_iter()
+            .zip(products)
+            .map(|(probe, product)| Ok((probe.to_compute_dtype(), tally.charge(product)?)))
+            .collect()
     }
 
     /// Whether products with this error leave the estimate what it says it is. Warns where they do

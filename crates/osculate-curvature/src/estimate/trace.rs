@@ -1,9 +1,13 @@
 use std::collections::VecDeque;
 
-use super::{HutchinsonConfig, Looks};
+use burn::module::ParamGroup;
+
+use super::{Estimate, HutchinsonConfig, Watch};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::operator::{CurvatureOperator, larger};
+use crate::operator::CurvatureOperator;
+use crate::params::ParamLayout;
+use crate::tally::Tally;
 
 /// The trace of one diagonal block.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +29,8 @@ pub struct TraceEstimate {
     pub standard_error: Option<f64>,
     /// The same for the diagonal block of each parameter, from the same probes.
     pub blocks: Vec<BlockTrace>,
+    /// For each probe, what every block contributed, in the order of `blocks`.
+    pub samples: Vec<Vec<f64>>,
     /// Number of probes used.
     pub probes: usize,
     /// What it cost.
@@ -32,10 +38,67 @@ pub struct TraceEstimate {
     /// Largest estimated norm of a product's error, by about which every probe is off beside its
     /// random error; `None` where the products are exact or carry no estimate.
     pub product_error: Option<f64>,
-    /// Whether the tolerance was reached, by the standard error and by the products: their error is
-    /// below it or below the standard error. Where no tolerance was asked, a tenth of the estimate
-    /// stands in for it, and the standard error is not asked about.
+    /// Whether the tolerance was reached; where none was asked, whether the budget covered all
+    /// probes. The products' error must be below the tolerance, or below the standard error;
+    /// where no tolerance was asked, a tenth of the estimate stands in for it.
     pub converged: bool,
+}
+
+impl TraceEstimate {
+    /// The trace with its standard error, from which intervals are made.
+    pub fn estimate(&self) -> Estimate {
+        Estimate {
+            value: self.value,
+            standard_error: self.standard_error,
+            samples: self.probes,
+        }
+    }
+
+    /// The trace of the diagonal block of all parameters that `group` selects, from the same probes.
+    ///
+    /// Blocks of one group are correlated, so their standard errors do not add up; this one is that
+    /// of the sum. `layout` is the operator's.
+    ///
+    /// # Errors
+    /// [`CurvatureError::EmptySelection`] where nothing matches, and
+    /// [`CurvatureError::LayoutMismatch`] for the layout of another operator.
+    pub fn group(
+        &self,
+        layout: &ParamLayout,
+        group: &ParamGroup,
+    ) -> Result<Estimate, CurvatureError> {
+        let paths = || layout.entries().iter().map(|entry| entry.path.as_str());
+        if !paths().eq(self.blocks.iter().map(|block| block.path.as_str())) {
+            return Err(CurvatureError::LayoutMismatch {
+                expected: format!("{} blocks", self.blocks.len()),
+                got: format!("{} parameters of other paths", layout.len()),
+            });
+        }
+        Ok(self.sum_of(&layout.select(group)?))
+    }
+
+    /// The trace of each layer's diagonal block, from the same probes: parameters whose paths differ
+    /// only after the last dot are one layer.
+    pub fn layers(&self) -> Vec<(String, Estimate)> {
+        let mut layers: Vec<(String, Vec<usize>)> = Vec::new();
+        for (index, block) in self.blocks.iter().enumerate() {
+            let layer = block.path.rsplit_once('.').map_or("", |(layer, _)| layer);
+            match layers.iter_mut().find(|(name, _)| name == layer) {
+                Some((_, members)) => members.push(index),
+                None => layers.push((layer.to_string(), vec![index])),
+            }
+        }
+        layers
+            .into_iter()
+            .map(|(layer, members)| (layer, self.sum_of(&members)))
+            .collect()
+    }
+
+    fn sum_of(&self, members: &[usize]) -> Estimate {
+        let sum = |sample: &Vec<f64>| members.iter().map(|index| sample[*index]).sum();
+        let sums: Vec<f64> = self.samples.iter().map(sum).collect();
+        Estimate::from_samples(&sums)
+    }
 }
 
 /// Hutchinson's estimate of the trace, the mean of `z^T A z`, with the trace of every parameter's
@@ -58,21 +121,19 @@ pub fn hutchinson_trace(
     let layout = operator.layout();
     let mut total = Running::default();
     let mut blocks = vec![Running::default(); layout.len()];
-    let mut cost = Cost::ZERO;
-    let mut product_error = None;
-    let mut converged = config.relative_tolerance.is_none();
-    let mut looks = Looks::default();
+    let mut tally = Tally::new(config.budget)?;
+    let mut reached = false;
+    let mut samples = Vec::new();
+    let mut watch = Watch::default();
     let mut ready = VecDeque::new();
     while total.count < config.probes {
         if ready.is_empty() {
-            ready.extend(config.products(operator, &layout, total.count)?);
-            cost += ready.iter().map(|(_, product)| product.cost).sum::<Cost>();
+            ready.extend(config.products(operator, &layout, total.count, &mut tally)?);
         }
         let Some((z, product)) = ready.pop_front() else {
             break;
         };
-        product_error = larger(product_error, product.error());
-        let dots = z.to_compute_dtype().block_dots(&product.value);
+        let dots = z.block_dots(&product);
         let sum: f64 = dots.iter().sum();
         if !sum.is_finite() {
             return Err(CurvatureError::NonFinite {
@@ -81,18 +142,21 @@ pub fn hutchinson_trace(
             });
         }
         total.add(sum);
-        for (block, dot) in blocks.iter_mut().zip(dots) {
-            block.add(dot);
+        for (block, dot) in blocks.iter_mut().zip(&dots) {
+            block.add(*dot);
         }
-        if let Some(error) = total.standard_error()
-            && config.reached(&mut looks, total.count, error, total.mean)
+        samples.push(dots);
+        if let Some(tolerance) = config.relative_tolerance
+            && let Some(error) = total.standard_error()
+            && watch.look(tolerance, total.count, error, total.mean)
         {
-            converged = true;
+            reached = true;
             break;
         }
     }
+    let all = config.relative_tolerance.is_none() && total.count == config.probes;
     let standard_error = total.standard_error();
-    let supported = config.supported(product_error, standard_error, total.mean);
+    let supported = config.supported(tally.product_error, standard_error, total.mean);
     Ok(TraceEstimate {
         value: total.mean,
         standard_error,
@@ -106,10 +170,11 @@ pub fn hutchinson_trace(
                 standard_error: block.standard_error(),
             })
             .collect(),
+        samples,
         probes: total.count,
-        cost,
-        product_error,
-        converged: converged && supported,
+        cost: tally.cost,
+        product_error: tally.product_error,
+        converged: (reached || all) && supported,
     })
 }
 
@@ -132,5 +197,135 @@ impl Running {
     fn standard_error(&self) -> Option<f64> {
         let n = self.count as f64;
         (self.count > 1).then(|| (self.deviations / (n * (n - 1.0))).sqrt())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operator::Structure;
+    use crate::tally::Budget;
+    use crate::testing::{Reflected, layout, mixed};
+
+    #[test]
+    fn layers_and_groups_come_from_the_same_probes() {
+        let eigenvalues: Vec<f64> = (1..=20).map(|i| 3.0 / f64::from(i) - 0.4).collect();
+        let operator = mixed(&eigenvalues, &[3, 5, 4, 8], Structure::Symmetric);
+        let diagonal = crate::dense_diagonal(&operator).unwrap();
+        let config = HutchinsonConfig {
+            probes: 600,
+            ..HutchinsonConfig::default()
+        };
+        let found = hutchinson_trace(&operator, &config).unwrap();
+        let exact: Vec<f64> = diagonal
+            .tensors()
+            .iter()
+            .map(|x| x.to_data().iter::<f64>().sum())
+            .collect();
+        // Two parameters make a layer.
+        let layers = found.layers();
+        assert_eq!(layers[0].0, "layer0");
+        for (layer, exact) in layers
+            .iter()
+            .zip([exact[0] + exact[1], exact[2] + exact[3]])
+        {
+            let apart = (layer.1.value - exact) / layer.1.standard_error.unwrap();
+            assert!(apart.abs() < 3.5, "{layer:?} {exact}");
+        }
+        let other = layout(&[1]);
+        let layout = operator.layout();
+        let group = ParamGroup::from_paths(vec!["layer0.p1", "layer1.p2"]);
+        let group = found.group(&layout, &group).unwrap();
+        let apart = (group.value - exact[1] - exact[2]) / group.standard_error.unwrap();
+        assert!(apart.abs() < 3.5, "{group:?}");
+        let error = found
+            .group(&layout, &ParamGroup::from_path("layer9.p9"))
+            .unwrap_err();
+        assert!(matches!(error, CurvatureError::EmptySelection { .. }));
+        assert!(found.group(&other, &ParamGroup::all()).is_err());
+    }
+
+    #[test]
+    fn stopping_early_is_not_stopping_at_luck() {
+        let eigenvalues: Vec<f64> = (1..=60)
+            .map(|i| if i % 2 == 0 { -0.3 } else { 1.0 } / f64::from(i))
+            .collect();
+        let truth: f64 = eigenvalues.iter().sum();
+        let operator = mixed(&eigenvalues, &[25, 35], Structure::Symmetric);
+        let (mut covered, mut within, mut worst) = (0, 0, 0.0_f64);
+        for seed in 0..200 {
+            let config = HutchinsonConfig {
+                probes: 4000,
+                relative_tolerance: Some(0.25),
+                seed,
+                ..HutchinsonConfig::default()
+            };
+            let found = hutchinson_trace(&operator, &config).unwrap();
+            assert!(found.converged);
+            let (low, high) = found.estimate().interval(0.95).unwrap();
+            covered += usize::from(low <= truth && truth <= high);
+            let error = (found.value / truth - 1.0).abs();
+            within += usize::from(error <= 2.0 * 0.25);
+            worst = worst.max(error);
+        }
+        let rate = covered as f64 / 200.0;
+        assert!(rate >= 0.9, "{rate}");
+        assert!(within >= 190 && worst < 1.0, "{within} {worst}");
+    }
+
+    #[test]
+    fn budgets_leave_probes_out() {
+        let operator = mixed(&[3.0, 1.0, -2.0, 0.5], &[4], Structure::Symmetric);
+        let config = HutchinsonConfig {
+            budget: Budget::products(5),
+            ..HutchinsonConfig::default()
+        };
+        let found = hutchinson_trace(&operator, &config).unwrap();
+        assert!(found.probes == 5 && !found.converged);
+        let found = crate::hutchinson_diagonal(&operator, &config).unwrap();
+        assert!(found.probes == 5 && !found.converged);
+    }
+
+    #[test]
+    fn intervals_cover_on_a_large_matrix_for_all_estimators() {
+        let n = 3000;
+        let operator = Reflected::new(&layout(&[n / 3, 2 * n / 3]), |i| {
+            let sign = if i % 5 == 4 { -0.5 } else { 1.0 };
+            sign * 10.0 / (1.0 + i as f64)
+        });
+        let truth = operator.trace();
+        let mut covered = [0; 4];
+        for seed in 0..400 {
+            let plain = HutchinsonConfig {
+                probes: 12,
+                seed,
+                ..HutchinsonConfig::default()
+            };
+            let sketch = crate::SketchConfig {
+                products: 18,
+                seed,
+                ..crate::SketchConfig::default()
+            };
+            let krylov = crate::KrylovTraceConfig {
+                steps: 8,
+                probes: 8,
+                seed,
+                ..crate::KrylovTraceConfig::default()
+            };
+            let all = [
+                hutchinson_trace(&operator, &plain).unwrap().estimate(),
+                crate::hutch_pp(&operator, &sketch).unwrap().estimate,
+                crate::xtrace(&operator, &sketch).unwrap().estimate,
+                crate::krylov_trace(&operator, &krylov).unwrap().estimate,
+            ];
+            for (count, estimate) in covered.iter_mut().zip(all) {
+                let (low, high) = estimate.interval(0.95).unwrap();
+                *count += usize::from(low <= truth && truth <= high);
+            }
+        }
+        for count in covered {
+            let rate = count as f64 / 400.0;
+            assert!((rate - 0.95).abs() <= 0.05, "{covered:?}");
+        }
     }
 }

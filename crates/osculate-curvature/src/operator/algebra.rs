@@ -247,3 +247,36 @@ impl<A: CurvatureOperator> CurvatureOperator for Restricted<A> {
         Ok(products.map(|product| self.block(product)).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operator::{Preconditioned, dense_matrix};
+    use crate::testing::{Abreast, m12};
+
+    #[test]
+    fn combinations_pass_side_by_side_products_on() {
+        let operator = Abreast(m12());
+        let layout = operator.layout();
+        let scale = ParamVec::gaussian(&layout, 3).abs();
+        let group = ParamGroup::from_path("layer0.p1");
+        let all: [Box<dyn CurvatureOperator>; 5] = [
+            Box::new(Sum::new(&operator, Scaled::new(-0.5, &operator)).unwrap()),
+            Box::new(Scaled::new(3.0, &operator)),
+            Box::new(Shifted::new(&operator, 0.7)),
+            Box::new(Restricted::new(&operator, &group).unwrap()),
+            Box::new(Preconditioned::new(&operator, scale).unwrap()),
+        ];
+        for made in all {
+            assert_eq!(made.width(), 4);
+            let rows = dense_matrix(made.as_ref()).unwrap();
+            let v = ParamVec::gaussian(&made.layout(), 2);
+            let product = made.apply(&v).unwrap().value.to_values();
+            let x = v.to_values();
+            for (row, value) in rows.chunks(x.len()).zip(product) {
+                let expected: f64 = row.iter().zip(&x).map(|(a, b)| a * b).sum();
+                assert!((value - expected).abs() < 1e-10, "{value} {expected}");
+            }
+        }
+    }
+}

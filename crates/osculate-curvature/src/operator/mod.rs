@@ -2,13 +2,17 @@
 
 mod algebra;
 mod dense;
+mod diagonal;
 mod difference;
 mod evidence;
 mod fallback;
 mod fisher;
 mod ggn;
+mod ggn_factor;
 mod hessian;
 mod jacobian;
+mod low_rank;
+mod preconditioned;
 mod replay;
 mod reproduced;
 mod step;
@@ -16,11 +20,16 @@ mod symmetry;
 
 pub use algebra::{Restricted, Scaled, Shifted, Sum};
 pub use dense::{DenseOperator, dense_diagonal, dense_matrix};
+pub use diagonal::DiagonalOperator;
 pub use fallback::{HvpFallback, HvpMode};
 pub use fisher::{Fisher, FisherKind};
 pub use ggn::GaussNewton;
+pub use ggn_factor::GaussNewtonFactor;
 pub use hessian::{Hessian, HessianConfig, Scheme};
+pub use low_rank::LowRank;
+pub use preconditioned::Preconditioned;
 pub use step::StepRule;
+pub(crate) use step::epsilon;
 pub use symmetry::{SymmetryCheck, symmetry_check};
 
 use std::sync::Arc;

@@ -282,6 +282,22 @@ impl ParamVec {
         self.dot(self).sqrt()
     }
 
+    /// The largest magnitude of an element; 0 for no elements. One read-back.
+    pub fn max_abs(&self) -> f64 {
+        let maxima = self
+            .tensors
+            .iter()
+            .filter(|tensor| tensor.dims()[0] > 0)
+            .map(|tensor| tensor.clone().abs().max())
+            .collect();
+        reduce::read_together(maxima)
+            .into_iter()
+            .fold(0.0, |max, x| {
+                // A comparison would drop NaN.
+                if x.is_nan() || x > max { x } else { max }
+            })
+    }
+
     /// Euclidean norm as a tensor of one element that stays on the device, safe for elements from
     /// 1e-38 to 1e38. It is `F64` where any parameter is, `F32` otherwise.
     pub fn norm_on_device(&self) -> Tensor<1> {

@@ -1,9 +1,11 @@
-use super::tridiagonal::{Decomposition, decompose};
 use super::{EigenPair, honest};
+use super::krylov::Krylov;
+use super::tridiagonal::Decomposition;
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::operator::{CurvatureOperator, larger};
-use crate::params::ParamVec;
+use crate::operator::CurvatureOperator;
+use crate::params::{Basis, ParamVec};
+use crate::tally::Tally;
 
 /// Settings of [`lanczos`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -58,8 +60,6 @@ pub struct Spectrum {
 /// Every new vector is orthogonalised twice against all before it, so no ghost copies of converged
 /// eigenvalues appear; copies of a multiple eigenvalue beyond the first are not found either. The
 /// run stops as soon as all pairs asked for have converged, or when the Krylov space is exhausted.
-/// Eigenvalues are no more exact than the products: where these are off by more than the tolerance,
-/// the spectrum has not converged, and a `tracing` warning says what helps.
 ///
 /// Cost: one product a step. Memory: one vector a step.
 ///
@@ -91,33 +91,21 @@ pub fn lanczos(
         "a positive finite number",
     )?;
 
-    let mut krylov = Krylov::start(operator, config.seed);
-    let limit = config.steps.min(krylov.dimension);
+    let start = ParamVec::gaussian(&operator.layout(), config.seed).to_compute_dtype();
+    let mut krylov = Krylov::start(&start, Basis::default())?;
+    let mut tally = Tally::unlimited();
     loop {
-        let closed = krylov.extend()?;
-        let steps = krylov.basis.len();
-        let last = closed || steps >= limit;
-        // The small eigenproblem is cheap beside a product, but not free.
-        if last || (steps > wanted && steps.is_multiple_of(4)) {
-            let ritz = krylov.ritz(config, closed)?;
+        let product = tally.apply(operator, krylov.current())?;
+        krylov.absorb(product)?;
+        let last = krylov.closed() || krylov.steps() >= config.steps;
+        // The small eigenproblem costs little beside a product.
+        if last || krylov.steps() > wanted {
+            let (ritz, scale) = ritz_pairs(&krylov, config)?;
             if last || ritz.iter().all(|pair| pair.converged) {
-                return krylov.into_spectrum(config, &ritz);
+                return Ok(into_spectrum(&krylov, config, (&ritz, scale), &tally));
             }
         }
-        krylov.advance();
     }
-}
-
-struct Krylov<'a> {
-    operator: &'a dyn CurvatureOperator,
-    dimension: usize,
-    basis: Vec<ParamVec>,
-    diagonal: Vec<f64>,
-    off_diagonal: Vec<f64>,
-    /// The next direction, not yet of unit length.
-    rest: ParamVec,
-    cost: Cost,
-    product_error: Option<f64>,
 }
 
 struct Ritz {
@@ -128,131 +116,126 @@ struct Ritz {
     from_above: bool,
 }
 
-impl<'a> Krylov<'a> {
-    fn start(operator: &'a dyn CurvatureOperator, seed: u64) -> Self {
-        let layout = operator.layout();
-        Self {
-            operator,
-            dimension: layout.num_elements(),
-            basis: Vec::new(),
-            diagonal: Vec::new(),
-            off_diagonal: Vec::new(),
-            rest: ParamVec::gaussian(&layout, seed).to_compute_dtype(),
-            cost: Cost::ZERO,
-            product_error: None,
+/// The wanted Ritz pairs, upper end first, and the largest magnitude of all.
+fn ritz_pairs(
+    krylov: &Krylov,
+    config: &LanczosConfig,
+) -> Result<(Vec<Ritz>, f64), CurvatureError> {
+    let size = krylov.steps();
+    let Decomposition { values, vectors } = krylov.decompose()?;
+    let largest = config.largest.min(size);
+    let smallest = config.smallest.min(size - largest);
+    let scale = values.iter().fold(0.0_f64, |max, x| max.max(x.abs()));
+    let pair = |index: usize, from_above: bool| {
+        let coefficients: Vec<f64> = (0..size).map(|row| vectors[(row, index)]).collect();
+        let residual = (krylov.remainder() * coefficients[size - 1]).abs();
+        Ritz {
+            value: values[index],
+            residual,
+            converged: residual <= config.tolerance * scale,
+            coefficients,
+            from_above,
         }
-    }
+    };
+    let above = (0..largest).map(|i| pair(size - 1 - i, true));
+    let below = (0..smallest).map(|i| pair(i, false));
+    Ok((above.chain(below).collect(), scale))
+}
 
-    /// Takes one step: a product, and the part of it that is new. Returns whether nothing is new.
-    fn extend(&mut self) -> Result<bool, CurvatureError> {
-        if self.basis.is_empty() {
-            self.rest = self.rest.scale(1.0 / self.rest.norm());
-            self.basis.push(self.rest.clone());
-        }
-        let current = &self.basis[self.basis.len() - 1];
-        let product = self.operator.apply(current)?;
-        self.cost += product.cost;
-        self.product_error = larger(self.product_error, product.error());
-        let mut rest = product.value;
-        let mut alpha = 0.0;
-        // The second pass removes what rounding left of the first.
-        for _ in 0..2 {
-            let overlaps = rest.dot_many(&self.basis);
-            alpha += overlaps[overlaps.len() - 1];
-            for (overlap, vector) in overlaps.iter().zip(&self.basis) {
-                rest = rest.axpy(-overlap, vector);
-            }
-        }
-        let beta = rest.norm();
-        if !alpha.is_finite() || !beta.is_finite() {
-            return Err(CurvatureError::NonFinite {
-                what: "a Lanczos coefficient",
-                value: if alpha.is_finite() { beta } else { alpha },
-            });
-        }
-        self.diagonal.push(alpha);
-        self.off_diagonal.push(beta);
-        self.rest = rest;
-        Ok(beta <= 1e-10 * self.scale() || self.basis.len() >= self.dimension)
-    }
-
-    /// The largest magnitude of the coefficients.
-    fn scale(&self) -> f64 {
-        let coefficients = self.diagonal.iter().chain(&self.off_diagonal);
-        coefficients.fold(0.0_f64, |max, x| max.max(x.abs()))
-    }
-
-    fn advance(&mut self) {
-        let beta = self.off_diagonal[self.off_diagonal.len() - 1];
-        self.basis.push(self.rest.scale(1.0 / beta));
-    }
-
-    /// The wanted Ritz pairs, upper end first.
-    fn ritz(&self, config: &LanczosConfig, closed: bool) -> Result<Vec<Ritz>, CurvatureError> {
-        let size = self.diagonal.len();
-        let beta = if closed {
-            0.0
+fn into_spectrum(
+    krylov: &Krylov,
+    config: &LanczosConfig,
+    (ritz, scale): (&[Ritz], f64),
+    tally: &Tally,
+) -> Spectrum {
+    let (mut largest, mut smallest) = (Vec::new(), Vec::new());
+    for pair in ritz {
+        let end = if pair.from_above {
+            &mut largest
         } else {
-            self.off_diagonal[size - 1]
+            &mut smallest
         };
-        let Decomposition { values, vectors } =
-            decompose(&self.diagonal, &self.off_diagonal[..size - 1])?;
-        let largest = config.largest.min(size);
-        let smallest = config.smallest.min(size - largest);
-        let scale = values.iter().fold(0.0_f64, |max, x| max.max(x.abs()));
-        let pair = |index: usize, from_above: bool| {
-            let coefficients: Vec<f64> = (0..size).map(|row| vectors[(row, index)]).collect();
-            let residual = (beta * coefficients[size - 1]).abs();
-            Ritz {
-                value: values[index],
-                residual,
-                converged: residual <= config.tolerance * scale,
-                coefficients,
-                from_above,
-            }
-        };
-        let above = (0..largest).map(|i| pair(size - 1 - i, true));
-        let below = (0..smallest).map(|i| pair(i, false));
-        Ok(above.chain(below).collect())
+        end.push(EigenPair {
+            value: pair.value,
+            vector: krylov.combine(&pair.coefficients),
+            residual: pair.residual,
+            converged: pair.converged,
+        });
+    }
+    // A closed space has no more pairs than those found.
+    let complete =
+        krylov.closed() || complete(krylov.dimension(), config, &largest, &smallest);
+    let pairs = complete && ritz.iter().all(|pair| pair.converged);
+    let known = honest(tally.product_error, config.tolerance * scale);
+    Spectrum {
+        converged: pairs && known,
+        largest,
+        smallest,
+        steps: krylov.steps(),
+        cost: tally.cost,
+        product_error: tally.product_error,
+    }
+}
+
+/// Whether as many pairs were found as were asked for, or as there are.
+fn complete(
+    dimension: usize,
+    config: &LanczosConfig,
+    largest: &[EigenPair],
+    smallest: &[EigenPair],
+) -> bool {
+    let (above, below) = wanted(dimension, config.largest, config.smallest);
+    largest.len() == above && smallest.len() == below
+}
+
+/// How many of the pairs asked for a space of this dimension can have at either end.
+pub(super) fn wanted(dimension: usize, largest: usize, smallest: usize) -> (usize, usize) {
+    let above = largest.min(dimension);
+    (above, smallest.min(dimension - above))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operator::Structure;
+    use crate::testing::mixed;
+
+    #[test]
+    fn a_space_smaller_than_what_is_asked_for_converges() {
+        for n in [1, 2, 3, 5] {
+            let eigenvalues: Vec<f64> = (1..=n).map(|i| f64::from(i) - 2.0).collect();
+            let operator = mixed(&eigenvalues, &[n as usize], Structure::Symmetric);
+            let found = lanczos(&operator, &LanczosConfig::default()).unwrap();
+            assert!(found.converged, "{n}: {found:?}");
+            assert_eq!(found.largest.len(), 4.min(n as usize));
+            let both = LanczosConfig {
+                smallest: 3,
+                ..LanczosConfig::default()
+            };
+            assert!(lanczos(&operator, &both).unwrap().converged);
+        }
     }
 
-    fn into_spectrum(
-        self,
-        config: &LanczosConfig,
-        ritz: &[Ritz],
-    ) -> Result<Spectrum, CurvatureError> {
-        let (mut largest, mut smallest) = (Vec::new(), Vec::new());
-        for pair in ritz {
-            let zero = self.basis[0].scale(0.0);
-            let vector = pair
-                .coefficients
-                .iter()
-                .zip(&self.basis)
-                .fold(zero, |sum, (c, q)| sum.axpy(*c, q));
-            let end = if pair.from_above {
-                &mut largest
-            } else {
-                &mut smallest
-            };
-            end.push(EigenPair {
-                value: pair.value,
-                vector,
-                residual: pair.residual,
-                converged: pair.converged,
-            });
+    #[test]
+    fn pairs_match_the_matrix() {
+        let eigenvalues: Vec<f64> = (0..30).map(|i| 9.0 / (1.0 + f64::from(i)) - 1.5).collect();
+        let operator = mixed(&eigenvalues, &[13, 17], Structure::Symmetric);
+        let config = LanczosConfig {
+            largest: 3,
+            smallest: 2,
+            tolerance: 1e-8,
+            ..LanczosConfig::default()
+        };
+        let found = lanczos(&operator, &config).unwrap();
+        let ends = eigenvalues
+            .iter()
+            .take(3)
+            .chain(eigenvalues.iter().rev().take(2));
+        for (pair, value) in found.largest.iter().chain(&found.smallest).zip(ends) {
+            assert!((pair.value - value).abs() < 1e-7, "{} {value}", pair.value);
+            let product = operator.apply(&pair.vector).unwrap().value;
+            let residual = product.axpy(-pair.value, &pair.vector).norm();
+            assert!((residual - pair.residual).abs() < 1e-9);
         }
-        // A closed space has no more pairs than those found.
-        let complete =
-            self.closed || (largest.len() == config.largest && smallest.len() == config.smallest);
-        let pairs = complete && ritz.iter().all(|pair| pair.converged);
-        let known = honest(self.product_error, config.tolerance * self.scale());
-        Ok(Spectrum {
-            converged: pairs && known,
-            largest,
-            smallest,
-            steps: self.diagonal.len(),
-            cost: self.cost,
-            product_error: self.product_error,
-        })
     }
 }

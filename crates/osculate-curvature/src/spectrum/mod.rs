@@ -1,11 +1,25 @@
 //! Eigenvalues and eigenvectors from products.
 
+mod block;
+mod density;
+mod generalised;
+mod krylov;
 mod lanczos;
+mod polynomial;
 mod power;
+mod quadrature;
 mod tridiagonal;
 
+pub use block::{BlockLanczosConfig, block_lanczos};
+pub use density::{DensityConfig, DensityPoint, SpectralDensity, Width, spectral_density};
+pub use generalised::{
+    GeneralisedConfig, GeneralisedPair, GeneralisedSpectrum, generalised_lanczos,
+};
 pub use lanczos::{LanczosConfig, Spectrum, lanczos};
+pub use polynomial::{KernelPolynomial, KernelPolynomialConfig, kernel_polynomial};
 pub use power::{PowerIteration, PowerIterationConfig, power_iteration};
+pub use quadrature::Quadrature;
+pub(crate) use quadrature::krylov_basis;
 
 use crate::params::ParamVec;
 

@@ -1,0 +1,58 @@
+use crate::error::CurvatureError;
+use crate::params::ParamVec;
+
+/// Gradients at the weights of one checkpoint.
+#[derive(Debug, Clone, Copy)]
+pub struct Checkpoint<'a> {
+    /// Learning rate in use around the checkpoint.
+    pub rate: f64,
+    /// Gradient of the query's loss.
+    pub query: &'a ParamVec,
+    /// Gradient of each training sample's loss, the same samples at every checkpoint.
+    pub samples: &'a [ParamVec],
+}
+
+/// TracIn: `Σ_t η_t g_z·g_q` over checkpoints, what gradient steps on the sample did to the query's
+/// loss to first order.
+///
+/// No inverse and no damping. The scores are no changes of a loss by removal, and are not comparable
+/// with those of [`influence`](super::influence) in size: use them to rank.
+///
+/// Cost: the gradients, which the caller has made.
+///
+/// Paper: Pruthi et al., <https://arxiv.org/abs/2002.08484>.
+///
+/// # Errors
+/// [`CurvatureError::InvalidSetting`] where checkpoints are missing or of different samples, and
+/// [`CurvatureError::LayoutMismatch`].
+pub fn trac_in(checkpoints: &[Checkpoint<'_>]) -> Result<Vec<f64>, CurvatureError> {
+    let count = checkpoints.first().map_or(0, |first| first.samples.len());
+    CurvatureError::check(
+        !checkpoints.is_empty(),
+        "number of checkpoints",
+        0,
+        "at least one checkpoint",
+    )?;
+    let mut scores = vec![0.0; count];
+    for checkpoint in checkpoints {
+        CurvatureError::check(
+            checkpoint.samples.len() == count,
+            "number of samples",
+            checkpoint.samples.len(),
+            "the same samples at every checkpoint",
+        )?;
+        for sample in checkpoint.samples {
+            checkpoint.query.layout().check(sample.layout())?;
+        }
+        let query = checkpoint.query.to_compute_dtype();
+        let samples: Vec<ParamVec> = checkpoint
+            .samples
+            .iter()
+            .map(ParamVec::to_compute_dtype)
+            .collect();
+        for (score, dot) in scores.iter_mut().zip(query.dot_many(&samples)) {
+            *score += checkpoint.rate * dot;
+        }
+    }
+    Ok(scores)
+}
