@@ -1,8 +1,8 @@
 //! Texts as numbers.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use osculate_program::write_whole;
 use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer as Library;
 use tokenizers::models::TrainerWrapper;
@@ -129,14 +129,7 @@ impl Tokenizer {
             .to_string(false)
             .map_err(|error| failed(name, error))?;
         let path = folder.join(TOKENIZER_FILE);
-        let write = || {
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            file.write_all(json.as_bytes())?;
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
-            Ok(())
-        };
-        write().map_err(WikitextError::io(&path))
+        write_whole(&path, json.as_bytes()).map_err(WikitextError::io(&path))
     }
 
     /// Size of the vocabulary and a checksum: two tokenizers with one fingerprint are the same.

@@ -11,12 +11,13 @@ use burn::train::{
     SupervisedTrainingEventProcessor, TrainLoader, TrainStep, TrainingItem, ValidLoader,
 };
 use osculate_curvature::CurvatureError;
-use osculate_optim::StepErrorCause;
+use osculate_optim::{Skipped, StepErrorCause, StepReport};
 
 use super::error::LearnerError;
 use super::monitor::Observed;
 use super::objective::StepObjective;
 use super::strategy::Osculate;
+use crate::idle::{idle, trainable};
 
 pub(super) struct Run<'a, M: LearnerModel> {
     strategy: &'a Osculate<M>,
@@ -27,6 +28,8 @@ pub(super) struct Run<'a, M: LearnerModel> {
     pub(super) interrupter: Interrupter,
     batches_of_step: usize,
     steps: usize,
+    /// Parameter that the first step left out and why, until a step moves one.
+    idle: Option<Skipped>,
 }
 
 /// A batch that waits for its step.
@@ -57,6 +60,7 @@ where
             interrupter,
             batches_of_step,
             steps: 0,
+            idle: None,
         }
     }
 
@@ -108,8 +112,10 @@ where
                     self.interrupter.fail(error);
                     return;
                 }
-                None if pending.is_empty() => return,
-                None => true,
+                None => {
+                    self.leave(pending);
+                    return;
+                }
             };
             if (complete || pending.len() >= self.batches_of_step)
                 && !self.step(epoch, std::mem::take(&mut pending))
@@ -119,6 +125,19 @@ where
             if self.interrupter.should_stop() {
                 return;
             }
+        }
+    }
+
+    /// Ends an epoch whose loader never said that it was complete: no step is made on the batches that wait
+    /// for one, as in burn's loops, and their items are processed.
+    fn leave(&mut self, pending: Vec<Pending<<M as TrainStep>::Input>>) {
+        self.strategy.monitor.pass_over(pending.len());
+        for batch in pending {
+            let made = TrainStep::step(&self.model, batch.input);
+            let lr = self.learner.lr_current();
+            let item =
+                TrainingItem::new(made.item, batch.progress, Some(batch.iteration), Some(lr));
+            self.train_event(LearnerEvent::ProcessedItem(item));
         }
     }
 
@@ -153,18 +172,48 @@ where
         let outputs = objective.take_outputs();
         let (sharpness, trace) = self.measure(&objective).unzip();
         self.steps += 1;
+        self.note_idle(&step.report);
 
         let observed = Arc::new(Observed {
             report: step.report,
             sharpness,
             trace,
         });
+        self.strategy.monitor.publish(observed, outputs.len());
         for (output, (progress, iteration)) in outputs.into_iter().zip(places) {
-            self.strategy.monitor.publish(observed.clone());
             let item = TrainingItem::new(output, progress, Some(iteration), Some(lr.clone()));
             self.train_event(LearnerEvent::ProcessedItem(item));
         }
         true
+    }
+
+    /// Looks for a parameter that moves, until there is one: in a sound training this reads the flags of
+    /// the first step back, and of no other.
+    fn note_idle(&mut self, report: &StepReport) {
+        if self.steps > 1 && self.idle.is_none() {
+            return;
+        }
+        self.idle = idle(report, trainable(&self.model));
+        if let (1, Some(first)) = (self.steps, &self.idle) {
+            tracing::warn!(
+                path = first.path,
+                reason = ?first.reason,
+                "the first step left every parameter out"
+            );
+        }
+    }
+
+    /// Fails the training where no step of it moved a parameter.
+    pub(super) fn check_moved(&self) {
+        if let Some(Skipped { path, reason }) = self.idle.clone() {
+            let steps = self.steps;
+            let error = LearnerError::NothingMoved {
+                steps,
+                path,
+                reason,
+            };
+            self.strategy.fail(&self.interrupter, error);
+        }
     }
 
     fn measure(&self, objective: &StepObjective<M>) -> Option<(f64, f64)> {
@@ -244,7 +293,10 @@ where
 }
 
 /// Checks that a schedule has one learning rate for all trainable parameters.
-fn check_single_rate<M: Module>(model: &M, lr: &ModuleLearningRate) -> Result<(), LearnerError> {
+pub(super) fn check_single_rate<M: Module>(
+    model: &M,
+    lr: &ModuleLearningRate,
+) -> Result<(), LearnerError> {
     let mut rates = Rates {
         path: Vec::new(),
         lr,

@@ -1,7 +1,7 @@
 use burn::train::TrainingError;
 use burn::train::checkpoint::CheckpointerError;
 use burn::train::train::WorkerFailure;
-use osculate_optim::{RecordError, StepErrorCause};
+use osculate_optim::{RecordError, SkipReason, StepErrorCause};
 use thiserror::Error;
 
 use super::checkpoint::CheckpointError;
@@ -52,6 +52,14 @@ pub enum LearnerError {
         batches: usize,
     },
 
+    /// The weights were restored from a checkpoint, and the optimizer's state was not.
+    #[error(
+        "the weights were restored from a checkpoint that has no state of the optimizer inside the model: \
+         train with `Learner::new(model, model.carrier(), ..)` from the start, or load the weights into the \
+         model before `InStep::new` to begin a training with them"
+    )]
+    NotCarried,
+
     /// Parameters have learning rates of their own.
     #[error(
         "the schedule gives {path} the learning rate {found} and the model {base}: an optimizer \
@@ -64,6 +72,20 @@ pub enum LearnerError {
         found: f64,
         /// That of the whole model.
         base: f64,
+    },
+
+    /// Every step left every parameter out.
+    #[error(
+        "no step of {steps} moved a parameter: all were left out of each, the first of them {path} for its \
+         {reason:?}; look for a NaN or an infinity in data, loss and weights"
+    )]
+    NothingMoved {
+        /// Steps made.
+        steps: usize,
+        /// Path of a parameter.
+        path: String,
+        /// Why it was left out.
+        reason: SkipReason,
     },
 
     /// A checkpoint could not be written or restored.
