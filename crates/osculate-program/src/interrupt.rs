@@ -1,13 +1,8 @@
 //! Ending a run from outside.
 
-use std::io::Result;
+use std::io::{Error, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::Duration;
-
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
 
 use crate::complain;
 use crate::exit::INTERRUPTED;
@@ -19,8 +14,8 @@ pub struct Interrupt(Arc<AtomicBool>);
 /// The flag of the process's signals, once they are caught.
 static SIGNALS: Mutex<Option<Interrupt>> = Mutex::new(None);
 
-/// Pause between two looks at the flag by who tells that it was set.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Number of `SIGINT`, which Ctrl-C sends.
+const INTERRUPT: i32 = 2;
 
 impl Interrupt {
     /// One that [`trigger`](Self::trigger) sets.
@@ -28,9 +23,9 @@ impl Interrupt {
         Self::default()
     }
 
-    /// One that `SIGINT` (Ctrl-C), `SIGTERM` and `SIGHUP` set; a line on standard error then says
-    /// that the end is near. A second Ctrl-C ends the process at once, with [`INTERRUPTED`]; a second
-    /// of the others does not, because shells and terminals send `SIGHUP` twice.
+    /// One that Ctrl-C sets, and on Unix `SIGTERM` and `SIGHUP` as well. A line on standard error answers
+    /// Ctrl-C, and a second one ends the process at once, with [`INTERRUPTED`]; a second of the other
+    /// signals does not, because shells and terminals send `SIGHUP` twice.
     ///
     /// On Linux a signal that was ignored when the process began stays ignored, as `nohup` has it.
     /// All calls give the same flag.
@@ -43,26 +38,22 @@ impl Interrupt {
             return Ok(interrupt.clone());
         }
         let interrupt = Self::new();
-        let set = || interrupt.0.clone();
-        for &signal in ENDING {
-            if is_ignored(signal) {
-                continue;
-            }
-            if signal == SIGINT {
-                // It looks at the flag before the next line sets it.
-                flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), set())?;
-            }
-            flag::register(signal, set())?;
-        }
-        let seen = interrupt.clone();
-        thread::Builder::new()
-            .name("interrupt".to_string())
-            .spawn(move || {
-                while !seen.is_set() {
-                    thread::sleep(PAUSE);
+        if !is_ignored(INTERRUPT) {
+            let set = interrupt.clone();
+            let handled = ctrlc::set_handler(move || {
+                if set.0.swap(true, Ordering::Relaxed) {
+                    std::process::exit(i32::from(INTERRUPTED));
                 }
                 complain("stopping after this step; Ctrl-C again leaves at once, without saving");
-            })?;
+            });
+            handled.map_err(Error::other)?;
+        }
+        #[cfg(unix)]
+        for signal in OTHERS {
+            if !is_ignored(signal) {
+                signal_hook::flag::register(signal, interrupt.0.clone())?;
+            }
+        }
         *known = Some(interrupt.clone());
         Ok(interrupt)
     }
@@ -83,10 +74,9 @@ impl Interrupt {
     }
 }
 
+/// Signals beside Ctrl-C's that end a process.
 #[cfg(unix)]
-const ENDING: &[i32] = &[SIGINT, SIGTERM, signal_hook::consts::SIGHUP];
-#[cfg(not(unix))]
-const ENDING: &[i32] = &[SIGINT, SIGTERM];
+const OTHERS: [i32; 2] = [signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP];
 
 /// Whether the process was started with a signal ignored. Where the system does not tell, it was not.
 fn is_ignored(signal: i32) -> bool {
@@ -98,6 +88,8 @@ fn is_ignored(signal: i32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     #[test]
@@ -113,10 +105,16 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn every_ending_signal_sets_the_flag_and_does_not_end_the_process() {
-        for &signal in ENDING {
+        assert_eq!(INTERRUPT, signal_hook::consts::SIGINT);
+        for signal in OTHERS.into_iter().chain([INTERRUPT]) {
             let interrupt = Interrupt::on_signals().unwrap();
             interrupt.0.store(false, Ordering::Relaxed);
             signal_hook::low_level::raise(signal).unwrap();
+            // The handler of Ctrl-C has a thread of its own.
+            let until = Instant::now() + Duration::from_secs(10);
+            while !interrupt.is_set() && Instant::now() < until {
+                std::thread::yield_now();
+            }
             assert!(Interrupt::on_signals().unwrap().is_set(), "{signal}");
         }
     }

@@ -10,7 +10,7 @@ use burn::train::{
     EventProcessorTraining, InferenceStep, Interrupter, Learner, LearnerEvent, LearnerModel,
     SupervisedTrainingEventProcessor, TrainLoader, TrainStep, TrainingItem, ValidLoader,
 };
-use osculate_curvature::CurvatureError;
+use osculate_curvature::{CurvatureError, GradientOracle, Objective};
 use osculate_optim::{Skipped, StepErrorCause, StepReport};
 
 use super::error::LearnerError;
@@ -31,6 +31,10 @@ pub(super) struct Run<'a, M: LearnerModel> {
     /// Parameter that the first step left out and why, until a step moves one.
     idle: Option<Skipped>,
 }
+
+/// Distance of a supervised form's gradient from the training step's that is still taken for rounding, of
+/// half precision as well.
+const LARGEST_DISTANCE: f64 = 1e-2;
 
 /// A batch that waits for its step.
 struct Pending<I> {
@@ -156,6 +160,9 @@ where
             .map(|batch| (batch.input, (batch.progress, batch.iteration)))
             .unzip();
         let objective = StepObjective::new(inputs, self.strategy.supervised);
+        if self.steps == 0 {
+            self.compare_supervised(&objective);
+        }
         let mut optimizer = self.strategy.optimizer.borrow_mut();
         let made = optimizer.step(lr.base(), self.model.clone(), &objective);
         drop(optimizer);
@@ -185,6 +192,33 @@ where
             self.train_event(LearnerEvent::ProcessedItem(item));
         }
         true
+    }
+
+    /// Notes how far the supervised form of the first batch is from its training step, and warns where that
+    /// is more than rounding. Costs two gradients.
+    fn compare_supervised(&self, objective: &StepObjective<M>) {
+        let first = objective.first(self.strategy.supervised);
+        let Some(supervised) = first.only() else {
+            return;
+        };
+        let gradient = |objective: &dyn Objective<M>| {
+            let oracle = GradientOracle::new(&self.model, objective);
+            let clean = oracle.clean();
+            clean.map(|clean| clean.gradient.clone())
+        };
+        // What fails here fails in the step, and is told there.
+        let (Ok(stepped), Ok(supervised)) = (gradient(&first), gradient(supervised)) else {
+            return;
+        };
+        let distance = supervised.sub(&stepped).norm() / stepped.norm();
+        self.strategy.monitor.note_distance(distance);
+        if distance > LARGEST_DISTANCE {
+            tracing::warn!(
+                distance,
+                "`SupervisedModel::supervised` is another loss than the training step's: its gradient is off \
+                 by this part, and curvature that is made of it is not that of the loss"
+            );
+        }
     }
 
     /// Looks for a parameter that moves, until there is one: in a sound training this reads the flags of

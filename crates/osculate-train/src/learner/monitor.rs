@@ -50,6 +50,7 @@ struct Shared {
     known: u64,
     steps: VecDeque<Step>,
     last: Option<Arc<Observed>>,
+    supervised_distance: Option<f64>,
     error: Option<Arc<LearnerError>>,
 }
 
@@ -84,6 +85,18 @@ impl Monitor {
     /// What the last step did, `None` before the first.
     pub fn last(&self) -> Option<Arc<Observed>> {
         self.lock().last.clone()
+    }
+
+    /// How far the gradient of [`SupervisedModel::supervised`](super::SupervisedModel::supervised) is from
+    /// that of the model's training step on the first batch, relative to the latter; `None` before the
+    /// first step and without a supervised form. Above a hundredth a `tracing` warning says so once:
+    /// methods then make their curvature of another loss than the one that is trained.
+    pub fn supervised_distance(&self) -> Option<f64> {
+        self.lock().supervised_distance
+    }
+
+    pub(super) fn note_distance(&self, distance: f64) {
+        self.lock().supervised_distance = Some(distance);
     }
 
     /// Why the training stopped, if it stopped on an error of the strategy. Errors of burn's own

@@ -214,6 +214,17 @@ impl<'a, T: Task> Drive<'a, T> {
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(TrainerError::task("making a batch"))?;
+        if let Some(empty) = batches.iter().position(|batch| batch.samples == 0) {
+            // It would have no loss, or no weight among others.
+            return Err(TrainerError::TaskInvalid {
+                what: format!(
+                    "batch {} of pass {} has no sample",
+                    at.first + empty,
+                    at.epoch
+                ),
+                expected: "at least one sample in a batch",
+            });
+        }
         if batches.len() == 1
             && let Some(batch) = batches.pop()
         {

@@ -22,8 +22,8 @@ pub(crate) const BEST_ASIDE: &str = "best-before-resume.bpk";
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 
 /// Makes the folder ready for a run: empties it for a new one and writes its configuration, or
-/// compares the configuration with that of the run to resume, whose budgets, intervals and free settings are
-/// then those of the new one.
+/// compares the configuration with that of the run to resume, which may differ in budgets, intervals and free
+/// settings.
 pub(crate) fn prepare(
     out: &Path,
     document: &Value,
@@ -56,6 +56,11 @@ pub(crate) fn prepare(
     write(&path, document)
 }
 
+/// Writes the configuration of a resumed run, once nothing is left that could refuse it.
+pub(crate) fn renew(out: &Path, document: &Value) -> Result<(), TrainerError> {
+    write(&out.join(CONFIG_FILE), document)
+}
+
 fn write(path: &Path, document: &Value) -> Result<(), TrainerError> {
     serde_json::to_string_pretty(document)
         .map_err(Into::into)
@@ -82,9 +87,6 @@ fn compare(path: &Path, out: &Path, document: &Value, free: &[String]) -> Result
     };
     differ("", &before, document, &free, &mut differences);
     if differences.is_empty() {
-        if before != *document {
-            write(path, document)?;
-        }
         return Ok(());
     }
     Err(TrainerError::OtherConfig {
@@ -167,6 +169,7 @@ mod tests {
         let mut now = before.clone();
         now["trainer"]["max_seconds"] = json!(60.0);
         prepare(folder.path(), &now, true, false, &[]).unwrap();
+        renew(folder.path(), &now).unwrap();
         let kept = fs::read_to_string(folder.path().join(CONFIG_FILE)).unwrap();
         assert_eq!(exact_json::read::<Value>(&kept).unwrap(), now);
         let free = ["data.folder".to_string()];
@@ -181,6 +184,7 @@ mod tests {
         );
         let free = ["data".to_string()];
         prepare(folder.path(), &now, true, false, &free).unwrap();
+        renew(folder.path(), &now).unwrap();
         now["data"]["folder"] = json!("/moved again");
         let free = ["data.folder".to_string()];
         prepare(folder.path(), &now, true, false, &free).unwrap();

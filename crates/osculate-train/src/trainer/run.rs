@@ -14,7 +14,7 @@ use super::config::TrainerConfig;
 use super::console::Console;
 use super::drive::{Drive, Equipment};
 use super::error::TrainerError;
-use super::folder::{BEST_ASIDE, BEST_FILE, CHECKPOINTS, CONFIG_FILE, LOG_FILE, prepare};
+use super::folder::{BEST_ASIDE, BEST_FILE, CHECKPOINTS, CONFIG_FILE, LOG_FILE, prepare, renew};
 use super::log::Log;
 use super::plan::Plan;
 use super::state::{Data, State};
@@ -202,6 +202,9 @@ impl<'a, T: Task> Trainer<'a, T> {
             Some(loaded) => loaded.restore(model, optimizer.as_mut())?,
             None => (model, State::default()),
         };
+        if self.resume {
+            renew(&self.out, &self.document)?;
+        }
         (state.batches, state.data) = (data.batches, data.fingerprint);
         let aside = self.out.join(BEST_ASIDE);
         let moved = restore_best(best.as_deref(), &self.out.join(BEST_FILE), &aside)?;
