@@ -6,6 +6,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+#[allow(dead_code, reason = "a part is used")]
 mod program;
 
 use std::ffi::OsStr;
@@ -54,7 +55,7 @@ fn head(command: &mut Command, lines: usize) -> Output {
 
 #[test]
 fn results_are_kept_before_they_are_shown() {
-    for lines in [0, 1, 3] {
+    for lines in [0, 1] {
         let folder = tempfile::tempdir().unwrap();
         let done = head(&mut race(folder.path()), lines);
         assert_eq!(done.status.code(), Some(141), "{}", text(&done.stderr));

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use osculate_program::write_whole;
+use osculate_program::{caught, write_whole};
 use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer as Library;
 use tokenizers::models::TrainerWrapper;
@@ -102,7 +102,13 @@ impl Tokenizer {
     /// [`WikitextError::Tokenizer`].
     pub fn from_file(path: &Path) -> Result<Self, WikitextError> {
         let name = path.display().to_string();
-        let mut tokenizer = Library::from_file(path).map_err(|error| failed(&name, error))?;
+        // The library panics on some files that are JSON and none of its own.
+        let mut tokenizer = caught(|| Library::from_file(path))
+            .map_err(|message| WikitextError::Tokenizer {
+                name: name.clone(),
+                message,
+            })?
+            .map_err(|error| failed(&name, error))?;
         // A file made for a model of limited length would cut every line, or fill it up.
         tokenizer
             .with_truncation(None)
@@ -269,8 +275,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokenizer.json");
         assert!(Tokenizer::from_file(&path).is_err());
-        std::fs::write(&path, "{\"model\": ").unwrap();
-        let error = Tokenizer::from_file(&path).unwrap_err().to_string();
-        assert!(error.contains("tokenizer.json"), "{error}");
+        Tokenizer::train_bpe(TEXT, 280)
+            .unwrap()
+            .save(folder.path())
+            .unwrap();
+        let whole = std::fs::read_to_string(&path).unwrap();
+        // The library panics on a file that ends within the decoder.
+        let decoder = whole.find("\"decoder\":{").unwrap() + 15;
+        for wrong in ["{\"model\": ", &whole[..decoder]] {
+            std::fs::write(&path, wrong).unwrap();
+            let error = Tokenizer::from_file(&path).unwrap_err().to_string();
+            assert!(error.contains("tokenizer.json"), "{error}");
+        }
     }
 }

@@ -265,19 +265,16 @@ where
         iteration: usize,
         batches: usize,
     ) -> LearnerError {
-        match cause {
-            StepErrorCause::Curvature(CurvatureError::NotSupervised { what }) => {
-                if self.strategy.supervised.is_some() && batches > 1 {
-                    LearnerError::Accumulated { what, batches }
-                } else {
-                    LearnerError::NotSupervised {
-                        epoch,
-                        iteration,
-                        what,
-                    }
-                }
+        match needs_outputs(&cause) {
+            Some(what) if self.strategy.supervised.is_some() && batches > 1 => {
+                LearnerError::Accumulated { what, batches }
             }
-            cause => LearnerError::Step {
+            Some(what) => LearnerError::NotSupervised {
+                epoch,
+                iteration,
+                what,
+            },
+            None => LearnerError::Step {
                 epoch,
                 iteration,
                 cause,
@@ -323,6 +320,16 @@ where
     fn valid_event(&mut self, event: LearnerEvent<<M as InferenceStep>::Output>) {
         let processed = self.processor.process_valid(event);
         self.interrupter.fail_on_error(processed);
+    }
+}
+
+/// What asked a step for the model's outputs in vain. The advice for those who write their own loops is none
+/// for those who do not.
+pub(super) fn needs_outputs(cause: &StepErrorCause) -> Option<&'static str> {
+    match cause {
+        StepErrorCause::Curvature(CurvatureError::NotSupervised { what }) => Some(what),
+        StepErrorCause::Curvature(CurvatureError::NotRecordable) => Some("an exact product"),
+        _ => None,
     }
 }
 

@@ -1,10 +1,10 @@
 //! Parquet files with a column `text`.
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
+use osculate_program::caught;
 use parquet::basic::{Compression, LogicalType, Type as Physical};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -26,7 +26,7 @@ pub(super) fn read(path: &Path, notes: &mut Vec<String>) -> Result<String, Wikit
         });
     }
     // The decoder trusts what it reads in places, and may panic on damaged pages.
-    let (text, nulls) = catch_unwind(AssertUnwindSafe(|| decode(path, file)))
+    let (text, nulls) = caught(|| decode(path, file))
         .unwrap_or_else(|_| Err(unreadable(path, "its pages are damaged")))?;
     if let Some(first) = nulls.first() {
         notes.push(format!(

@@ -14,11 +14,10 @@ use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::Device;
 use burn::train::train::WorkerFailure;
 use burn::train::{InferenceStep, Interrupter, TrainOutput, TrainStep, TrainingError};
-use osculate_curvature::CurvatureError;
-use osculate_optim::{ClosureOptimizer, RecordError as StateError, StepErrorCause, StepReport};
+use osculate_optim::{ClosureOptimizer, RecordError as StateError, StepReport};
 use thiserror::Error;
 
-use super::epoch::check_single_rate;
+use super::epoch::{check_single_rate, needs_outputs};
 use super::error::LearnerError;
 use super::monitor::{Monitor, Observed};
 use crate::idle::{idle, trainable};
@@ -387,14 +386,12 @@ where
                 self.monitor.publish(observed, items);
             }
             Err(error) => {
-                match &error.cause {
-                    StepErrorCause::Curvature(CurvatureError::NotSupervised { what }) => {
-                        self.fail(&format_args!(
-                            "{what} needs the model's outputs, which a step inside the model does not have: \
-                             train under `Osculate::supervised`, or with another method"
-                        ));
-                    }
-                    cause => self.fail(cause),
+                match needs_outputs(&error.cause) {
+                    Some(what) => self.fail(&format_args!(
+                        "{what} needs the model's outputs, which a step inside the model does not have: \
+                         train under `Osculate::supervised`, or with another method"
+                    )),
+                    None => self.fail(&error.cause),
                 }
                 self.model = error.model;
             }
