@@ -275,17 +275,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokenizer.json");
         assert!(Tokenizer::from_file(&path).is_err());
-        Tokenizer::train_bpe(TEXT, 280)
-            .unwrap()
-            .save(folder.path())
-            .unwrap();
-        let whole = std::fs::read_to_string(&path).unwrap();
-        // The library panics on a file that ends within the decoder.
-        let decoder = whole.find("\"decoder\":{").unwrap() + 15;
-        for wrong in ["{\"model\": ", &whole[..decoder]] {
-            std::fs::write(&path, wrong).unwrap();
-            let error = Tokenizer::from_file(&path).unwrap_err().to_string();
-            assert!(error.contains("tokenizer.json"), "{error}");
-        }
+        std::fs::write(&path, "{\"model\": ").unwrap();
+        let error = Tokenizer::from_file(&path).unwrap_err().to_string();
+        assert!(error.contains("tokenizer.json"), "{error}");
     }
 }

@@ -64,6 +64,27 @@ static FILES: LazyLock<[Vec<u8>; 3]> = LazyLock::new(|| {
     .map(parquet)
 });
 
+static TOKENIZER: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    let bpe = Tokenizer::train_bpe(&TEXT.repeat(9), 280).unwrap();
+    bpe.save(folder.path()).unwrap();
+    fs::read(folder.path().join("tokenizer.json")).unwrap()
+});
+
+/// Found by the test below: a file that ends within the decoder.
+#[test]
+fn a_tokenizer_that_makes_its_library_panic_is_refused() {
+    let text = std::str::from_utf8(&TOKENIZER).unwrap();
+    let decoder = text.find("\"decoder\":{").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    for end in decoder..decoder + 40 {
+        fs::write(&path, &text[..end]).unwrap();
+        let error = Tokenizer::from_file(&path).unwrap_err().to_string();
+        assert!(error.contains("tokenizer.json"), "{error}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_parquet_file_is_read_or_refused(file in 0..3_usize, changes in changes()) {
@@ -108,15 +129,9 @@ proptest! {
 
     #[test]
     fn any_tokenizer_is_read_or_refused(changes in changes()) {
-        static FILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
-            let folder = tempfile::tempdir().unwrap();
-            let bpe = Tokenizer::train_bpe(&TEXT.repeat(9), 280).unwrap();
-            bpe.save(folder.path()).unwrap();
-            fs::read(folder.path().join("tokenizer.json")).unwrap()
-        });
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokenizer.json");
-        fs::write(&path, changed(&FILE, &changes)).unwrap();
+        fs::write(&path, changed(&TOKENIZER, &changes)).unwrap();
         match Tokenizer::from_file(&path) {
             Ok(tokenizer) => {
                 if let Ok(ids) = tokenizer.encode(TEXT) {
