@@ -151,7 +151,8 @@ impl FromStr for Entrant {
     }
 }
 
-/// Checks that no two entrants have one name.
+/// Checks that no two entrants have one name, or names that differ in case alone: names become folders,
+/// and there are file systems to which those would be one.
 ///
 /// # Errors
 /// [`BenchError::Usage`].
@@ -159,10 +160,10 @@ pub fn check_labels(entrants: &[Entrant]) -> Result<(), BenchError> {
     for (index, entrant) in entrants.iter().enumerate() {
         if entrants[..index]
             .iter()
-            .any(|other| other.label == entrant.label)
+            .any(|other| other.label.eq_ignore_ascii_case(&entrant.label))
         {
             return Err(BenchError::Usage(format!(
-                "two optimizers are called {}; give one another name, as in NAME={}",
+                "two optimizers are called {}, in whatever case; give one another name, as in NAME={}",
                 entrant.label, entrant.recipe
             )));
         }
@@ -227,5 +228,8 @@ mod tests {
         ];
         let message = check_labels(&twice).unwrap_err().to_string();
         assert!(message.contains("NAME=sam"), "{message}");
+        let cases = ["Sam=sam", "sam"].map(|text| text.parse().unwrap());
+        let message = check_labels(&cases).unwrap_err().to_string();
+        assert!(message.contains("in whatever case"), "{message}");
     }
 }

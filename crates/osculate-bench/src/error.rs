@@ -7,6 +7,7 @@ use osculate::device::DeviceError;
 use osculate::optim::ConfigError;
 use osculate::optim::registry::SpecError;
 use osculate_problems::digits::DigitsError;
+use osculate_program::exit;
 use thiserror::Error;
 
 use crate::workload::WorkloadError;
@@ -97,17 +98,28 @@ pub enum BenchError {
         message: String,
     },
 
-    /// The person at the terminal stopped it.
+    /// A signal stopped it.
     #[error("interrupted")]
     Interrupted,
+
+    /// Another process writes to the folder.
+    #[error(
+        "another process is at work in {}; wait for it, or choose another folder with --out",
+        path.display()
+    )]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// The signals that end a process cannot be caught.
+    #[error("cannot catch signals: {0}")]
+    Signals(std::io::Error),
 
     /// The results could not be encoded.
     #[error("cannot encode the results: {0}")]
     Json(#[from] serde_json::Error),
 }
-
-/// Exit code of a program that was interrupted, as shells count it.
-pub const INTERRUPTED: u8 = 130;
 
 impl BenchError {
     /// Turns an error of the system into one that names the file.
@@ -120,17 +132,19 @@ impl BenchError {
         }
     }
 
-    /// The exit code: 2 for what the person at the terminal asked for, 130 for an interrupt, 1 for
-    /// everything else.
+    /// The exit code, as [`osculate_program::exit`] has them.
     pub fn exit_code(&self) -> u8 {
         match self {
+            // Results that cannot be kept are no mistake of who asked for them.
+            BenchError::File { doing, .. } if ["write", "rename"].contains(doing) => exit::FAILURE,
             BenchError::Usage(_)
             | BenchError::Device(_)
             | BenchError::File { .. }
             | BenchError::Content { .. }
-            | BenchError::Recipe(_) => 2,
-            BenchError::Interrupted => INTERRUPTED,
-            _ => 1,
+            | BenchError::Locked { .. }
+            | BenchError::Recipe(_) => exit::USAGE,
+            BenchError::Interrupted => exit::INTERRUPTED,
+            _ => exit::FAILURE,
         }
     }
 }

@@ -73,6 +73,7 @@ fn a_study_ends_and_tells_why() {
             rounds: 1,
             ..Budget::default()
         },
+        data: Default::default(),
     };
     let (store, config) = Store::open(folder.path(), Some(&config)).unwrap();
     let device = Device::flex();

@@ -1,4 +1,5 @@
 //! Training with osculate.
 
+mod idle;
 pub mod learner;
 pub mod trainer;

@@ -340,6 +340,17 @@ fn what_cannot_work_is_refused_with_its_reason() {
         LearnerError::Accumulated { batches: 2, .. }
     ));
 
+    // Objectives that a `Learner` does not take are no advice.
+    let exact = || FailsAt::new(1, CurvatureError::NotRecordable);
+    let error = refused(Osculate::new(exact()), training(), plain(0.01));
+    assert!(error.to_string().contains("SupervisedModel"), "{error}");
+    let accumulated = training().grads_accumulation(2);
+    let error = refused(Osculate::supervised(exact()), accumulated, plain(0.01));
+    assert!(matches!(
+        error.as_ref(),
+        LearnerError::Accumulated { batches: 2, .. }
+    ));
+
     let error = refused(Osculate::new(adamw()), training(), plain(-1.0));
     assert!(matches!(
         error.as_ref(),

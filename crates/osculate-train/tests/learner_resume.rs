@@ -108,7 +108,7 @@ fn a_damaged_checkpoint_is_passed_over_and_named() {
         ("optim-3.bpk is missing", |folder| {
             std::fs::remove_file(folder.join("optim-3.bpk")).unwrap();
         }),
-        ("model-3.bpk was not written to its end", |folder| {
+        ("model-3.bpk has no checksum in", |folder| {
             std::fs::remove_file(folder.join("model-3.crc")).unwrap();
         }),
     ];

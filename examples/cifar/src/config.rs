@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use osculate::optim::registry::OptimizerKind;
+use osculate_program::exit;
 use osculate_train::trainer::{TrainerArgs, TrainerConfig};
 use serde::{Deserialize, Serialize};
 
@@ -15,9 +16,9 @@ use crate::models::{Architecture, Precision};
 /// Trains an image classifier on CIFAR-10, CIFAR-100, Fashion-MNIST or a folder of PNG files with
 /// any optimizer of osculate or burn.
 #[derive(Debug, Parser)]
-#[command(name = "cifar", version, after_help = HOW_TO_GET)]
+#[command(name = "cifar", version, after_help = format!("{HOW_TO_GET}\n\n{}", exit::HELP))]
 pub struct Cli {
-    /// Folder of the images; the format is found by its files.
+    /// Folder of the images; the format is found by its files. With --resume it says where they are now.
     #[arg(long, value_name = "FOLDER", conflicts_with = "download")]
     pub data: Option<PathBuf>,
 
@@ -168,6 +169,9 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Settings that a resumed run may change: the images are known by what they are.
+    pub const FREE: [&str; 3] = ["data.folder", "data.format", "data.download"];
+
     /// The network.
     pub fn architecture(&self) -> Architecture {
         self.model.unwrap_or(if self.data.is_embedded() {
@@ -217,6 +221,10 @@ impl Cli {
             Ok::<(), CifarError>(self.run.apply(&mut config.trainer)?)
         })?;
         config.validate()?;
+        if let (true, Some(folder)) = (self.run.resume, &config.data.folder) {
+            let expected = "the folder of the images; where they have moved, name it with --data";
+            CifarError::check(folder.is_dir(), "data.folder", folder.display(), expected)?;
+        }
         Ok(config)
     }
 

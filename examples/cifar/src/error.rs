@@ -2,6 +2,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use osculate::device::DeviceError;
+use osculate_program::exit;
 use osculate_train::trainer::TrainerError;
 use thiserror::Error;
 
@@ -50,6 +51,14 @@ pub enum CifarError {
 }
 
 impl CifarError {
+    /// The exit code of the program, as [`osculate_program::exit`] has them.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Trainer(error) => error.exit_code(),
+            _ => exit::USAGE,
+        }
+    }
+
     /// Checks a setting, and names it with its value where it is out of range.
     pub(crate) fn check(
         valid: bool,

@@ -1,9 +1,4 @@
 //! Trains an image classifier; see `cifar --help`.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a program shows its results"
-)]
 
 use std::process::ExitCode;
 
@@ -12,7 +7,7 @@ use cifar::config::{Cli, Config};
 use cifar::task::{Classification, load_images};
 use clap::Parser;
 use mimalloc::MiMalloc;
-use tracing_subscriber::EnvFilter;
+use osculate_program::{Output, complain, log_to_stderr};
 
 /// Training frees and asks for the same large blocks in every step; glibc gives them back to the system and
 /// faults them in again.
@@ -35,37 +30,33 @@ const EMBEDDED: &str = "\
 ";
 
 fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
-    match run(&Cli::parse()) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    log_to_stderr(LOGGED);
+    let out = Output::stdout();
+    let code = run(&Cli::parse(), &out).unwrap_or_else(|error| {
+        complain(format_args!("error: {error}"));
+        error.exit_code()
+    });
+    ExitCode::from(out.end(code))
 }
 
-fn run(cli: &Cli) -> Result<ExitCode, CifarError> {
+fn run(cli: &Cli, out: &Output) -> Result<u8, CifarError> {
     let config = cli.config()?;
     let device = osculate::device::select(cli.device.as_deref())?;
     if config.data.is_embedded() {
-        println!("{EMBEDDED}");
+        out.say(EMBEDDED);
     }
     let set = load_images(&config)?;
     let task = Classification::new(&config, set, device)?;
-    describe(&config, &task)?;
-    let finished = cli.run.trainer(&task, &config.trainer, &config)?.run()?;
-    println!("{}", finished.summary);
-    Ok(ExitCode::from(finished.summary.ending.exit_code()))
+    describe(&config, &task, out)?;
+    let trainer = cli.run.trainer(&task, &config.trainer, &config)?;
+    let finished = trainer.with_free(Config::FREE).run()?;
+    out.say(&finished.summary);
+    Ok(finished.summary.ending.exit_code())
 }
 
-fn describe(config: &Config, task: &Classification) -> Result<(), CifarError> {
+fn describe(config: &Config, task: &Classification, out: &Output) -> Result<(), CifarError> {
     let (set, shape) = (task.set(), task.set().shape());
-    println!(
+    out.say(format_args!(
         "{}: {} training and {} test images of {} x {} x {}, {} classes",
         set.source,
         set.train.len(),
@@ -74,21 +65,21 @@ fn describe(config: &Config, task: &Classification) -> Result<(), CifarError> {
         shape.height,
         shape.width,
         set.classes.len()
-    );
+    ));
     for note in &set.notes {
-        println!("note: {note}");
+        out.say(format_args!("note: {note}"));
     }
     let changes = task.augmentation();
-    println!(
+    out.say(format_args!(
         "crop {} px, flip {}, cutout {} px; label smoothing {}, label noise {}",
         changes.crop, changes.flip, changes.cutout, config.label_smoothing, config.label_noise
-    );
-    println!(
+    ));
+    out.say(format_args!(
         "{:?} with {} parameters, products in {:?}; batches of {}",
         config.architecture(),
         task.network(0)?.trainable(),
         config.precision,
         config.batch
-    );
+    ));
     Ok(())
 }

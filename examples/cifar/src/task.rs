@@ -172,6 +172,10 @@ impl Task for Classification {
         Ok(self.network(seed)?)
     }
 
+    fn fingerprint(&self) -> Option<String> {
+        Some(self.set.fingerprint())
+    }
+
     fn batches_per_epoch(&self) -> usize {
         self.set.train.len().div_ceil(self.batch)
     }

@@ -2,11 +2,6 @@
 //! checkpoints.
 //!
 //! `cargo run --release -p learner -- --optimizer sam`
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a program shows its results and errors"
-)]
 
 mod args;
 mod data;
@@ -18,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use mimalloc::MiMalloc;
+use osculate_program::{FolderLock, Interrupt, Output, complain, exit};
 
 use args::Args;
 
@@ -27,30 +23,41 @@ use args::Args;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let out = Output::stdout();
+    let code = run(&Args::parse(), &out).unwrap_or_else(|error| {
+        complain(format_args!("error: {error}"));
+        exit::FAILURE
+    });
+    ExitCode::from(out.end(code))
 }
 
-fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+fn run(args: &Args, out: &Output) -> Result<u8, Box<dyn Error>> {
     let device = osculate::device::select(args.device.as_deref())?;
-    let result = training::train(args, &device)?;
+    let directory = args.directory();
+    std::fs::create_dir_all(&directory)?;
+    let Some(_alone) = FolderLock::take(&directory)? else {
+        let directory = directory.display();
+        return Err(format!("another process is training in {directory}").into());
+    };
+    let interrupt = Interrupt::on_signals()?;
+    let result = training::train(args, &device, &interrupt, out)?;
     let stopped = result.interrupted.is_some();
     if let Some(error) = result.error {
         return Err(error.to_string().into());
     }
     // The renderer gives the terminal back when it goes.
     drop(result.renderer);
-    let directory = args.directory();
     let directory = directory.display();
     if stopped {
-        println!("stopped; --resume goes on from the last whole epoch in {directory}");
+        out.say(format_args!(
+            "stopped; --resume goes on from the last whole epoch in {directory}"
+        ));
     } else {
-        println!("logs and checkpoints are in {directory}");
+        out.say(format_args!("logs and checkpoints are in {directory}"));
     }
-    Ok(())
+    Ok(if interrupt.is_set() {
+        exit::INTERRUPTED
+    } else {
+        0
+    })
 }

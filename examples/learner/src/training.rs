@@ -2,14 +2,16 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::time::Duration;
 
 use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
 use burn::optim::SgdConfig;
 use burn::tensor::Device;
 use burn::train::metric::{AccuracyMetric, LearningRateMetric, LossMetric};
 use burn::train::renderer::CliMetricsRenderer;
-use burn::train::{Learner, LearningResult, SupervisedTraining};
+use burn::train::{Interrupter, Learner, LearningResult, SupervisedTraining};
 use osculate::optim::registry::OptimizerSpec;
+use osculate_program::{Interrupt, Output};
 use osculate_train::learner::{Checkpoints, CurvatureProbe, Osculate, Quantity};
 
 use crate::args::Args;
@@ -26,7 +28,12 @@ const SHOWN: [Quantity; 6] = [
     Quantity::GradientEvaluations,
 ];
 
-pub fn train(args: &Args, device: &Device) -> Result<LearningResult<Net>, Box<dyn Error>> {
+pub fn train(
+    args: &Args,
+    device: &Device,
+    interrupt: &Interrupt,
+    out: &Output,
+) -> Result<LearningResult<Net>, Box<dyn Error>> {
     let recipe = recipe(args)?;
     let loaders = Loaders::new(usize::from(args.batch_size), args.seed)?;
     let batches = loaders
@@ -39,7 +46,7 @@ pub fn train(args: &Args, device: &Device) -> Result<LearningResult<Net>, Box<dy
 
     let directory = args.directory();
     let checkpoints = Checkpoints::new(directory.join("checkpoint"));
-    let from = starting_point(args, &checkpoints, &directory)?;
+    let from = starting_point(args, &checkpoints, &directory, out)?;
 
     // Any optimizer of osculate or burn: the line that changes.
     let optimizer = recipe.make::<Net>(args.seed)?;
@@ -70,6 +77,7 @@ pub fn train(args: &Args, device: &Device) -> Result<LearningResult<Net>, Box<dy
         training = training.checkpoint(epoch);
     }
 
+    stop_on(interrupt.clone(), training.interrupter());
     let training_device = device.clone().autodiff();
     training_device.seed(args.seed);
     let model = Net::new(&training_device);
@@ -79,6 +87,16 @@ pub fn train(args: &Args, device: &Device) -> Result<LearningResult<Net>, Box<dy
         Some(error) => Err(error.into()),
         None => Ok(result),
     }
+}
+
+/// Stops the training after the batch under way once the end is asked for.
+fn stop_on(interrupt: Interrupt, training: Interrupter) {
+    std::thread::spawn(move || {
+        while !interrupt.is_set() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        training.stop(Some("a signal asked for the end"));
+    });
 }
 
 fn recipe(args: &Args) -> Result<OptimizerSpec, Box<dyn Error>> {
@@ -98,12 +116,13 @@ fn starting_point(
     args: &Args,
     checkpoints: &Checkpoints,
     directory: &Path,
+    out: &Output,
 ) -> Result<Option<usize>, Box<dyn Error>> {
     let found = checkpoints.latest()?;
     let directory = directory.display();
     match (found, args.resume) {
         (Some(found), true) => {
-            println!("going on from {found}");
+            out.say(format_args!("going on from {found}"));
             Ok(Some(found.epoch))
         }
         (Some(found), false) => Err(format!(

@@ -69,3 +69,52 @@ fn mistakes_are_explained() {
         assert!(text(&run).contains(expected), "{}", text(&run));
     }
 }
+
+/// A signal ends the training after the batch under way; while it trains its folder is its own.
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_a_training_that_shares_its_folder_with_none() {
+    use std::process::Stdio;
+    use std::time::{Duration, Instant};
+
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_learner"))
+        .args([
+            "--epochs",
+            "100000",
+            "--curvature",
+            "0",
+            "--batch-size",
+            "128",
+            "--plain",
+        ])
+        .args(["--optimizer", "adamw", "--device", "flex", "--dir"])
+        .arg(directory)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    while !directory.join("checkpoint/scheduler-1.crc").exists() {
+        assert!(Instant::now() < until && child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let second = learner(directory, &["--resume"]);
+    assert!(!second.status.success());
+    assert!(
+        text(&second).contains("another process"),
+        "{}",
+        text(&second)
+    );
+
+    let id = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}

@@ -1,9 +1,10 @@
 //! The flags.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use clap::{Args, Parser};
+use osculate_program::exit;
 use osculate_train::trainer::{Finished, TrainerArgs, TrainerError, listed};
 
 use crate::config::{Config, Size};
@@ -16,7 +17,7 @@ use crate::tokenizer::{TOKENIZER_FILE, Tokenizer, TokenizerConfig};
 
 /// Trains a transformer language model on WikiText or on the embedded Jargon File.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, after_help = exit::HELP)]
 pub struct Cli {
     #[command(flatten)]
     run: TrainerArgs,
@@ -31,7 +32,7 @@ pub struct Cli {
 #[command(next_help_heading = "Text and model")]
 struct ModelArgs {
     /// Folder with wiki.{train,valid,test}.tokens or .raw, or train-*.parquet and so on. Default: the
-    /// embedded Jargon File.
+    /// embedded Jargon File. With --resume it says where the texts are now.
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
 
@@ -141,10 +142,19 @@ impl Cli {
             device
         };
         let corpus = match &config.data {
+            Some(folder) if self.run.resume && !folder.is_dir() => {
+                return Err(WikitextError::Setting {
+                    name: "data",
+                    value: folder.display().to_string(),
+                    expected: "the folder of the texts; where they have moved, name it with --data",
+                });
+            }
             Some(folder) => Corpus::from_folder(folder, config.train_part)?,
             None => Corpus::embedded()?,
         };
-        self.same_corpus(&mut config, &corpus)?;
+        for note in &corpus.notes {
+            tracing::warn!("{note}");
+        }
         let tokenizer = self.tokenizer(&mut config, &corpus)?;
         let task = LanguageModel::new(&config, &corpus, tokenizer, &device)?;
         tracing::info!(
@@ -154,7 +164,7 @@ impl Cli {
             task.tokenizer().vocab()
         );
         let trainer = self.run.trainer(&task, &config.trainer, &config)?;
-        let finished = trainer.run()?;
+        let finished = trainer.with_free(Config::FREE).run()?;
         let text = self.report(&task, &finished)?;
         Ok(Outcome {
             text,
@@ -174,7 +184,7 @@ impl Cli {
                     config.resize(size);
                 }
                 if let Some(folder) = &given.data {
-                    config.data = Some(folder.clone());
+                    config.data = Some(absolute(folder)?);
                 }
                 config.train_part = given.train_part.unwrap_or(config.train_part);
                 config.tokenizer = given.tokenizer(config.tokenizer.clone())?;
@@ -190,29 +200,11 @@ impl Cli {
                 }
                 config.gradient_checkpointing |= given.gradient_checkpointing;
                 if !self.run.resume {
-                    config.corpus = None;
                     config.vocabulary = None;
                 }
                 Ok(self.run.apply(&mut config.trainer)?)
             },
         )
-    }
-
-    /// Notes which text a new run is trained on, and refuses another one for a resumed run.
-    fn same_corpus(&self, config: &mut Config, corpus: &Corpus) -> Result<(), WikitextError> {
-        let now = corpus.fingerprint();
-        match &config.corpus {
-            Some(then) if *then != now => Err(WikitextError::OtherCorpus {
-                out: self.run.out.display().to_string(),
-                now,
-                then: then.clone(),
-            }),
-            Some(_) => Ok(()),
-            None => {
-                config.corpus = Some(now);
-                Ok(())
-            }
-        }
     }
 
     /// The tokenizer: for a resumed run the one that is kept in its folder.
@@ -271,6 +263,11 @@ impl Cli {
     }
 }
 
+/// The path from the root: a run may be resumed from another folder.
+fn absolute(path: &Path) -> Result<PathBuf, WikitextError> {
+    std::path::absolute(path).map_err(WikitextError::io(path))
+}
+
 impl SampleArgs {
     fn sampling(&self) -> Sampling {
         Sampling {
@@ -291,7 +288,9 @@ impl ModelArgs {
                 TokenizerConfig::Bpe { vocab } => TokenizerConfig::Bpe { vocab },
                 _ => TokenizerConfig::Bpe { vocab: VOCAB },
             },
-            Some(path) => TokenizerConfig::File { path: path.into() },
+            Some(path) => TokenizerConfig::File {
+                path: absolute(Path::new(path))?,
+            },
         };
         match (kind, self.vocab) {
             (TokenizerConfig::Bpe { .. }, Some(vocab)) => Ok(TokenizerConfig::Bpe { vocab }),

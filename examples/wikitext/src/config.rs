@@ -79,8 +79,6 @@ pub struct Config {
     pub data: Option<PathBuf>,
     /// Part to train on.
     pub train_part: Part,
-    /// Fingerprint of the texts, once they were read.
-    pub corpus: Option<String>,
     /// The tokenizer.
     pub tokenizer: TokenizerConfig,
     /// Fingerprint of the tokenizer, once it was made.
@@ -108,6 +106,9 @@ pub struct Config {
 }
 
 impl Config {
+    /// Settings that a resumed run may change: texts and tokenizer are known by what they are.
+    pub const FREE: [&str; 2] = ["data", "tokenizer.file.path"];
+
     /// Byte-level tokens of the embedded text, ten passes with SOAP at [`LR`].
     pub fn new(size: Size) -> Self {
         let shape = size.shape();
@@ -118,7 +119,6 @@ impl Config {
             trainer,
             data: None,
             train_part: Part::Train,
-            corpus: None,
             tokenizer: TokenizerConfig::default(),
             vocabulary: None,
             size,

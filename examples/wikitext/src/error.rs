@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use osculate_problems::jargon::JargonError;
+use osculate_program::exit;
 use osculate_train::trainer::TrainerError;
 use thiserror::Error;
 
@@ -82,17 +83,6 @@ pub enum WikitextError {
         bytes: usize,
     },
 
-    /// A text ends within a line.
-    #[error(
-        "{path} ends within a line after {bytes} bytes: the published files end with a line break, so this one is cut off"
-    )]
-    Truncated {
-        /// The file.
-        path: String,
-        /// Size of the file.
-        bytes: usize,
-    },
-
     /// The parquet files of a part belong to several sets.
     #[error("{folder} holds parquet files of the {part} part from several sets: {}", files.join(", "))]
     MixedShards {
@@ -157,17 +147,6 @@ pub enum WikitextError {
         expected: &'static str,
     },
 
-    /// The text is not the one that the run was started with.
-    #[error("the text is not the one that the run in {out} was started with: {now}, then {then}")]
-    OtherCorpus {
-        /// The output folder.
-        out: String,
-        /// Fingerprint of the text.
-        now: String,
-        /// Fingerprint of the run's text.
-        then: String,
-    },
-
     /// The tokenizer is not the one that the run was started with.
     #[error(
         "the tokenizer is not the one that the run in {out} was started with: {now}, then {then}"
@@ -191,6 +170,14 @@ pub enum WikitextError {
 }
 
 impl WikitextError {
+    /// The exit code of the program, as [`osculate_program::exit`] has them.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Trainer(error) => error.exit_code(),
+            _ => exit::USAGE,
+        }
+    }
+
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
         let path = path.display().to_string();
         move |source| Self::Io { path, source }

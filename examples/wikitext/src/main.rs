@@ -1,15 +1,10 @@
 //! The `wikitext` command.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command talks through its standard streams"
-)]
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use mimalloc::MiMalloc;
-use tracing_subscriber::EnvFilter;
+use osculate_program::{Output, complain, log_to_stderr};
 use wikitext::cli::Cli;
 
 /// Training frees and asks for the same large blocks in every step; glibc gives them back to the system and
@@ -21,19 +16,17 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 const LOGGED: &str = "warn,osculate_train=info,wikitext=info";
 
 fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
-    match Cli::parse().train() {
+    log_to_stderr(LOGGED);
+    let out = Output::stdout();
+    let code = match Cli::parse().train() {
         Ok(outcome) => {
-            println!("{}", outcome.text);
-            ExitCode::from(outcome.code)
+            out.say(outcome.text);
+            outcome.code
         }
         Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
+            complain(format_args!("error: {error}"));
+            error.exit_code()
         }
-    }
+    };
+    ExitCode::from(out.end(code))
 }

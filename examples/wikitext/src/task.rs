@@ -37,6 +37,7 @@ pub struct LanguageModel {
     test: Option<Held>,
     batch: usize,
     evaluate_sequences: Option<usize>,
+    fingerprint: String,
     /// The order of the sequences in the pass under way, by its seed.
     order: RefCell<Option<(u64, Vec<usize>)>>,
 }
@@ -69,6 +70,7 @@ impl LanguageModel {
             test,
             batch: config.batch,
             evaluate_sequences: config.evaluate_sequences,
+            fingerprint: corpus.fingerprint(),
             order: RefCell::new(None),
         })
     }
@@ -215,6 +217,10 @@ impl Task for LanguageModel {
         Ok(self.tokenizer.save(out)?)
     }
 
+    fn fingerprint(&self) -> Option<String> {
+        Some(self.fingerprint.clone())
+    }
+
     fn batches_per_epoch(&self) -> usize {
         self.train.len().div_ceil(self.batch)
     }
@@ -257,6 +263,7 @@ mod tests {
             valid: "the lazy fox\n".repeat(20),
             test: None,
             origin: "a test".to_string(),
+            notes: Vec::new(),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Texts as numbers.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use osculate_program::{caught, write_whole};
 use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer as Library;
 use tokenizers::models::TrainerWrapper;
@@ -102,7 +102,13 @@ impl Tokenizer {
     /// [`WikitextError::Tokenizer`].
     pub fn from_file(path: &Path) -> Result<Self, WikitextError> {
         let name = path.display().to_string();
-        let mut tokenizer = Library::from_file(path).map_err(|error| failed(&name, error))?;
+        // The library panics on some files that are JSON and none of its own.
+        let mut tokenizer = caught(|| Library::from_file(path))
+            .map_err(|message| WikitextError::Tokenizer {
+                name: name.clone(),
+                message,
+            })?
+            .map_err(|error| failed(&name, error))?;
         // A file made for a model of limited length would cut every line, or fill it up.
         tokenizer
             .with_truncation(None)
@@ -129,14 +135,7 @@ impl Tokenizer {
             .to_string(false)
             .map_err(|error| failed(name, error))?;
         let path = folder.join(TOKENIZER_FILE);
-        let write = || {
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            file.write_all(json.as_bytes())?;
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
-            Ok(())
-        };
-        write().map_err(WikitextError::io(&path))
+        write_whole(&path, json.as_bytes()).map_err(WikitextError::io(&path))
     }
 
     /// Size of the vocabulary and a checksum: two tokenizers with one fingerprint are the same.

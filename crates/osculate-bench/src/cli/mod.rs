@@ -11,6 +11,7 @@ pub use study::{StudyArgs, StudyPlan, TuneArgs};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use osculate_program::exit;
 
 /// Races second-order and curvature-aware optimizers against AdamW and SGD.
 ///
@@ -20,7 +21,7 @@ use clap::{Args, Parser, Subcommand};
 #[command(
     name = "osculate",
     version,
-    after_help = EXAMPLES,
+    after_help = format!("{EXAMPLES}\n\n{}", exit::HELP),
     args_conflicts_with_subcommands = true
 )]
 pub struct Cli {

@@ -1,3 +1,4 @@
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -18,11 +19,11 @@ pub struct Folders {
 
 impl Folders {
     /// The options as words for another process.
-    pub fn words(&self) -> Vec<String> {
+    pub fn words(&self) -> Vec<OsString> {
         let mut words = Vec::new();
         for (flag, folder) in [("--cifar", &self.cifar), ("--wikitext", &self.wikitext)] {
             if let Some(folder) = folder {
-                words.extend([flag.to_string(), folder.display().to_string()]);
+                words.extend([flag.into(), folder.clone().into()]);
             }
         }
         words

@@ -1,4 +1,5 @@
 use osculate::optim::registry::OptimizerKind;
+use osculate_program::Output;
 
 use crate::entrant::Entrant;
 use crate::error::BenchError;
@@ -6,31 +7,31 @@ use crate::report::{Grid, Notation};
 use crate::workload::Workloads;
 
 /// `osculate list`.
-pub(super) fn optimizers() -> Result<(), BenchError> {
-    println!(
+pub(super) fn optimizers(out: &Output) -> Result<(), BenchError> {
+    out.say(format_args!(
         "{:<18} {:<50} {:>9} {:>7}  settings",
         "name", "what it does", "gradients", "lr"
-    );
+    ));
     for method in OptimizerKind::all() {
         let entrant = Entrant::new(method)?;
-        println!(
+        out.say(format_args!(
             "{:<18} {:<50} {:>9} {:>7}  {}",
             method.name(),
             method.text(),
             method.gradients(),
             entrant.documented_rate(),
             entrant.recipe.settings()
-        );
+        ));
     }
-    println!(
+    out.say(
         "\ngradients: evaluations a step; lr: the peak rate at which a search begins; settings: those of this \
-         program, which --entrant changes"
+         program, which --entrant changes",
     );
     Ok(())
 }
 
 /// `osculate list --workloads`.
-pub(super) fn workloads(workloads: &Workloads) {
+pub(super) fn workloads(workloads: &Workloads, out: &Output) {
     let mut grid = Grid::new(["name", "what it is", "metric", "steps"]);
     let mut reasons = String::new();
     for about in workloads.abouts() {
@@ -42,6 +43,9 @@ pub(super) fn workloads(workloads: &Workloads) {
             about.steps.to_string(),
         ]);
     }
-    println!("{}\n\n{reasons}", grid.write(Notation::Terminal));
-    println!("--cifar DIR and --wikitext DIR add the workloads cifar and wikitext.");
+    out.say(format_args!(
+        "{}\n\n{reasons}",
+        grid.write(Notation::Terminal)
+    ));
+    out.say("--cifar DIR and --wikitext DIR add the workloads cifar and wikitext.");
 }

@@ -1,15 +1,18 @@
 use std::cell::Cell;
-use std::process::ExitCode;
+use std::path::Path;
 
 use indicatif::ProgressBar;
+use osculate_program::exit::INTERRUPTED;
+use osculate_program::{FolderLock, Output};
 
 use super::progress::bar;
-use super::{print_results, stop_flag};
+use super::{interrupt, print_results};
 use crate::cli::{RaceArgs, RaceConfig};
 use crate::entrant::Entrant;
-use crate::error::{BenchError, INTERRUPTED};
+use crate::error::BenchError;
 use crate::race::{Spectator, race};
 use crate::report;
+use crate::study::CONFIG;
 use crate::trial::Watch;
 use crate::workload::Workloads;
 
@@ -45,7 +48,7 @@ impl Spectator for Bar {
 }
 
 /// `osculate race`.
-pub(super) fn run(args: &RaceArgs, workloads: Workloads) -> Result<ExitCode, BenchError> {
+pub(super) fn run(args: &RaceArgs, workloads: Workloads, out: &Output) -> Result<u8, BenchError> {
     let config = args.validate()?;
     let folders = &args.folders;
     let workloads =
@@ -55,20 +58,19 @@ pub(super) fn run(args: &RaceArgs, workloads: Workloads) -> Result<ExitCode, Ben
         steps += config.steps.unwrap_or(workloads.get(name)?.about().steps);
     }
     let device = osculate::device::select(args.device.as_deref())?;
-    // A folder that cannot be written to is found out before the training.
-    std::fs::create_dir_all(&config.out).map_err(BenchError::file("make", &config.out))?;
-    let stop = stop_flag();
+    let _alone = claim(&config.out)?;
+    let stop = interrupt()?;
     let watch = Watch {
-        stop: &stop,
+        stop: stop.flag(),
         ..Watch::default()
     };
-    println!(
+    out.say(format_args!(
         "Runs: {} optimizers{} x {} workloads x {} seeds, on {device:?}",
         config.entrants.len(),
         rates(&config),
         config.workloads.len(),
         config.seeds.len()
-    );
+    ));
     let spectator = Bar {
         bar: bar(steps * config.lanes().count() * config.seeds.len()),
         ended: Cell::new(0),
@@ -78,14 +80,28 @@ pub(super) fn run(args: &RaceArgs, workloads: Workloads) -> Result<ExitCode, Ben
     let mut results = race(&config, &workloads, &device, &watch, &spectator)?;
     spectator.bar.finish_and_clear();
     results.command = super::typed();
-    print_results(&results);
-    for path in report::write_all(&results, &config.out)? {
-        println!("wrote {}", path.display());
+    // What cannot be said is not lost, and what cannot be kept is said.
+    let written = report::write_all(&results, &config.out);
+    print_results(&results, out);
+    for path in written? {
+        out.say(format_args!("wrote {}", path.display()));
     }
-    Ok(if results.complete {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(INTERRUPTED)
+    Ok(if results.complete { 0 } else { INTERRUPTED })
+}
+
+/// Makes the folder ready for a race, and keeps others out of it: what is wrong with it is found out
+/// before the training.
+fn claim(folder: &Path) -> Result<FolderLock, BenchError> {
+    std::fs::create_dir_all(folder).map_err(BenchError::file("make", folder))?;
+    if folder.join(CONFIG).exists() {
+        return Err(BenchError::Usage(format!(
+            "{} holds a study, whose report a race would replace; choose another folder with --out",
+            folder.display()
+        )));
+    }
+    let lock = FolderLock::take(folder).map_err(BenchError::file("lock", folder))?;
+    lock.ok_or_else(|| BenchError::Locked {
+        path: folder.to_path_buf(),
     })
 }
 

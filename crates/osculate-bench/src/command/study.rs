@@ -1,17 +1,17 @@
+use std::ffi::OsString;
 use std::io::Read;
-use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
 
 use burn::tensor::Device;
+use osculate_program::{Interrupt, Output, complain};
 
+use super::interrupt;
 use super::progress::bar;
-use super::stop_flag;
 use crate::analysis::{Results, analyse};
 use crate::cli::{Folders, ReportArgs, StudyArgs, StudyPlan, TuneArgs};
 use crate::error::BenchError;
 use crate::report::{self, Notation};
-use crate::study::{Board, Event, Progress, Store, StudyConfig, run_workers, work};
+use crate::study::{Board, Event, Job, Progress, Store, StudyConfig, run_workers, work};
 use crate::trial::{Watch, computes_here};
 use crate::workload::Workloads;
 
@@ -21,7 +21,7 @@ struct Place<'a> {
     folders: &'a Folders,
     device_name: Option<&'a str>,
     device: Device,
-    stop: Arc<AtomicBool>,
+    stop: Interrupt,
 }
 
 impl<'a> Place<'a> {
@@ -36,7 +36,7 @@ impl<'a> Place<'a> {
             folders,
             device_name,
             device: osculate::device::select(device_name)?,
-            stop: stop_flag(),
+            stop: interrupt()?,
         })
     }
 
@@ -52,14 +52,18 @@ impl<'a> Place<'a> {
 
     fn watch(&self) -> Watch<'_> {
         Watch {
-            stop: &self.stop,
+            stop: self.stop.flag(),
             ..Watch::default()
         }
     }
 }
 
 /// `osculate study`.
-pub(super) fn study(args: &StudyArgs, workloads: Workloads) -> Result<ExitCode, BenchError> {
+pub(super) fn study(
+    args: &StudyArgs,
+    workloads: Workloads,
+    out: &Output,
+) -> Result<u8, BenchError> {
     let place = Place::new(workloads, &args.folders, args.device.as_deref())?;
     let plan = args.plan()?;
     if args.worker {
@@ -71,44 +75,50 @@ pub(super) fn study(args: &StudyArgs, workloads: Workloads) -> Result<ExitCode, 
             &place.workloads,
             &place.device,
             &place.watch(),
-            &say,
+            &|event| say(event, out),
         )?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(0);
     }
     let (store, config) = open(&plan, &place)?;
-    println!(
+    out.say(format_args!(
         "Study: {} optimizers x {} workloads, {} trials and {} seeds each, in {}",
         config.entrants.len(),
         config.workloads.len(),
         config.budget.trials,
         config.budget.seeds,
         plan.out.display()
-    );
+    ));
     let ended = run(&store, &config, &plan, &place);
     let mut results = results(&store, &config, &place)?;
     results.command = super::typed();
-    super::print_results(&results);
-    for path in report::write_all(&results, &plan.out)? {
-        println!("wrote {}", path.display());
+    // What cannot be said is not lost, and what cannot be kept is said.
+    let written = report::write_all(&results, &plan.out);
+    super::print_results(&results, out);
+    for path in written? {
+        out.say(format_args!("wrote {}", path.display()));
     }
-    ended.map(|()| ExitCode::SUCCESS)
+    ended.map(|()| 0)
 }
 
 /// `osculate report`.
-pub(super) fn report(args: &ReportArgs, workloads: Workloads) -> Result<ExitCode, BenchError> {
+pub(super) fn report(
+    args: &ReportArgs,
+    workloads: Workloads,
+    out: &Output,
+) -> Result<u8, BenchError> {
     let place = Place::new(workloads, &args.folders, None)?;
     let (store, config) = Store::open(&args.study, None)?;
     let mut results = results(&store, &config, &place)?;
     results.command = super::typed();
-    let out = args.out.as_ref().unwrap_or(&args.study);
-    for path in report::write_all(&results, out)? {
-        println!("wrote {}", path.display());
+    let folder = args.out.as_ref().unwrap_or(&args.study);
+    for path in report::write_all(&results, folder)? {
+        out.say(format_args!("wrote {}", path.display()));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
 /// `osculate tune`.
-pub(super) fn tune(args: &TuneArgs, workloads: Workloads) -> Result<ExitCode, BenchError> {
+pub(super) fn tune(args: &TuneArgs, workloads: Workloads, out: &Output) -> Result<u8, BenchError> {
     let place = Place::new(workloads, &args.folders, args.device.as_deref())?;
     let plan = args.plan()?;
     let (store, config) = open(&plan, &place)?;
@@ -116,21 +126,32 @@ pub(super) fn tune(args: &TuneArgs, workloads: Workloads) -> Result<ExitCode, Be
     let results = results(&store, &config, &place)?;
     for workload in &results.workloads {
         let table = report::tuning(workload);
-        println!(
+        out.say(format_args!(
             "{}\n{}",
             workload.about.title,
             table.write(Notation::Terminal)
-        );
+        ));
     }
-    ended.map(|()| ExitCode::SUCCESS)
+    ended.map(|()| 0)
 }
 
 fn open(plan: &StudyPlan, place: &Place) -> Result<(Store, StudyConfig), BenchError> {
-    if let Some(config) = &plan.config {
-        config.validate(&place.workloads)?;
-    }
-    let (store, config) = Store::open(&plan.out, plan.config.as_ref())?;
+    let asked = match &plan.config {
+        Some(config) => {
+            config.validate(&place.workloads)?;
+            Some(config.clone().on_data_of(&place.workloads)?)
+        }
+        None => None,
+    };
+    let (store, config) = Store::open(&plan.out, asked.as_ref())?;
     config.validate(&place.workloads)?;
+    let now = config.clone().on_data_of(&place.workloads)?;
+    if let Some(difference) = now.difference(&config) {
+        return Err(BenchError::Usage(format!(
+            "the study in {} was begun on other data: {difference}",
+            plan.out.display()
+        )));
+    }
     Ok((store, config))
 }
 
@@ -144,7 +165,9 @@ fn run(
     let mut board = Board::new(store, config, &place.workloads)?;
     let (before, corrupt) = board.read_all()?;
     for (job, why) in &corrupt {
-        eprintln!("warning: {job} is run again: its file is no result: {why}");
+        complain(format_args!(
+            "warning: {job} is run again: its file is no result: {why}"
+        ));
     }
     if before.done == before.all {
         return Ok(());
@@ -167,19 +190,17 @@ fn run(
             &|event| match event {
                 Event::Begun(job) => bar.set_message(job.to_string()),
                 Event::Done(_) => bar.inc(1),
-                Event::SetAside(..) => bar.suspend(|| say(event)),
+                Event::SetAside(job, aside, why) => {
+                    bar.suspend(|| complain(set_aside(job, &aside, &why)));
+                }
             },
         )
     } else {
-        let mut words = vec![
-            "study".to_string(),
-            "--worker".to_string(),
-            "--out".to_string(),
-        ];
-        words.push(plan.out.display().to_string());
+        let mut words = ["study", "--worker", "--out"].map(OsString::from).to_vec();
+        words.push(plan.out.clone().into());
         words.extend(place.folders.words());
         if let Some(name) = place.device_name {
-            words.extend(["--device".to_string(), name.to_string()]);
+            words.extend(["--device", name].map(OsString::from));
         }
         run_workers(workers, &words, &plan.out, &place.watch(), || {
             show(board.read_all()?.0);
@@ -197,23 +218,25 @@ fn results(store: &Store, config: &StudyConfig, place: &Place) -> Result<Results
     analyse(&board, store, config, complete, &place.device)
 }
 
-fn say(event: Event) {
+fn say(event: Event, out: &Output) {
     match event {
-        Event::Begun(job) => println!("begun: {job}"),
-        Event::Done(job) => println!("done: {job}"),
-        Event::SetAside(job, aside, why) => eprintln!(
-            "warning: {job} is run again: its file, now {}, is no result: {why}",
-            aside.display()
-        ),
+        Event::Begun(job) => out.say(format_args!("begun: {job}")),
+        Event::Done(job) => out.say(format_args!("done: {job}")),
+        Event::SetAside(job, aside, why) => complain(set_aside(job, &aside, &why)),
     }
 }
 
+fn set_aside(job: &Job, aside: &Path, why: &str) -> String {
+    let aside = aside.display();
+    format!("warning: {job} is run again: its file, now {aside}, is no result: {why}")
+}
+
 /// Sets the flag when standard input ends: when the process that started this one ends or wants it to.
-fn stop_with_input(stop: Arc<AtomicBool>) {
+fn stop_with_input(stop: Interrupt) {
     std::thread::spawn(move || {
         let mut input = std::io::stdin();
         let mut buffer = [0_u8; 64];
         while input.read(&mut buffer).is_ok_and(|count| count > 0) {}
-        stop.store(true, Ordering::Relaxed);
+        stop.trigger();
     });
 }

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use osculate::optim::registry::OptimizerKind;
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +52,10 @@ pub struct StudyConfig {
     pub baseline: String,
     /// How much of everything.
     pub budget: Budget,
+    /// What tells the data of a workload from others, where they lie in a folder:
+    /// [`Workload::fingerprint`](crate::workload::Workload::fingerprint).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub data: BTreeMap<String, String>,
 }
 
 /// Most trials and most seeds.
@@ -125,6 +131,7 @@ impl StudyConfig {
                 .collect::<Result<_, _>>()?,
             baseline: OptimizerKind::ADAMW.name().to_string(),
             budget,
+            data: BTreeMap::new(),
         })
     }
 
@@ -256,8 +263,29 @@ impl StudyConfig {
                 self.baseline, other.baseline
             ));
         }
+        for (workload, own) in &self.data {
+            if let Some(theirs) = other.data.get(workload)
+                && own != theirs
+            {
+                return Some(format!("data of {workload}: {own} against {theirs}"));
+            }
+        }
         (self.budget != other.budget)
             .then(|| format!("budget {:?} against {:?}", self.budget, other.budget))
+    }
+
+    /// The same study, which knows what the data of its workloads are: their folder may move, but they
+    /// must stay what they are.
+    ///
+    /// # Errors
+    /// [`BenchError::Usage`] for a workload that this program does not have.
+    pub fn on_data_of(mut self, workloads: &Workloads) -> Result<Self, BenchError> {
+        self.data.clear();
+        for name in &self.workloads {
+            let known = workloads.get(name)?.fingerprint();
+            self.data.extend(known.map(|data| (name.clone(), data)));
+        }
+        Ok(self)
     }
 }
 

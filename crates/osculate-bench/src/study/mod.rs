@@ -37,7 +37,7 @@ pub use board::{Board, Progress};
 pub use config::{Budget, StudyConfig};
 pub use job::Job;
 pub use search::{TUNING_SEED, rates, winner};
-pub(crate) use store::write;
+pub(crate) use store::{CONFIG, write};
 pub use store::{Claim, Found, Store};
 pub use worker::{Event, work};
 pub use workers::run_workers;

@@ -1,7 +1,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use osculate_program::write_whole;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -37,7 +37,8 @@ pub enum Found<T> {
     Result(T),
 }
 
-const CONFIG: &str = "study.json";
+/// The configuration of a study, in its folder.
+pub(crate) const CONFIG: &str = "study.json";
 
 impl Store {
     /// Opens the folder of a study, or begins one there. Where the folder holds a study already, its
@@ -192,16 +193,9 @@ fn lock(path: &Path, wait: bool) -> Result<Option<File>, BenchError> {
     }
 }
 
-/// Writes a file under a name that no other process uses, has the system put it on the disk, and renames
-/// it.
+/// Writes a file, whole or not at all.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), BenchError> {
-    let temporary = path.with_extension(format!("{}.part", std::process::id()));
-    let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    });
-    written.map_err(BenchError::file("write", &temporary))?;
-    fs::rename(&temporary, path).map_err(BenchError::file("write", path))
+    write_whole(path, text.as_bytes()).map_err(BenchError::file("write", path))
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use crate::error::{BenchError, INTERRUPTED};
+use osculate_program::exit::INTERRUPTED;
+
+use crate::error::BenchError;
 use crate::trial::Watch;
 
 /// Pause between two looks at the workers.
@@ -23,7 +26,7 @@ const LINES: usize = 8;
 /// [`BenchError::File`].
 pub fn run_workers(
     count: usize,
-    words: &[String],
+    words: &[OsString],
     folder: &Path,
     watch: &Watch,
     mut tick: impl FnMut() -> Result<(), BenchError>,

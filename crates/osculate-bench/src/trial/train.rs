@@ -50,6 +50,9 @@ pub trait Trainer: Send + Sync {
     /// Whether tuning trials are measured on data of their own: see [`Workload::for_tuning`].
     fn tunes_apart(&self) -> bool;
 
+    /// What tells its data from others: see [`Workload::fingerprint`].
+    fn fingerprint(&self) -> Option<String>;
+
     /// Trains a network, on a device without autodiff.
     ///
     /// A loss that is no number, or a step that fails, ends the run and is in its outcome.
@@ -78,6 +81,10 @@ impl<W: Workload> Trainer for W {
 
     fn tunes_apart(&self) -> bool {
         self.for_tuning().is_some()
+    }
+
+    fn fingerprint(&self) -> Option<String> {
+        Workload::fingerprint(self)
     }
 
     fn train(&self, spec: &TrialSpec, device: &Device, watch: &Watch) -> Result<Trial, BenchError> {

@@ -136,6 +136,18 @@ impl Workload for Cifar {
         ))
     }
 
+    fn fingerprint(&self) -> Option<String> {
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&self.train);
+        crc.update(&self.test);
+        Some(format!(
+            "{} + {} bytes, checksum {:08x}",
+            self.train.len(),
+            self.test.len(),
+            crc.finalize()
+        ))
+    }
+
     fn model(&self, seed: u64, device: &Device) -> Result<ColourNet, WorkloadError> {
         Ok(seeded(ColourNetConfig::new().init(device), seed))
     }
@@ -189,6 +201,12 @@ mod tests {
         assert_eq!(pixels.dims(), [2, 3, 32, 32]);
         assert_eq!(labels.into_data().iter::<i64>().collect::<Vec<_>>(), [9, 3]);
         assert_eq!(pixels.max().into_scalar::<f32>(), 1.0);
+        let before = cifar.fingerprint();
+        assert_eq!(before, Cifar::open(folder.path()).unwrap().fingerprint());
+        let mut other = bytes.clone();
+        other[5] ^= 1;
+        fs::write(folder.path().join("data_batch_1.bin"), &other).unwrap();
+        assert_ne!(before, Cifar::open(folder.path()).unwrap().fingerprint());
         let tuning = Cifar {
             stage: Stage::Tuning,
             ..cifar.clone()

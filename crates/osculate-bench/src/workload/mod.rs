@@ -146,6 +146,12 @@ pub trait Workload: Send + Sync {
         device: &Device,
     ) -> Result<Box<dyn Objective<Self::Model>>, WorkloadError>;
 
+    /// What tells the data of a folder from others, such as a checksum: a study is refused to go on
+    /// with other data. `None` where the data is part of the program.
+    fn fingerprint(&self) -> Option<String> {
+        None
+    }
+
     /// The number that [`About::metric`] names, of a network without autodiff, on a device without.
     ///
     /// # Errors

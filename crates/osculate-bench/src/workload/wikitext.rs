@@ -20,6 +20,7 @@ pub struct WikiText {
     stage: Stage,
     text: Arc<Characters>,
     file: String,
+    fingerprint: String,
 }
 
 impl WikiText {
@@ -44,6 +45,11 @@ impl WikiText {
             stage: Stage::Report,
             text: Arc::new(Characters::new(&text, TRAINED).map_err(WorkloadError::new)?),
             file: file.to_string(),
+            fingerprint: format!(
+                "{} bytes, checksum {:08x}",
+                text.len(),
+                crc32fast::hash(text.as_bytes())
+            ),
         })
     }
 }
@@ -64,6 +70,10 @@ impl Workload for WikiText {
             self.file
         ))
         .with_schedule(Schedule::WarmUpCosine)
+    }
+
+    fn fingerprint(&self) -> Option<String> {
+        Some(self.fingerprint.clone())
     }
 
     fn model(&self, seed: u64, device: &Device) -> Result<LanguageModel, WorkloadError> {

@@ -7,13 +7,14 @@ use burn::train::{
     EventProcessorTraining, InferenceStep, Interrupter, Learner, LearnerEvent, LearnerModel,
     SupervisedTrainingEventProcessor, TrainLoader, TrainStep, TrainingItem, ValidLoader,
 };
-use osculate_curvature::CurvatureError;
-use osculate_optim::{ClosureOptimizer, StepErrorCause};
+use osculate_curvature::{CurvatureError, GradientOracle, Objective};
+use osculate_optim::{ClosureOptimizer, Skipped, StepErrorCause, StepReport};
 
 use super::error::LearnerError;
 use super::monitor::Observed;
 use super::objective::StepObjective;
 use super::strategy::Osculate;
+use crate::idle::{idle, trainable};
 
 pub(super) struct Run<'a, M: LearnerModel> {
     strategy: &'a Osculate<M>,
@@ -24,7 +25,13 @@ pub(super) struct Run<'a, M: LearnerModel> {
     pub(super) interrupter: Interrupter,
     batches_of_step: usize,
     steps: usize,
+    /// Parameter that the first step left out and why, until a step moves one.
+    idle: Option<Skipped>,
 }
+
+/// Distance of a supervised form's gradient from the training step's that is still taken for rounding, of
+/// half precision as well.
+const LARGEST_DISTANCE: f64 = 1e-2;
 
 /// A batch that waits for its step.
 struct Pending<I> {
@@ -54,6 +61,7 @@ where
             interrupter,
             batches_of_step,
             steps: 0,
+            idle: None,
         }
     }
 
@@ -105,8 +113,10 @@ where
                     self.interrupter.fail(error);
                     return;
                 }
-                None if pending.is_empty() => return,
-                None => true,
+                None => {
+                    self.leave(pending);
+                    return;
+                }
             };
             if (complete || pending.len() >= self.batches_of_step)
                 && !self.step(epoch, std::mem::take(&mut pending))
@@ -116,6 +126,19 @@ where
             if self.interrupter.should_stop() {
                 return;
             }
+        }
+    }
+
+    /// Ends an epoch whose loader never said that it was complete: no step is made on the batches that wait
+    /// for one, as in burn's loops, and their items are processed.
+    fn leave(&mut self, pending: Vec<Pending<<M as TrainStep>::Input>>) {
+        self.strategy.monitor.pass_over(pending.len());
+        for batch in pending {
+            let made = TrainStep::step(&self.model, batch.input);
+            let lr = self.learner.lr_current();
+            let item =
+                TrainingItem::new(made.item, batch.progress, Some(batch.iteration), Some(lr));
+            self.train_event(LearnerEvent::ProcessedItem(item));
         }
     }
 
@@ -130,6 +153,9 @@ where
             .map(|batch| (batch.input, (batch.progress, batch.iteration)))
             .unzip();
         let objective = StepObjective::new(inputs, self.strategy.supervised);
+        if self.steps == 0 {
+            self.compare_supervised(&objective);
+        }
         let mut optimizer = self.strategy.optimizer.borrow_mut();
         let made = optimizer.step(lr.clone(), self.model.clone(), &objective);
         drop(optimizer);
@@ -146,18 +172,75 @@ where
         let outputs = objective.take_outputs();
         let (sharpness, trace) = self.measure(&objective).unzip();
         self.steps += 1;
+        self.note_idle(&step.report);
 
         let observed = Arc::new(Observed {
             report: step.report,
             sharpness,
             trace,
         });
+        self.strategy.monitor.publish(observed, outputs.len());
         for (output, (progress, iteration)) in outputs.into_iter().zip(places) {
-            self.strategy.monitor.publish(observed.clone());
             let item = TrainingItem::new(output, progress, Some(iteration), Some(lr.clone()));
             self.train_event(LearnerEvent::ProcessedItem(item));
         }
         true
+    }
+
+    /// Notes how far the supervised form of the first batch is from its training step, and warns where that
+    /// is more than rounding. Costs two gradients.
+    fn compare_supervised(&self, objective: &StepObjective<M>) {
+        let first = objective.first(self.strategy.supervised);
+        let Some(supervised) = first.only() else {
+            return;
+        };
+        let gradient = |objective: &dyn Objective<M>| {
+            let oracle = GradientOracle::new(&self.model, objective);
+            let clean = oracle.clean();
+            clean.map(|clean| clean.gradient.clone())
+        };
+        // What fails here fails in the step, and is told there.
+        let (Ok(stepped), Ok(supervised)) = (gradient(&first), gradient(supervised)) else {
+            return;
+        };
+        let distance = supervised.sub(&stepped).norm() / stepped.norm();
+        self.strategy.monitor.note_distance(distance);
+        if distance > LARGEST_DISTANCE {
+            tracing::warn!(
+                distance,
+                "`SupervisedModel::supervised` is another loss than the training step's: its gradient is off \
+                 by this part, and curvature that is made of it is not that of the loss"
+            );
+        }
+    }
+
+    /// Looks for a parameter that moves, until there is one: in a sound training this reads the flags of
+    /// the first step back, and of no other.
+    fn note_idle(&mut self, report: &StepReport) {
+        if self.steps > 1 && self.idle.is_none() {
+            return;
+        }
+        self.idle = idle(report, trainable(&self.model));
+        if let (1, Some(first)) = (self.steps, &self.idle) {
+            tracing::warn!(
+                path = first.path,
+                reason = ?first.reason,
+                "the first step left every parameter out"
+            );
+        }
+    }
+
+    /// Fails the training where no step of it moved a parameter.
+    pub(super) fn check_moved(&self) {
+        if let Some(Skipped { path, reason }) = self.idle.clone() {
+            let steps = self.steps;
+            let error = LearnerError::NothingMoved {
+                steps,
+                path,
+                reason,
+            };
+            self.strategy.fail(&self.interrupter, error);
+        }
     }
 
     fn measure(&self, objective: &StepObjective<M>) -> Option<(f64, f64)> {
@@ -175,19 +258,16 @@ where
         iteration: usize,
         batches: usize,
     ) -> LearnerError {
-        match cause {
-            StepErrorCause::Curvature(CurvatureError::NotSupervised { what }) => {
-                if self.strategy.supervised.is_some() && batches > 1 {
-                    LearnerError::Accumulated { what, batches }
-                } else {
-                    LearnerError::NotSupervised {
-                        epoch,
-                        iteration,
-                        what,
-                    }
-                }
+        match needs_outputs(&cause) {
+            Some(what) if self.strategy.supervised.is_some() && batches > 1 => {
+                LearnerError::Accumulated { what, batches }
             }
-            cause => LearnerError::Step {
+            Some(what) => LearnerError::NotSupervised {
+                epoch,
+                iteration,
+                what,
+            },
+            None => LearnerError::Step {
                 epoch,
                 iteration,
                 cause,
@@ -249,5 +329,15 @@ where
     fn valid_event(&mut self, event: LearnerEvent<<M as InferenceStep>::Output>) {
         let processed = self.processor.process_valid(event);
         self.interrupter.fail_on_error(processed);
+    }
+}
+
+/// What asked a step for the model's outputs in vain. The advice for those who write their own loops is none
+/// for those who do not.
+pub(super) fn needs_outputs(cause: &StepErrorCause) -> Option<&'static str> {
+    match cause {
+        StepErrorCause::Curvature(CurvatureError::NotSupervised { what }) => Some(what),
+        StepErrorCause::Curvature(CurvatureError::NotRecordable) => Some("an exact product"),
+        _ => None,
     }
 }

@@ -1,7 +1,7 @@
 use burn::train::TrainingError;
 use burn::train::checkpoint::CheckpointerError;
 use burn::train::train::WorkerFailure;
-use osculate_optim::{RecordError, StepErrorCause};
+use osculate_optim::{RecordError, SkipReason, StepErrorCause};
 use thiserror::Error;
 
 use super::checkpoint::CheckpointError;
@@ -52,11 +52,33 @@ pub enum LearnerError {
         batches: usize,
     },
 
+    /// The weights were restored from a checkpoint, and the optimizer's state was not.
+    #[error(
+        "the weights were restored from a checkpoint that has no state of the optimizer inside the model: \
+         train with `Learner::new(model, model.carrier(), ..)` from the start, or load the weights into the \
+         model before `InStep::new` to begin a training with them"
+    )]
+    NotCarried,
+
     /// The optimizer does not make the model to validate on.
     #[error("the model to validate on: {cause}")]
     Evaluation {
         /// What happened.
         cause: StepErrorCause,
+    },
+
+    /// Every step left every parameter out.
+    #[error(
+        "no step of {steps} moved a parameter: all were left out of each, the first of them {path} for its \
+         {reason:?}; look for a NaN or an infinity in data, loss and weights"
+    )]
+    NothingMoved {
+        /// Steps made.
+        steps: usize,
+        /// Path of a parameter.
+        path: String,
+        /// Why it was left out.
+        reason: SkipReason,
     },
 
     /// A checkpoint could not be written or restored.

@@ -9,7 +9,7 @@ use burn::train::metric::{
     SerializedEntry,
 };
 
-use super::monitor::{Monitor, Observed};
+use super::monitor::{Item, Monitor, Observed};
 
 /// What a [`StepMetric`] shows of every step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,8 +92,10 @@ impl Quantity {
 /// A metric of the optimizer's steps: `monitor.metric(Quantity::WinRate)` for
 /// `SupervisedTraining::metric_train_numeric`. It works with any model.
 ///
-/// Shown and logged are the value of the step and its mean over the epoch. Steps without a value
-/// count as not available. Numbers are read from the device on the thread that burn processes metrics
+/// Shown and logged are the value of the step and its mean over the items of the epoch. Steps without a
+/// value count as not available, and so does a batch that waits for its step under accumulation in an
+/// [`InStep`](super::InStep): the item that completes the step brings the values of all. A batch that no
+/// step was made on has none. Numbers are read from the device on the thread that burn processes metrics
 /// on. For the training split of the strategy that the monitor belongs to; elsewhere it has no
 /// values.
 #[derive(Clone)]
@@ -101,8 +103,9 @@ pub struct StepMetric {
     quantity: Quantity,
     name: MetricName,
     monitor: Monitor,
-    /// Items of the training split seen so far.
+    /// Items of the training split seen so far, and those of them whose values were taken over.
     seen: u64,
+    taken: u64,
     state: NumericMetricState,
     /// Whether the last item had a value.
     current: bool,
@@ -117,9 +120,22 @@ impl StepMetric {
             name: Arc::new(quantity.name().to_string()),
             monitor,
             seen: 0,
+            taken: 0,
             state: NumericMetricState::new(),
             current: false,
             any: false,
+        }
+    }
+
+    /// Takes the value of a step over, for so many items.
+    fn take(&mut self, step: Option<(Arc<Observed>, usize)>) {
+        let Some((observed, items)) = step else {
+            return;
+        };
+        if let Some(value) = self.quantity.value(&observed) {
+            self.current = true;
+            self.any = true;
+            self.state.update(value, items);
         }
     }
 
@@ -158,14 +174,25 @@ impl Metric for StepMetric {
         if metadata.lr.is_none() {
             return Ok(SerializedEntry::not_available(None));
         }
-        let observed = self.monitor.item(self.seen);
         self.seen += 1;
-        let Some(value) = observed.and_then(|observed| self.quantity.value(&observed)) else {
+        let mut step: Option<(Arc<Observed>, usize)> = None;
+        while self.taken < self.seen {
+            match (self.monitor.item(self.taken), &mut step) {
+                (Item::Waiting, _) => break,
+                (Item::Of(observed), Some((of, items))) if Arc::ptr_eq(&observed, of) => {
+                    *items += 1
+                }
+                (Item::Of(observed), _) => {
+                    self.take(step.replace((observed, 1)));
+                }
+                (Item::Without, _) => (),
+            }
+            self.taken += 1;
+        }
+        self.take(step);
+        if !self.current {
             return Ok(SerializedEntry::not_available(None));
-        };
-        self.current = true;
-        self.any = true;
-        self.state.update(value, 1);
+        }
         Ok(self.state.compute_update(self.format()))
     }
 

@@ -1,6 +1,7 @@
 //! What the steps of a training did, for metrics and for the caller.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use osculate_optim::StepReport;
@@ -45,13 +46,33 @@ pub struct Monitor {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Number of the first report that is kept.
-    first: u64,
-    reports: VecDeque<Arc<Observed>>,
+    /// Items of which it is known which step they went into.
+    known: u64,
+    steps: VecDeque<Step>,
+    last: Option<Arc<Observed>>,
+    supervised_distance: Option<f64>,
     error: Option<Arc<LearnerError>>,
 }
 
-/// Reports that are kept: burn processes items on another thread, which lags behind by two, and the
+/// A step, or batches that no step was made on.
+#[derive(Debug)]
+struct Step {
+    /// Number of its first item, and of the item after its last.
+    items: Range<u64>,
+    observed: Option<Arc<Observed>>,
+}
+
+/// What is known of a processed item.
+pub(super) enum Item {
+    /// Its step is still to be made.
+    Waiting,
+    /// It went into this step.
+    Of(Arc<Observed>),
+    /// No step was made on it, or the step is forgotten.
+    Without,
+}
+
+/// Steps that are kept: burn processes items on another thread, which lags behind by two, and the
 /// items of a step on several devices after the step.
 const KEPT: usize = 128;
 
@@ -63,31 +84,62 @@ impl Monitor {
 
     /// What the last step did, `None` before the first.
     pub fn last(&self) -> Option<Arc<Observed>> {
-        self.lock().reports.back().cloned()
+        self.lock().last.clone()
+    }
+
+    /// How far the gradient of [`SupervisedModel::supervised`](super::SupervisedModel::supervised) is from
+    /// that of the model's training step on the first batch, relative to the latter; `None` before the
+    /// first step and without a supervised form. Above a hundredth a `tracing` warning says so once:
+    /// methods then make their curvature of another loss than the one that is trained.
+    pub fn supervised_distance(&self) -> Option<f64> {
+        self.lock().supervised_distance
+    }
+
+    pub(super) fn note_distance(&self, distance: f64) {
+        self.lock().supervised_distance = Some(distance);
     }
 
     /// Why the training stopped, if it stopped on an error of the strategy. Errors of burn's own
-    /// parts, such as its data loaders, and of an [`InStep`](super::InStep), are in
+    /// parts, such as its data loaders, and the errors of an [`InStep`](super::InStep)'s steps, are in
     /// `LearningResult::error` alone.
     pub fn error(&self) -> Option<Arc<LearnerError>> {
         self.lock().error.clone()
     }
 
-    /// Keeps the report of the next processed item.
-    pub(super) fn publish(&self, observed: Arc<Observed>) {
+    /// Keeps the report of a step, which the next items went into.
+    pub(super) fn publish(&self, observed: Arc<Observed>, items: usize) {
+        self.keep(Some(observed), items);
+    }
+
+    /// Notes that no step was made on the next items.
+    pub(super) fn pass_over(&self, items: usize) {
+        self.keep(None, items);
+    }
+
+    fn keep(&self, observed: Option<Arc<Observed>>, items: usize) {
         let mut shared = self.lock();
-        shared.reports.push_back(observed);
-        if shared.reports.len() > KEPT {
-            shared.reports.pop_front();
-            shared.first += 1;
+        let first = shared.known;
+        shared.known += items as u64;
+        let items = first..shared.known;
+        if observed.is_some() {
+            shared.last.clone_from(&observed);
+        }
+        shared.steps.push_back(Step { items, observed });
+        if shared.steps.len() > KEPT {
+            shared.steps.pop_front();
         }
     }
 
-    /// The report of the processed item with this number, counted from 0.
-    pub(super) fn item(&self, number: u64) -> Option<Arc<Observed>> {
+    /// What is known of the processed item with this number, counted from 0.
+    pub(super) fn item(&self, number: u64) -> Item {
         let shared = self.lock();
-        let index = number.checked_sub(shared.first)?;
-        shared.reports.get(usize::try_from(index).ok()?).cloned()
+        if number >= shared.known {
+            return Item::Waiting;
+        }
+        let mut steps = shared.steps.iter();
+        let step = steps.find(|step| step.items.contains(&number));
+        let observed = step.and_then(|step| step.observed.clone());
+        observed.map_or(Item::Without, Item::Of)
     }
 
     pub(super) fn fail(&self, error: Arc<LearnerError>) {

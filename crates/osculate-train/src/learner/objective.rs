@@ -67,7 +67,8 @@ pub trait SupervisedModel: TrainStep + Module {
     ///
     /// Gradients still come from [`TrainStep::step`]. The objective is asked for outputs, for the
     /// criterion, and by exact products, which compare it with the gradient and go on by finite
-    /// differences where it is another function.
+    /// differences where it is another function. [`Osculate`](super::Osculate) compares the two gradients
+    /// at its first step: [`Monitor::supervised_distance`](super::Monitor::supervised_distance).
     fn supervised(input: &<Self as TrainStep>::Input) -> Box<dyn Objective<Self>>;
 }
 
@@ -111,7 +112,7 @@ impl<M: LearnerModel> StepObjective<M> {
     }
 
     /// The supervised form of the whole step, where it is made on one batch.
-    fn only(&self) -> Option<&dyn Objective<M>> {
+    pub(super) fn only(&self) -> Option<&dyn Objective<M>> {
         match self.supervised.as_slice() {
             [batch] => Some(batch.as_ref()),
             _ => None,

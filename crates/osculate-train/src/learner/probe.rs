@@ -1,14 +1,14 @@
 use burn::module::Module;
 use osculate_curvature::{
-    CurvatureError, CurvatureOperator, GaussNewton, GradientOracle, Hessian, HutchinsonConfig,
-    Objective, PowerIterationConfig, hutchinson_trace, power_iteration,
+    CurvatureError, CurvatureOperator, GaussNewton, GradientOracle, Hessian, HessianConfig,
+    HutchinsonConfig, HvpMode, Objective, PowerIterationConfig, hutchinson_trace, power_iteration,
 };
 
 /// When and how finely the curvature is measured along a training, for
 /// [`Quantity::Sharpness`](super::Quantity::Sharpness) and [`Quantity::Trace`](super::Quantity::Trace).
 ///
 /// Measured is the batch of the step, the first where batches are accumulated, at the weights after it: the Gauss-Newton matrix for a
-/// [`SupervisedModel`](super::SupervisedModel), the Hessian for any other. On networks with kinks
+/// [`SupervisedModel`](super::SupervisedModel), the Hessian by finite differences for any other. On networks with kinks
 /// (ReLU, max pooling) the Hessian by finite differences is that of a smoothed loss, and its trace
 /// can be several times larger than the Gauss-Newton matrix's.
 ///
@@ -55,7 +55,12 @@ impl CurvatureProbe {
         let operator: Box<dyn CurvatureOperator + '_> = if objective.supervised().is_some() {
             Box::new(GaussNewton::new(&oracle)?)
         } else {
-            Box::new(Hessian::new(&oracle)?)
+            // A training step cannot be recorded: there is nothing to try, and nothing to warn of.
+            let config = HessianConfig {
+                mode: HvpMode::FiniteDifference,
+                ..HessianConfig::default()
+            };
+            Box::new(Hessian::with_config(&oracle, config)?)
         };
         let config = PowerIterationConfig {
             iterations: self.iterations,

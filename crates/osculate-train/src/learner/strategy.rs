@@ -30,7 +30,9 @@ use super::probe::CurvatureProbe;
 ///   [`TrainStep::optimize`] is not called.
 /// - Under `grads_accumulation(k)` a step is made on `k` batches, which are held until then, with the
 ///   sum of their gradients, as in burn. Their items reach the metrics after the step; batches that
-///   wait when the training is stopped are dropped, and their items with them.
+///   wait when the training is stopped are dropped, and their items with them. Of fewer than `k` batches
+///   at an epoch's end a step is made where the loader says that it is complete with the last of them,
+///   as burn's own do, and none otherwise, as in burn's loops.
 /// - Checkpoints are those of [`Checkpoints`]. With burn's own checkpointers, which know
 ///   nothing of the optimizer, the training stops with an error before its first step.
 /// - Validation, and the model that the training ends with, have the weights of the optimizer's
@@ -39,7 +41,8 @@ use super::probe::CurvatureProbe;
 /// - `SupervisedTraining::gradient_checkpointing` does not reach a strategy: hand its device over with
 ///   [`with_device`](Self::with_device).
 /// - A step that fails stops the training. The weights are those before it;
-///   [`Monitor::error`] has the reason.
+///   [`Monitor::error`] has the reason. A training of which every step leaves every parameter out, since
+///   nothing is finite, ends with [`LearnerError::NothingMoved`].
 ///
 /// ```
 /// use burn::train::{LearnerModel, SupervisedTraining, TrainStep};
@@ -284,6 +287,7 @@ where
                 break;
             }
         }
+        run.check_moved();
         let model = run.evaluation_model().unwrap_or_else(|| run.model.clone());
         (model, run.processor)
     }

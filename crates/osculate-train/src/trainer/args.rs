@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use osculate_optim::registry::OptimizerSpec;
+use osculate_program::Interrupt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -11,7 +12,6 @@ use super::config::{Length, NonFiniteLoss, SharpnessKind, TrainerConfig};
 use super::error::TrainerError;
 use super::exact_json;
 use super::folder::CONFIG_FILE;
-use super::interrupt::Interrupt;
 use super::recipe_file::{RecipeFile, settings};
 use super::run::Trainer;
 use super::schedule::{Schedule, ScheduleKind};
@@ -282,11 +282,11 @@ impl TrainerArgs {
         Ok(())
     }
 
-    /// A trainer as these flags say, which stops on Ctrl-C. `document` is the program's whole
+    /// A trainer as these flags say, which stops on Ctrl-C, `SIGTERM` and `SIGHUP`. `document` is the program's whole
     /// configuration, with `config` in its field `trainer`; it is what `config.json` holds.
     ///
     /// # Errors
-    /// [`TrainerError::Interrupt`], and [`TrainerError::Config`] for a configuration that is not
+    /// [`TrainerError::Signals`], and [`TrainerError::Config`] for a configuration that is not
     /// JSON.
     pub fn trainer<'a, T: Task>(
         &self,
@@ -299,11 +299,10 @@ impl TrainerArgs {
             .with_resume(self.resume)
             .with_overwrite(self.overwrite)
             .with_progress(!self.no_progress)
-            .with_interrupt(Interrupt::on_ctrl_c()?))
+            .with_interrupt(Interrupt::on_signals().map_err(TrainerError::Signals)?))
     }
 }
 
-/// A budget, or none for zero.
 /// A folder for each program, so that one does not meet the run of another.
 fn default_folder() -> PathBuf {
     let program = std::env::current_exe().ok();
@@ -311,6 +310,7 @@ fn default_folder() -> PathBuf {
     Path::new("osculate-results").join(name.unwrap_or("run".as_ref()))
 }
 
+/// A budget, or none for zero.
 fn budget(given: f64) -> Option<f64> {
     (given != 0.0).then_some(given)
 }

@@ -6,14 +6,14 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::optim::LearningRate;
 use osculate_curvature::Accumulated;
-use osculate_optim::{ClosureOptimizer, StepReport};
+use osculate_optim::{ClosureOptimizer, Skipped, StepReport};
+use osculate_program::Interrupt;
 
 use super::checkpoint::{Checkpoints, save_model};
 use super::config::{NonFiniteLoss, TrainerConfig};
 use super::console::Console;
 use super::error::TrainerError;
 use super::folder::{BEST_FILE, LOG_FILE};
-use super::interrupt::Interrupt;
 use super::log::{Line, Log, finite, read as read_log};
 use super::picture;
 use super::plan::Plan;
@@ -22,6 +22,7 @@ use super::sharpness::measure;
 use super::state::{Best, Evaluated, State};
 use super::summary::{Ending, Summary};
 use super::task::{Batch, BatchAt, Metrics, Task, listed};
+use crate::idle::{idle, trainable};
 
 /// What a run works with.
 pub(crate) struct Equipment<M: Module> {
@@ -47,6 +48,9 @@ pub(crate) struct Drive<'a, T: Task> {
     start: Instant,
     /// Steps whose numbers are still on the device.
     pending: Vec<(u64, StepReport)>,
+    trainable: usize,
+    /// A parameter that the last step left out, where it left out all.
+    idle: Option<Skipped>,
     lr: LearningRate,
 }
 
@@ -70,6 +74,8 @@ impl<'a, T: Task> Drive<'a, T> {
             state,
             start: Instant::now(),
             pending: Vec::new(),
+            trainable: 0,
+            idle: None,
             lr: 0.0,
         }
     }
@@ -77,6 +83,7 @@ impl<'a, T: Task> Drive<'a, T> {
     /// Makes the steps that are left.
     pub(crate) fn train(mut self, model: T::Model) -> Result<Finished<T::Model>, TrainerError> {
         let mut model = model;
+        self.trainable = trainable(&model);
         if self.state.due {
             self.follow_up(&model)?;
         }
@@ -93,9 +100,21 @@ impl<'a, T: Task> Drive<'a, T> {
         if !self.is_saved() {
             self.save(&model)?;
         }
-        let lines = read_log(&self.out.join(LOG_FILE))?;
+        let (lines, damage) = read_log(&self.out.join(LOG_FILE))?;
+        if let Some(damage) = damage {
+            self.with.console.warn(&damage);
+        }
         picture::draw_all(&lines, self.task.judged(), self.out)?;
         self.with.console.finish();
+        let step = self.state.step;
+        let all_idle = ending != Ending::Interrupted && self.state.idle == step;
+        if let (true, Some(Skipped { path, reason })) = (all_idle, self.idle.take()) {
+            return Err(TrainerError::NothingMoved {
+                steps: step,
+                path,
+                reason,
+            });
+        }
         let summary = self.summary(&model, ending);
         let evaluation_model = self.evaluation_model(&model)?;
         Ok(Finished {
@@ -147,7 +166,10 @@ impl<'a, T: Task> Drive<'a, T> {
 
         let step = self.state.step;
         if step.is_multiple_of(self.config.log_every) || step == steps {
-            self.log_steps()?;
+            // The last report is asked for more than the others.
+            let last = self.pending.last().map(|(_, report)| report.clone());
+            self.read_back()?;
+            self.guarded(&model, |drive| drive.log_steps(last))?;
         }
         self.state.due = true;
         self.follow_up(&model)?;
@@ -197,6 +219,17 @@ impl<'a, T: Task> Drive<'a, T> {
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(TrainerError::task("making a batch"))?;
+        if let Some(empty) = batches.iter().position(|batch| batch.samples == 0) {
+            // It would have no loss, or no weight among others.
+            return Err(TrainerError::TaskInvalid {
+                what: format!(
+                    "batch {} of pass {} has no sample",
+                    at.first + empty,
+                    at.epoch
+                ),
+                expected: "at least one sample in a batch",
+            });
+        }
         if batches.len() == 1
             && let Some(batch) = batches.pop()
         {
@@ -236,6 +269,8 @@ impl<'a, T: Task> Drive<'a, T> {
             }
             let skipped = report.skipped().len() as u64;
             self.state.skipped += skipped;
+            self.idle = idle(&report, self.trainable);
+            self.state.idle += u64::from(self.idle.is_some());
             let window = &mut self.state.window;
             window.steps += 1;
             window.loss_sum += loss;
@@ -244,10 +279,8 @@ impl<'a, T: Task> Drive<'a, T> {
         Ok(())
     }
 
-    /// Writes the line of the steps since the last one.
-    fn log_steps(&mut self) -> Result<(), TrainerError> {
-        let last = self.pending.last().map(|(_, report)| report.clone());
-        self.read_back()?;
+    /// Writes the line of the steps since the last one, whose numbers were read back.
+    fn log_steps(&mut self, last: Option<StepReport>) -> Result<(), TrainerError> {
         let window = std::mem::take(&mut self.state.window);
         self.state.train_loss = window.mean();
         let (norm, win_rate) = match &last {
@@ -343,7 +376,6 @@ impl<'a, T: Task> Drive<'a, T> {
         self.read_back()?;
         self.with.log.sync()?;
         self.state.seconds = self.seconds();
-        self.state.batches = self.with.plan.batches();
         self.state.log_bytes = self.with.log.bytes();
         let best = self.out.join(BEST_FILE);
         if self.state.best.is_some() && !best.exists() {

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use osculate_curvature::CurvatureError;
 use osculate_optim::registry::SpecError;
-use osculate_optim::{RecordError, StepErrorCause};
+use osculate_optim::{RecordError, SkipReason, StepErrorCause};
+use osculate_program::exit;
 use thiserror::Error;
 
 use super::task::TaskError;
@@ -65,6 +66,15 @@ pub enum TrainerError {
         path: String,
     },
 
+    /// Another process, or another trainer of this one, writes to the output folder.
+    #[error(
+        "another process is training in {path}: wait for it or end it, or choose another folder (--out)"
+    )]
+    OutputLocked {
+        /// The folder.
+        path: String,
+    },
+
     /// There is no run to go on with.
     #[error("{path} holds no run to resume: it has no config.json")]
     NothingToResume {
@@ -83,15 +93,15 @@ pub enum TrainerError {
 
     /// The data is not what the run was started with.
     #[error(
-        "the run in {path} was started on {then} batches a pass, now there are {now}: a resumed run needs the same data"
+        "the run in {path} was started on other data, and a resumed run needs the same: now {now}, then {then}"
     )]
     OtherData {
         /// The output folder.
         path: String,
-        /// Batches in a pass when the checkpoint was written.
-        then: u64,
-        /// Batches in a pass now.
-        now: u64,
+        /// The data when the checkpoint was written.
+        then: String,
+        /// The data now.
+        now: String,
     },
 
     /// No checkpoint of the run can be used.
@@ -125,6 +135,20 @@ pub enum TrainerError {
         step: u64,
         /// The loss.
         loss: f64,
+    },
+
+    /// Every step left every parameter out.
+    #[error(
+        "no step of {steps} moved a parameter: all were left out of each, the last time {path} for its \
+         {reason:?}; look for a NaN or an infinity in data, loss and weights"
+    )]
+    NothingMoved {
+        /// Steps made.
+        steps: u64,
+        /// Path of a parameter.
+        path: String,
+        /// Why it was left out.
+        reason: SkipReason,
     },
 
     /// A step was not made.
@@ -178,15 +202,28 @@ pub enum TrainerError {
         message: String,
     },
 
-    /// Ctrl-C could not be caught.
-    #[error("cannot catch Ctrl-C: {message}")]
-    Interrupt {
-        /// Why.
-        message: String,
-    },
+    /// The signals that end a process cannot be caught.
+    #[error("cannot catch signals: {0}")]
+    Signals(std::io::Error),
 }
 
 impl TrainerError {
+    /// The exit code of a program that ends with it, as [`osculate_program::exit`] has them.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Setting { .. }
+            | Self::Optimizer(_)
+            | Self::Set { .. }
+            | Self::Config { .. }
+            | Self::OutputInUse { .. }
+            | Self::OutputLocked { .. }
+            | Self::NothingToResume { .. }
+            | Self::OtherConfig { .. }
+            | Self::OtherData { .. } => exit::USAGE,
+            _ => exit::FAILURE,
+        }
+    }
+
     pub(crate) fn check(
         valid: bool,
         name: &'static str,

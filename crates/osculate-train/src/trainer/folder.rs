@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use osculate_program::write_whole;
 use serde_json::Value;
 
 use super::config::FREE;
@@ -21,17 +22,18 @@ pub(crate) const BEST_ASIDE: &str = "best-before-resume.bpk";
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 
 /// Makes the folder ready for a run: empties it for a new one and writes its configuration, or
-/// compares the configuration with that of the run to resume, whose budgets and intervals are then
-/// those of the new one.
+/// compares the configuration with that of the run to resume, which may differ in budgets, intervals and free
+/// settings.
 pub(crate) fn prepare(
     out: &Path,
     document: &Value,
     resume: bool,
     overwrite: bool,
+    free: &[String],
 ) -> Result<(), TrainerError> {
     let path = out.join(CONFIG_FILE);
     if resume {
-        return compare(&path, out, document);
+        return compare(&path, out, document, free);
     }
     let checkpoints = out.join(CHECKPOINTS);
     let files = [CONFIG_FILE, LOG_FILE, BEST_FILE, BEST_ASIDE];
@@ -51,21 +53,22 @@ pub(crate) fn prepare(
         }
     }
     checkpoint::clear(&checkpoints)?;
-    write(&path, out, document)
+    write(&path, document)
 }
 
-fn write(path: &Path, out: &Path, document: &Value) -> Result<(), TrainerError> {
-    let write = || {
-        let mut file = tempfile::NamedTempFile::new_in(out)?;
-        serde_json::to_writer_pretty(&mut file, document)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(TrainerError::output("write", path))
+/// Writes the configuration of a resumed run, once nothing is left that could refuse it.
+pub(crate) fn renew(out: &Path, document: &Value) -> Result<(), TrainerError> {
+    write(&out.join(CONFIG_FILE), document)
 }
 
-fn compare(path: &Path, out: &Path, document: &Value) -> Result<(), TrainerError> {
+fn write(path: &Path, document: &Value) -> Result<(), TrainerError> {
+    serde_json::to_string_pretty(document)
+        .map_err(Into::into)
+        .and_then(|text| write_whole(path, text.as_bytes()))
+        .map_err(TrainerError::output("write", path))
+}
+
+fn compare(path: &Path, out: &Path, document: &Value, free: &[String]) -> Result<(), TrainerError> {
     if !path.exists() {
         return Err(TrainerError::NothingToResume {
             path: out.display().to_string(),
@@ -78,11 +81,12 @@ fn compare(path: &Path, out: &Path, document: &Value) -> Result<(), TrainerError
     let text = fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
     let before: Value = exact_json::read(&text).map_err(|error| unreadable(error.to_string()))?;
     let mut differences = Vec::new();
-    differ("", &before, document, &mut differences);
+    let free = |name: &str| {
+        let of_trainer = name.strip_prefix("trainer.");
+        of_trainer.is_some_and(|name| FREE.contains(&name)) || free.iter().any(|free| free == name)
+    };
+    differ("", &before, document, &free, &mut differences);
     if differences.is_empty() {
-        if before != *document {
-            write(path, out, document)?;
-        }
         return Ok(());
     }
     Err(TrainerError::OtherConfig {
@@ -93,9 +97,14 @@ fn compare(path: &Path, out: &Path, document: &Value) -> Result<(), TrainerError
 
 /// Lists the settings in which two configurations differ, but for those that a resumed run may
 /// change.
-fn differ(name: &str, before: &Value, now: &Value, differences: &mut Vec<String>) {
-    let free = name.strip_prefix("trainer.");
-    if before == now || free.is_some_and(|name| FREE.contains(&name)) {
+fn differ(
+    name: &str,
+    before: &Value,
+    now: &Value,
+    free: &dyn Fn(&str) -> bool,
+    differences: &mut Vec<String>,
+) {
+    if before == now || free(name) {
         return;
     }
     let (Value::Object(old), Value::Object(new)) = (before, now) else {
@@ -111,7 +120,7 @@ fn differ(name: &str, before: &Value, now: &Value, differences: &mut Vec<String>
         };
         let value =
             |of: &'_ serde_json::Map<String, Value>| of.get(key).cloned().unwrap_or(Value::Null);
-        differ(&name, &value(old), &value(new), differences);
+        differ(&name, &value(old), &value(new), free, differences);
     }
 }
 
@@ -127,44 +136,61 @@ mod tests {
         let out = folder.path().join("deep/run");
         let document = json!({ "trainer": { "lr": 0.1 } });
         assert!(matches!(
-            prepare(&out, &document, true, false),
+            prepare(&out, &document, true, false, &[]),
             Err(TrainerError::NothingToResume { .. })
         ));
-        prepare(&out, &document, false, false).unwrap();
+        prepare(&out, &document, false, false, &[]).unwrap();
         assert!(matches!(
-            prepare(&out, &document, false, false),
+            prepare(&out, &document, false, false, &[]),
             Err(TrainerError::OutputInUse { .. })
         ));
         fs::write(out.join(LOG_FILE), "{}").unwrap();
         let checkpoints = out.join(CHECKPOINTS);
         fs::create_dir_all(checkpoints.join("step-000000003")).unwrap();
         fs::write(checkpoints.join("notes.txt"), "of someone else").unwrap();
-        prepare(&out, &document, false, true).unwrap();
+        prepare(&out, &document, false, true, &[]).unwrap();
         assert!(!out.join(LOG_FILE).exists());
         assert!(!checkpoints.join("step-000000003").exists());
         assert!(checkpoints.join("notes.txt").exists());
         fs::remove_file(out.join(CONFIG_FILE)).unwrap();
         assert!(matches!(
-            prepare(&out, &document, false, false),
+            prepare(&out, &document, false, false, &[]),
             Err(TrainerError::OutputInUse { .. })
         ));
-        prepare(&out, &document, false, true).unwrap();
-        prepare(&out, &document, true, false).unwrap();
+        prepare(&out, &document, false, true, &[]).unwrap();
+        prepare(&out, &document, true, false, &[]).unwrap();
     }
 
     #[test]
     fn a_resumed_run_may_change_budgets_only() {
         let folder = tempfile::tempdir().unwrap();
         let before = json!({ "trainer": { "lr": 0.1, "max_seconds": null, "schedule": { "kind": "cosine" } }, "width": 8 });
-        prepare(folder.path(), &before, false, false).unwrap();
+        prepare(folder.path(), &before, false, false, &[]).unwrap();
         let mut now = before.clone();
         now["trainer"]["max_seconds"] = json!(60.0);
-        prepare(folder.path(), &now, true, false).unwrap();
+        prepare(folder.path(), &now, true, false, &[]).unwrap();
+        renew(folder.path(), &now).unwrap();
         let kept = fs::read_to_string(folder.path().join(CONFIG_FILE)).unwrap();
         assert_eq!(exact_json::read::<Value>(&kept).unwrap(), now);
+        let free = ["data.folder".to_string()];
+        now["data"] = json!({ "folder": "/moved", "part": 1 });
+        let moved = prepare(folder.path(), &now, true, false, &free).unwrap_err();
+        let TrainerError::OtherConfig { differences, .. } = &moved else {
+            panic!("{moved}");
+        };
+        assert_eq!(
+            differences,
+            &["data: null, now {\"folder\":\"/moved\",\"part\":1}"]
+        );
+        let free = ["data".to_string()];
+        prepare(folder.path(), &now, true, false, &free).unwrap();
+        renew(folder.path(), &now).unwrap();
+        now["data"]["folder"] = json!("/moved again");
+        let free = ["data.folder".to_string()];
+        prepare(folder.path(), &now, true, false, &free).unwrap();
         now["trainer"]["schedule"]["kind"] = json!("linear");
         now["depth"] = json!(2);
-        let error = prepare(folder.path(), &now, true, false)
+        let error = prepare(folder.path(), &now, true, false, &[])
             .unwrap_err()
             .to_string();
         assert!(
@@ -180,7 +206,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("file");
         fs::write(&out, "").unwrap();
-        let error = prepare(&out.join("run"), &json!({}), false, false)
+        let error = prepare(&out.join("run"), &json!({}), false, false, &[])
             .unwrap_err()
             .to_string();
         assert!(error.contains("file"), "{error}");

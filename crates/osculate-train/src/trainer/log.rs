@@ -126,9 +126,12 @@ impl Log {
             source: error.into(),
         })?;
         text.push('\n');
-        self.file
-            .write_all(text.as_bytes())
-            .map_err(TrainerError::output("write", &self.path))?;
+        if let Err(error) = self.file.write_all(text.as_bytes()) {
+            // Half a line is worse than none. The first error is the one to report.
+            let _ = self.file.set_len(self.bytes);
+            let _ = self.file.seek(SeekFrom::End(0));
+            return Err(TrainerError::output("write", &self.path)(error));
+        }
         self.bytes += text.len() as u64;
         Ok(())
     }
@@ -155,16 +158,28 @@ fn whole_lines(file: &File) -> std::io::Result<u64> {
     }
 }
 
-/// All lines of a log.
-pub(crate) fn read(path: &Path) -> Result<Vec<Line>, TrainerError> {
-    let unreadable = |message: String| TrainerError::Config {
-        path: path.display().to_string(),
-        message,
-    };
-    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-    text.lines()
-        .map(|line| serde_json::from_str(line).map_err(|error| unreadable(error.to_string())))
-        .collect()
+/// All lines of a log, and what is wrong with those that are none, which are left out: a training of days
+/// is not to fail by a line.
+pub(crate) fn read(path: &Path) -> Result<(Vec<Line>, Option<String>), TrainerError> {
+    let bytes = std::fs::read(path).map_err(TrainerError::output("read", path))?;
+    let (mut lines, mut damaged) = (Vec::new(), Vec::new());
+    for (number, line) in String::from_utf8_lossy(&bytes).lines().enumerate() {
+        match serde_json::from_str(line) {
+            Ok(line) => lines.push(line),
+            Err(error) => damaged.push((number + 1, error)),
+        }
+    }
+    let damage = damaged.first().map(|(number, error)| {
+        let error = error.to_string();
+        // The parser saw one line.
+        let (what, _) = error.split_once(" at line ").unwrap_or((&error, ""));
+        format!(
+            "{}: line {number} is damaged: {what}; {} such lines are left out of the pictures",
+            path.display(),
+            damaged.len()
+        )
+    });
+    Ok((lines, damage))
 }
 
 #[cfg(test)]
@@ -194,11 +209,32 @@ mod tests {
         let bytes = log.bytes();
         log.write(&line(2, f64::NAN)).unwrap();
         drop(log);
-        assert_eq!(read(&path).unwrap(), [line(1, 0.5), line(2, f64::NAN)]);
+        let lines = [line(1, 0.5), line(2, f64::NAN)];
+        assert_eq!(read(&path).unwrap(), (lines.to_vec(), None));
 
         let mut log = Log::resume(&path, bytes).unwrap();
         log.write(&line(3, 0.25)).unwrap();
-        assert_eq!(read(&path).unwrap(), [line(1, 0.5), line(3, 0.25)]);
+        assert_eq!(read(&path).unwrap().0, [line(1, 0.5), line(3, 0.25)]);
+    }
+
+    #[test]
+    fn a_damaged_line_is_named_and_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let mut log = Log::create(&path).unwrap();
+        log.write(&line(1, 0.5)).unwrap();
+        log.file
+            .write_all(b"{\"kind\":\"train\",\"st\n\xff\n")
+            .unwrap();
+        log.write(&line(2, 0.5)).unwrap();
+        let (lines, damage) = read(&path).unwrap();
+        assert_eq!(lines, [line(1, 0.5), line(2, 0.5)]);
+        let damage = damage.unwrap();
+        assert!(
+            damage.contains("metrics.jsonl: line 2 is damaged"),
+            "{damage}"
+        );
+        assert!(damage.contains("2 such lines"), "{damage}");
     }
 
     #[test]
@@ -214,6 +250,6 @@ mod tests {
         let mut log = Log::resume(&path, bytes).unwrap();
         log.write(&line(3, 0.25)).unwrap();
         assert_eq!(log.bytes(), std::fs::metadata(&path).unwrap().len());
-        assert_eq!(read(&path).unwrap(), [line(1, 0.5), line(3, 0.25)]);
+        assert_eq!(read(&path).unwrap().0, [line(1, 0.5), line(3, 0.25)]);
     }
 }

@@ -16,6 +16,8 @@
 //! | `best-before-resume.bpk` | those that were the best until the run was resumed from a checkpoint before them |
 //! | `loss.svg`, `evaluation.svg`, `sharpness.svg` | the run in pictures |
 //!
+//! One process trains in a folder: it holds a lock on its file `.lock` as long as it lives.
+//!
 //! Where standard error is a terminal it shows a progress bar; elsewhere, and with `--no-progress`,
 //! evaluations are events of the `tracing` crate at the level of information.
 //!
@@ -25,7 +27,8 @@
 //! optimizer state, and the lines of `metrics.jsonl` but for seconds. This holds on devices whose
 //! arithmetic is the same in every run, such as burn's CPU backends. A checkpoint is written under a
 //! temporary name, flushed to the disk and renamed. Where the newest is damaged nevertheless, the run
-//! says so and goes on from the one before it. `best.bpk` becomes that of the checkpoint, even if
+//! says so and goes on from the one before it. The program's own settings that say where its data lie may
+//! change ([`Trainer::with_free`]); the data must be what they were ([`Task::fingerprint`]). `best.bpk` becomes that of the checkpoint, even if
 //! the run had found better weights after it: it always holds the weights of [`Summary::best`].
 
 mod args;
@@ -36,7 +39,6 @@ mod drive;
 mod error;
 mod exact_json;
 mod folder;
-mod interrupt;
 mod log;
 mod picture;
 mod plan;
@@ -48,10 +50,11 @@ mod state;
 mod summary;
 mod task;
 
+pub use osculate_program::Interrupt;
+
 pub use args::TrainerArgs;
 pub use config::{Length, NonFiniteLoss, SharpnessConfig, SharpnessKind, TrainerConfig};
 pub use error::TrainerError;
-pub use interrupt::{INTERRUPTED, Interrupt};
 pub use log::Line;
 pub use run::{Finished, Trainer};
 pub use schedule::{Schedule, ScheduleKind};

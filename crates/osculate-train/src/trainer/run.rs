@@ -1,9 +1,11 @@
 //! How a run is set up.
 
+use std::fs;
 use std::path::PathBuf;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
+use osculate_program::{FolderLock, Interrupt};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -12,11 +14,10 @@ use super::config::TrainerConfig;
 use super::console::Console;
 use super::drive::{Drive, Equipment};
 use super::error::TrainerError;
-use super::folder::{BEST_ASIDE, BEST_FILE, CHECKPOINTS, CONFIG_FILE, LOG_FILE, prepare};
-use super::interrupt::Interrupt;
+use super::folder::{BEST_ASIDE, BEST_FILE, CHECKPOINTS, CONFIG_FILE, LOG_FILE, prepare, renew};
 use super::log::Log;
 use super::plan::Plan;
-use super::state::State;
+use super::state::{Data, State};
 use super::summary::Summary;
 use super::task::Task;
 
@@ -41,6 +42,7 @@ pub struct Trainer<'a, T: Task> {
     overwrite: bool,
     progress: bool,
     interrupt: Interrupt,
+    free: Vec<String>,
 }
 
 /// The end of a run.
@@ -66,7 +68,7 @@ impl ModuleVisitor for Drawn {
 
 impl<'a, T: Task> Trainer<'a, T> {
     /// A trainer of a new run that writes to the folder `out`, with a progress bar where standard
-    /// error is a terminal, and without a handler of Ctrl-C.
+    /// error is a terminal, and without catching signals.
     pub fn new(task: &'a T, config: TrainerConfig, out: impl Into<PathBuf>) -> Self {
         let document = json!({ "trainer": config });
         Self {
@@ -78,6 +80,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             overwrite: false,
             progress: true,
             interrupt: Interrupt::new(),
+            free: Vec::new(),
         }
     }
 
@@ -92,6 +95,14 @@ impl<'a, T: Task> Trainer<'a, T> {
             message: error.to_string(),
         })?;
         Ok(self)
+    }
+
+    /// Names settings of the program that a resumed run may change, since they do not move its weights:
+    /// where the data lie, for instance, as `"data.folder"`. All settings within a named one are free as
+    /// well.
+    pub fn with_free<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.free.extend(names.into_iter().map(Into::into));
+        self
     }
 
     /// Goes on with the run in the output folder. One that was killed before its first checkpoint
@@ -119,6 +130,21 @@ impl<'a, T: Task> Trainer<'a, T> {
         self
     }
 
+    /// Keeps other processes out of the output folder, which is made for a new run.
+    fn lock(&self) -> Result<FolderLock, TrainerError> {
+        let path = || self.out.display().to_string();
+        if self.resume {
+            if !self.out.join(CONFIG_FILE).exists() {
+                return Err(TrainerError::NothingToResume { path: path() });
+            }
+        } else {
+            fs::create_dir_all(&self.out).map_err(TrainerError::output("create", &self.out))?;
+        }
+        FolderLock::take(&self.out)
+            .map_err(TrainerError::output("lock", &self.out))?
+            .ok_or_else(|| TrainerError::OutputLocked { path: path() })
+    }
+
     /// Trains.
     ///
     /// # Errors
@@ -128,7 +154,14 @@ impl<'a, T: Task> Trainer<'a, T> {
         self.config.validate()?;
         let plan = Plan::new(&self.config, self.task.batches_per_epoch())?;
         let mut optimizer = self.config.make::<T::Model>()?;
-        prepare(&self.out, &self.document, self.resume, self.overwrite)?;
+        let _alone = self.lock()?;
+        prepare(
+            &self.out,
+            &self.document,
+            self.resume,
+            self.overwrite,
+            &self.free,
+        )?;
         let checkpoints = Checkpoints::open(self.out.join(CHECKPOINTS))?;
         let newest = if self.resume {
             checkpoints.newest()?
@@ -153,21 +186,29 @@ impl<'a, T: Task> Trainer<'a, T> {
                 .started(&self.out)
                 .map_err(TrainerError::task("starting the run"))?;
         }
-        if let Some(then) = loaded.as_ref().map(|loaded| loaded.state.batches)
-            && then != plan.batches()
+        let data = Data {
+            batches: plan.batches(),
+            fingerprint: self.task.fingerprint(),
+        };
+        if let Some(loaded) = &loaded
+            && loaded.state.data().is_other(&data)
         {
             return Err(TrainerError::OtherData {
                 path: self.out.display().to_string(),
-                then,
-                now: plan.batches(),
+                then: loaded.state.data().to_string(),
+                now: data.to_string(),
             });
         }
         let from = loaded.as_ref().map(|loaded| loaded.path.clone());
         let best = loaded.as_ref().and_then(|loaded| loaded.best.clone());
-        let (model, state) = match loaded {
+        let (model, mut state) = match loaded {
             Some(loaded) => loaded.restore(model, optimizer.as_mut())?,
             None => (model, State::default()),
         };
+        if self.resume {
+            renew(&self.out, &self.document)?;
+        }
+        (state.batches, state.data) = (data.batches, data.fingerprint);
         let aside = self.out.join(BEST_ASIDE);
         let moved = restore_best(best.as_deref(), &self.out.join(BEST_FILE), &aside)?;
         let log_path = self.out.join(LOG_FILE);

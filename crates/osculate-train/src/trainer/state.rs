@@ -1,5 +1,7 @@
 //! Where a run stands.
 
+use std::fmt::{Display, Formatter};
+
 use osculate_curvature::Cost;
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +50,9 @@ pub(crate) struct State {
     pub(crate) train_loss: f64,
     /// Parameters left out of steps, summed over steps.
     pub(crate) skipped: u64,
+    /// Steps that left every parameter out.
+    #[serde(default)]
+    pub(crate) idle: u64,
     pub(crate) evaluated: Option<Evaluated>,
     /// Whether what follows a step, such as its evaluation, is not all done.
     #[serde(default)]
@@ -55,8 +60,36 @@ pub(crate) struct State {
     /// Batches in a pass over the data.
     #[serde(default)]
     pub(crate) batches: u64,
+    /// What the task says of its data.
+    #[serde(default)]
+    pub(crate) data: Option<String>,
     /// Length of the log when the checkpoint was written.
     pub(crate) log_bytes: u64,
+}
+
+/// What tells a run's data from others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Data {
+    pub(crate) batches: u64,
+    pub(crate) fingerprint: Option<String>,
+}
+
+impl Data {
+    /// Whether this and the other are known to differ.
+    pub(crate) fn is_other(&self, other: &Self) -> bool {
+        let fingerprints = self.fingerprint.as_ref().zip(other.fingerprint.as_ref());
+        self.batches != other.batches || fingerprints.is_some_and(|(own, other)| own != other)
+    }
+}
+
+impl Display for Data {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} batches a pass", self.batches)?;
+        match &self.fingerprint {
+            Some(fingerprint) => write!(f, " of {fingerprint}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The last evaluation.
@@ -94,6 +127,14 @@ impl Evaluated {
 }
 
 impl State {
+    /// What the run was started on.
+    pub(crate) fn data(&self) -> Data {
+        Data {
+            batches: self.batches,
+            fingerprint: self.data.clone(),
+        }
+    }
+
     /// Adds what a step cost.
     pub(crate) fn spend(&mut self, cost: Cost) {
         self.forwards += cost.forwards;

@@ -3,7 +3,8 @@
 use std::fmt::{Display, Formatter};
 use std::path::PathBuf;
 
-use super::interrupt::INTERRUPTED;
+use osculate_program::exit;
+
 use super::state::Best;
 use super::task::{Metrics, listed};
 
@@ -16,7 +17,7 @@ pub enum Ending {
     OutOfTime,
     /// The budget of gradient evaluations is spent.
     OutOfGradients,
-    /// It was asked to end, by Ctrl-C for instance. There was no last evaluation.
+    /// It was asked to end, by a signal for instance. There was no last evaluation.
     Interrupted,
 }
 
@@ -24,7 +25,7 @@ impl Ending {
     /// Exit code of the program: 0, or 130 for an interrupted run.
     pub fn exit_code(self) -> u8 {
         match self {
-            Ending::Interrupted => INTERRUPTED,
+            Ending::Interrupted => exit::INTERRUPTED,
             _ => 0,
         }
     }

@@ -187,6 +187,13 @@ pub trait Task {
         Ok(())
     }
 
+    /// What tells the data from others, such as sizes and a checksum. It is kept in checkpoints, and a run
+    /// is refused to go on with data of another fingerprint, while the same data may lie elsewhere.
+    /// Default: `None`, the number of batches alone.
+    fn fingerprint(&self) -> Option<String> {
+        None
+    }
+
     /// Batches in one pass over the data, at least 1.
     fn batches_per_epoch(&self) -> usize;
 

@@ -97,6 +97,14 @@ impl Net {
         }
     }
 
+    /// With batch normalisation alone, whose statistics every pass moves.
+    pub fn noisy_without_dropout(device: &Device) -> Self {
+        Self {
+            dropout: DropoutConfig::new(0.0).init(),
+            ..Self::noisy(device)
+        }
+    }
+
     pub fn forward(&self, images: Tensor<2>) -> Tensor<2> {
         let images = images.cast(self.hidden.weight.dtype());
         let hidden = self.hidden.forward(images);

@@ -69,6 +69,25 @@ fn a_failed_evaluation_is_made_up_for() {
 }
 
 #[test]
+fn a_batch_without_samples_is_named() {
+    for accumulate in [1, 2] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config(OptimizerKind::ADAMW);
+        config.accumulate = accumulate;
+        let task = DigitsTask::new(Events {
+            empty: Some(3),
+            ..Events::default()
+        });
+        let error = trainer(&task, &config, folder.path()).run().unwrap_err();
+        assert!(matches!(error, TrainerError::TaskInvalid { .. }), "{error}");
+        assert!(
+            error.to_string().starts_with("batch 3 of pass 0"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_loss_that_is_not_finite_ends_the_run_before_it_is_saved() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(OptimizerKind::ADAMW);

@@ -4,6 +4,7 @@
 mod args;
 mod endings;
 mod faults;
+mod folder;
 mod resume;
 mod task;
 

@@ -17,6 +17,8 @@ pub struct Events {
     /// The evaluation that fails, from 0.
     pub fail_evaluation: Option<u64>,
     pub poison: Option<u64>,
+    /// The batch that says that it has no sample.
+    pub empty: Option<u64>,
 }
 
 pub struct DigitsTask {
@@ -25,6 +27,7 @@ pub struct DigitsTask {
     pub made: Cell<u64>,
     pub evaluated: Cell<u64>,
     pub batches: usize,
+    pub fingerprint: Option<String>,
 }
 
 /// Images of the training part that are used.
@@ -41,6 +44,7 @@ impl DigitsTask {
             made: Cell::new(0),
             evaluated: Cell::new(0),
             batches: BATCHES,
+            fingerprint: None,
         }
     }
 }
@@ -51,6 +55,10 @@ impl Task for DigitsTask {
     fn model(&self, seed: u64) -> Result<ConvNet, TaskError> {
         let net = ConvNetConfig::new().with_channels(2).init(&self.device);
         Ok(seeded(net, seed))
+    }
+
+    fn fingerprint(&self) -> Option<String> {
+        self.fingerprint.clone()
     }
 
     fn batches_per_epoch(&self) -> usize {
@@ -81,7 +89,11 @@ impl Task for DigitsTask {
             move |net: &ConvNet| net.forward(images.clone()),
             Criterion::cross_entropy(batch.labels),
         );
-        Ok(Batch::new(objective, positions.len()))
+        let empty = self.events.empty == Some(made);
+        Ok(Batch::new(
+            objective,
+            if empty { 0 } else { positions.len() },
+        ))
     }
 
     fn evaluate(&self, model: &ConvNet) -> Result<Metrics, TaskError> {

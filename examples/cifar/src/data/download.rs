@@ -1,11 +1,11 @@
 //! burn-dataset's downloader of CIFAR-10 and CIFAR-100.
 
-use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 use burn_dataset::Dataset;
 use burn_dataset::vision::{CifarDataset, CifarType};
 use clap::ValueEnum;
+use osculate_program::caught;
 use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
@@ -72,20 +72,12 @@ impl Download {
         };
         // burn-dataset panics where the network, the archive or the cache folder fails, and tells
         // its folder through the path of an image only.
-        let path = catch_unwind(|| {
+        let path = caught(|| {
             let train = CifarDataset::new(self.cifar_type()).train();
             let first = train.get(0).ok();
             first.map(|item| PathBuf::from(item.image_path))
         })
-        .map_err(|payload| {
-            let message = payload.downcast_ref::<String>().map(String::as_str);
-            let message = message.or_else(|| payload.downcast_ref::<&str>().copied());
-            failed(
-                message
-                    .unwrap_or("the downloader gave no reason")
-                    .to_string(),
-            )
-        })?;
+        .map_err(failed)?;
         path.as_deref()
             .and_then(|image| image.ancestors().find(|folder| folder.ends_with("train")))
             .and_then(Path::parent)

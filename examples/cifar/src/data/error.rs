@@ -112,6 +112,33 @@ pub enum DataError {
         images: usize,
     },
 
+    /// An image is of a format that is not read.
+    #[error("{} is an image of another format, expected PNG or JPEG", path.display())]
+    OtherFormat {
+        /// The image.
+        path: PathBuf,
+    },
+
+    /// An image is not in the folder of a class.
+    #[error("{} lies in no class, expected a folder for each class", path.display())]
+    NoClass {
+        /// The image.
+        path: PathBuf,
+    },
+
+    /// The folders of two classes have one name.
+    #[error(
+        "{} and {} have one name, and would be one class; expected a name for each class",
+        first.display(),
+        second.display()
+    )]
+    SameClass {
+        /// One folder.
+        first: PathBuf,
+        /// Another.
+        second: PathBuf,
+    },
+
     /// A file is not an image that can be decoded.
     #[error("{} could not be decoded: {source}", path.display())]
     Image {

@@ -133,6 +133,38 @@ impl ImageSet {
     pub fn shape(&self) -> ImageShape {
         self.train.shape()
     }
+
+    /// Numbers of images and a checksum of pixels, labels and classes: two sets with one fingerprint are
+    /// the same, wherever they lie and however they are stored.
+    pub fn fingerprint(&self) -> String {
+        let mut crc = crc32fast::Hasher::new();
+        for class in &self.classes {
+            // A length before each keeps a moved boundary apart.
+            crc.update(&class.len().to_le_bytes());
+            crc.update(class.as_bytes());
+        }
+        let ImageShape {
+            channels,
+            height,
+            width,
+        } = self.shape();
+        for size in [channels, height, width] {
+            crc.update(&size.to_le_bytes());
+        }
+        for split in [&self.train, &self.test] {
+            crc.update(&split.len().to_le_bytes());
+            crc.update(&split.pixels);
+            for label in &split.labels {
+                crc.update(&label.to_le_bytes());
+            }
+        }
+        format!(
+            "{} + {} images, checksum {:08x}",
+            self.train.len(),
+            self.test.len(),
+            crc.finalize()
+        )
+    }
 }
 
 #[cfg(test)]

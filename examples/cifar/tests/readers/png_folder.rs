@@ -45,11 +45,18 @@ fn write_all(root: &Path) {
 fn images_come_back_byte_by_byte_in_planes() {
     let root = tempdir().unwrap();
     write_all(root.path());
-    // Files that are no images are nobody's business.
     fs::write(root.path().join("train/cat/readme.txt"), "text").unwrap();
     fs::write(root.path().join("train/.hidden"), "text").unwrap();
     let set = read_folder(root.path(), None).unwrap();
     assert_eq!(set.classes, ["cat", "dog"]);
+    // Files that are no images are left out, and said to be; hidden ones are nobody's business.
+    let [note] = &set.notes[..] else {
+        panic!("{:?}", set.notes);
+    };
+    assert!(
+        note.contains("readme.txt") && !note.contains("hidden"),
+        "{note}"
+    );
     assert_eq!((set.train.len(), set.test.len()), (6, 2));
     let shape = set.shape();
     assert_eq!((shape.channels, shape.height, shape.width), (3, 5, 6));
@@ -104,6 +111,51 @@ fn grey_images_have_one_channel_and_mixed_ones_are_converted() {
     assert_eq!(set.train.image(0)[2 * 16..], [9; 16]);
     assert_eq!(set.train.image(1)[..16], grey.as_raw()[..]);
     assert_eq!(set.train.image(1)[16..32], grey.as_raw()[..]);
+}
+
+#[test]
+fn jpeg_files_are_images_as_well() {
+    let root = tempdir().unwrap();
+    write_all(root.path());
+    let grey = ImageBuffer::from_pixel(SIZE[0], SIZE[1], Rgb([90, 120, 200]));
+    let folder = root.path().join("train/cat");
+    for name in ["1.jpg", "2.JPEG"] {
+        save(&folder, name, &grey);
+    }
+    let set = read_folder(root.path(), None).unwrap();
+    assert_eq!(set.train.len(), 8);
+    assert_eq!(set.notes, Vec::<String>::new());
+    assert_eq!(set.train.labels(), [0, 0, 0, 0, 0, 1, 1, 1]);
+    // 0.png, 1.jpg, 1.png, ..: one colour survives the compression but for rounding.
+    for (channel, expected) in [90_u8, 120, 200].into_iter().enumerate() {
+        let plane = &set.train.image(1)[channel * 30..(channel + 1) * 30];
+        assert!(
+            plane.iter().all(|byte| byte.abs_diff(expected) < 6),
+            "{plane:?}"
+        );
+    }
+}
+
+#[test]
+fn images_that_would_be_lost_are_refused() {
+    let root = tempdir().unwrap();
+    write_all(root.path());
+    let check = |name: &str, parts: &[&str]| {
+        let path = root.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::copy(root.path().join("train/cat/0.png"), &path).unwrap();
+        let error = read_folder(root.path(), None).unwrap_err();
+        assert_names(&error, parts);
+        fs::remove_file(path).unwrap();
+    };
+    check("train/cat/3.webp", &["3.webp", "PNG or JPEG"]);
+    check("test/dog/3.TIFF", &["3.TIFF", "PNG or JPEG"]);
+    check("train/loose.png", &["train/loose.png", "no class"]);
+    check("test/loose.jpg", &["test/loose.jpg", "no class"]);
+    check(
+        "train/pets/dog/0.png",
+        &["train/dog", "train/pets/dog", "one name"],
+    );
 }
 
 #[test]

@@ -12,14 +12,18 @@ enum Files {
     Parquet(Vec<PathBuf>),
 }
 
-/// The text of a part.
-pub(super) fn read(folder: &Path, part: Part) -> Result<String, WikitextError> {
-    match find(folder, part)? {
-        Files::Text(path) => read_text(&path),
+/// The text of a part. What a user should know about its files goes to `notes`.
+pub(super) fn read(
+    folder: &Path,
+    part: Part,
+    notes: &mut Vec<String>,
+) -> Result<String, WikitextError> {
+    match find(folder, part, notes)? {
+        Files::Text(path) => read_text(&path, notes),
         Files::Parquet(paths) => {
             let mut text = String::new();
             for path in paths {
-                text.push_str(&parquet::read(&path)?);
+                text.push_str(&parquet::read(&path, notes)?);
             }
             Ok(text)
         }
@@ -35,12 +39,13 @@ fn stems(part: Part) -> &'static [&'static str] {
     }
 }
 
-fn find(folder: &Path, part: Part) -> Result<Files, WikitextError> {
+fn find(folder: &Path, part: Part, notes: &mut Vec<String>) -> Result<Files, WikitextError> {
     let mut names = list(folder)?;
     names.sort_unstable();
     let texts = [format!("wiki.{part}.tokens"), format!("wiki.{part}.raw")];
     for text in &texts {
         if names.contains(text) {
+            note_others(&names, &[text], part, notes);
             return Ok(Files::Text(folder.join(text)));
         }
     }
@@ -58,6 +63,8 @@ fn find(folder: &Path, part: Part) -> Result<Files, WikitextError> {
             check_shards(folder, part, stem, &shards, *expected)?;
         }
         if !shards.is_empty() {
+            let read: Vec<&String> = shards.iter().map(|(name, _)| name).collect();
+            note_others(&names, &read, part, notes);
             let paths = shards.iter().map(|(name, _)| folder.join(name));
             return Ok(Files::Parquet(paths.collect()));
         }
@@ -69,6 +76,28 @@ fn find(folder: &Path, part: Part) -> Result<Files, WikitextError> {
         looked_for: texts.into_iter().chain(patterns).collect(),
         found: found(&names),
     })
+}
+
+/// Notes which files look as if they were of a part and are not read.
+fn note_others(names: &[String], read: &[&String], part: Part, notes: &mut Vec<String>) {
+    let of_part = |name: &str| {
+        let text = name.strip_prefix("wiki.");
+        let stem = |stem: &&str| name.starts_with(*stem) && name.ends_with(".parquet");
+        text.is_some_and(|rest| rest.starts_with(&format!("{part}.")))
+            || stems(part).iter().any(stem)
+    };
+    let others: Vec<&str> = names
+        .iter()
+        .filter(|name| of_part(name) && !read.contains(name))
+        .map(String::as_str)
+        .collect();
+    if let (false, Some(first)) = (others.is_empty(), read.first()) {
+        notes.push(format!(
+            "the {part} part is read from {first}{}, and not from {}",
+            if read.len() > 1 { " and its like" } else { "" },
+            others.join(", ")
+        ));
+    }
 }
 
 fn list(folder: &Path) -> Result<Vec<String>, WikitextError> {
@@ -126,6 +155,12 @@ fn check_shards(
             .any(|(_, place)| *place == Some((number, expected)))
     };
     match (0..expected).find(|number| !there(*number)) {
+        // One number under two names: its text would be there twice.
+        None if shards.len() > expected => Err(WikitextError::MixedShards {
+            folder: folder.display().to_string(),
+            part,
+            files: shards.iter().map(|(name, _)| name.clone()).collect(),
+        }),
         None => Ok(()),
         Some(missing) => Err(WikitextError::MissingShard {
             folder: folder.display().to_string(),
@@ -137,7 +172,7 @@ fn check_shards(
     }
 }
 
-fn read_text(path: &Path) -> Result<String, WikitextError> {
+fn read_text(path: &Path, notes: &mut Vec<String>) -> Result<String, WikitextError> {
     let bytes = fs::read(path).map_err(WikitextError::io(path))?;
     let shown = || path.display().to_string();
     if bytes.is_empty() {
@@ -150,10 +185,11 @@ fn read_text(path: &Path) -> Result<String, WikitextError> {
         bytes: len,
     })?;
     if !text.ends_with('\n') {
-        return Err(WikitextError::Truncated {
-            path: shown(),
-            bytes: len,
-        });
+        notes.push(format!(
+            "{} ends within a line after {len} bytes, where the published files end with a line break: it may be \
+             cut off",
+            shown()
+        ));
     }
     Ok(text)
 }

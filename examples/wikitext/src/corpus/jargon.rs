@@ -17,6 +17,7 @@ pub(super) fn corpus() -> Result<Corpus, WikitextError> {
         valid: text[train..valid].to_string(),
         test: Some(text[valid..].to_string()),
         origin: NAME.to_string(),
+        notes: Vec::new(),
     })
 }
 

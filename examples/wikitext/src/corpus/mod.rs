@@ -45,6 +45,8 @@ pub struct Corpus {
     pub test: Option<String>,
     /// Where the texts are from, in words.
     pub origin: String,
+    /// What a user should know about the files, such as one that may be cut off.
+    pub notes: Vec<String>,
 }
 
 impl Corpus {
@@ -63,27 +65,31 @@ impl Corpus {
     /// validation part is trained on and the test part evaluated on.
     ///
     /// # Errors
-    /// [`WikitextError`] for files that are missing, empty, cut off or damaged.
+    /// [`WikitextError`] for files that are missing, empty or damaged. What may be wrong, such as a text
+    /// without a last line break, is in the notes.
     pub fn from_folder(folder: &Path, train_part: Part) -> Result<Self, WikitextError> {
         let origin = folder.display().to_string();
+        let mut notes = Vec::new();
         match train_part {
             Part::Train => Ok(Self {
-                train: folder::read(folder, Part::Train)?,
-                valid: folder::read(folder, Part::Valid)?,
-                test: match folder::read(folder, Part::Test) {
+                train: folder::read(folder, Part::Train, &mut notes)?,
+                valid: folder::read(folder, Part::Valid, &mut notes)?,
+                test: match folder::read(folder, Part::Test, &mut notes) {
                     Ok(test) => Some(test),
                     Err(WikitextError::MissingPart { .. }) => None,
                     Err(error) => return Err(error),
                 },
                 origin,
+                notes,
             }),
             Part::Valid => Ok(Self {
-                train: folder::read(folder, Part::Valid)?,
-                valid: folder::read(folder, Part::Test)?,
+                train: folder::read(folder, Part::Valid, &mut notes)?,
+                valid: folder::read(folder, Part::Test, &mut notes)?,
                 test: None,
                 origin: format!(
                     "{origin}, trained on its validation part, evaluated on its test part"
                 ),
+                notes,
             }),
             Part::Test => Err(WikitextError::Setting {
                 name: "train_part",

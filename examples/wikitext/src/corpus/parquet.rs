@@ -1,11 +1,12 @@
 //! Parquet files with a column `text`.
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use parquet::basic::{LogicalType, Type as Physical};
+use osculate_program::caught;
+use parquet::basic::{Compression, LogicalType, Type as Physical};
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use parquet::schema::types::Type;
@@ -15,8 +16,8 @@ use crate::error::WikitextError;
 const COLUMN: &str = "text";
 
 /// All rows of a file, one after the other. A row is a line; its line break is added where the file
-/// does not hold it.
-pub(super) fn read(path: &Path) -> Result<String, WikitextError> {
+/// does not hold it. Rows without a text are left out, and noted.
+pub(super) fn read(path: &Path, notes: &mut Vec<String>) -> Result<String, WikitextError> {
     let file = File::open(path).map_err(WikitextError::io(path))?;
     let length = file.metadata().map_err(WikitextError::io(path))?.len();
     if length == 0 {
@@ -25,8 +26,15 @@ pub(super) fn read(path: &Path) -> Result<String, WikitextError> {
         });
     }
     // The decoder trusts what it reads in places, and may panic on damaged pages.
-    let text = catch_unwind(AssertUnwindSafe(|| decode(path, file)))
+    let (text, nulls) = caught(|| decode(path, file))
         .unwrap_or_else(|_| Err(unreadable(path, "its pages are damaged")))?;
+    if let Some(first) = nulls.first() {
+        notes.push(format!(
+            "{} rows of {} hold no text (null) and are left out, the first of them row {first}, counted from 0",
+            nulls.len(),
+            path.display()
+        ));
+    }
     if text.is_empty() {
         return Err(WikitextError::Empty {
             path: path.display().to_string(),
@@ -35,27 +43,37 @@ pub(super) fn read(path: &Path) -> Result<String, WikitextError> {
     Ok(text)
 }
 
-fn decode(path: &Path, file: File) -> Result<String, WikitextError> {
+/// The texts, and the numbers of rows that have none.
+fn decode(path: &Path, file: File) -> Result<(String, Vec<i64>), WikitextError> {
     let reader = SerializedFileReader::new(file).map_err(|error| unreadable(path, error))?;
+    check_compression(path, reader.metadata())?;
     let metadata = reader.metadata().file_metadata();
     let projection = text_column(path, metadata.schema())?;
     let rows = reader
         .get_row_iter(Some(projection))
         .map_err(|error| unreadable(path, error))?;
-    let (mut text, mut count) = (String::new(), 0);
+    let (mut text, mut count, mut nulls) = (String::new(), 0, Vec::new());
     for row in rows {
         let row = row.map_err(|error| unreadable(path, error))?;
+        let wrong = |what: String| unreadable(path, format!("row {count} holds {what}"));
         let line = match row.get_column_iter().next() {
-            Some((_, Field::Str(line))) => line.as_str(),
-            Some((_, Field::Null)) => "",
-            other => {
-                let found = other.map_or("nothing".to_string(), |(_, field)| field.to_string());
-                return Err(unreadable(path, format!("row {count} holds {found}")));
+            Some((_, Field::Str(line))) => Some(line.as_str()),
+            // Some writers do not mark texts as such.
+            Some((_, Field::Bytes(bytes))) => {
+                let line = std::str::from_utf8(bytes.data());
+                Some(line.map_err(|_| wrong(format!("{} bytes that are no UTF-8", bytes.len())))?)
             }
+            Some((_, Field::Null)) => None,
+            _ => return Err(wrong("no text".to_string())),
         };
-        text.push_str(line);
-        if !line.ends_with('\n') {
-            text.push('\n');
+        match line {
+            Some(line) => {
+                text.push_str(line);
+                if !line.ends_with('\n') {
+                    text.push('\n');
+                }
+            }
+            None => nulls.push(count),
         }
         count += 1;
     }
@@ -66,7 +84,32 @@ fn decode(path: &Path, file: File) -> Result<String, WikitextError> {
             format!("it has {count} of its {rows} rows"),
         ));
     }
-    Ok(text)
+    Ok((text, nulls))
+}
+
+/// Refuses texts that are compressed in a way that this program does not know.
+fn check_compression(path: &Path, metadata: &ParquetMetaData) -> Result<(), WikitextError> {
+    let chunks = metadata
+        .row_groups()
+        .iter()
+        .flat_map(|group| group.columns());
+    let mut texts = chunks.filter(|chunk| chunk.column_path().string() == COLUMN);
+    let known = |compression: &Compression| {
+        use Compression::{GZIP, SNAPPY, UNCOMPRESSED};
+        matches!(compression, GZIP(_) | SNAPPY | UNCOMPRESSED)
+    };
+    match texts.find(|chunk| !known(&chunk.compression())) {
+        None => Ok(()),
+        Some(chunk) => Err(unreadable(
+            path,
+            format!(
+                "its texts are compressed with {:?}, and this program reads snappy, gzip and what is not \
+                 compressed; pyarrow.parquet.write_table(pyarrow.parquet.read_table(FILE), FILE) writes it as \
+                 snappy",
+                chunk.compression()
+            ),
+        )),
+    }
 }
 
 /// The schema that holds nothing but the texts.

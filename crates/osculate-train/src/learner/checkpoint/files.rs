@@ -71,9 +71,15 @@ impl Files {
             ErrorKind::NotFound => Damage::new(&path, "is missing"),
             _ => Damage::new(&path, &format!("cannot be read: {error}")),
         })?;
-        let line = fs::read_to_string(self.checksum_path(part, epoch)).unwrap_or_default();
+        let beside = self.checksum_path(part, epoch);
+        let line = fs::read_to_string(&beside).unwrap_or_default();
         let Some((expected, token)) = line.rsplit_once(' ') else {
-            return Err(Damage::new(&path, "was not written to its end"));
+            let what = format!(
+                "has no checksum in {}: it was not written to its end, or not by `Checkpoints` but by burn's \
+                 own checkpointers, whose files hold no state of this optimizer",
+                beside.display()
+            );
+            return Err(Damage::new(&path, &what));
         };
         let found = checksum(&bytes);
         if found == expected {

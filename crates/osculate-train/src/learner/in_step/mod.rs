@@ -10,12 +10,17 @@ use std::thread::{self, ThreadId};
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::{Devices, Module, ModuleMapper, ModuleVisitor};
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer, MultiGradientsParams};
+use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::Device;
 use burn::train::train::WorkerFailure;
 use burn::train::{InferenceStep, Interrupter, TrainOutput, TrainStep, TrainingError};
-use osculate_optim::{ClosureOptimizer, StepErrorCause};
+use osculate_optim::{ClosureOptimizer, RecordError as StateError, StepReport};
+use thiserror::Error;
 
+use super::epoch::needs_outputs;
+use super::error::LearnerError;
 use super::monitor::{Monitor, Observed};
+use crate::idle::{idle, trainable};
 use carrier::{Carried, Carrier, exchange};
 use objective::{Batch, Batches};
 
@@ -41,10 +46,15 @@ use objective::{Batch, Batches};
 ///   checkpoints hold the state of the optimizer within. A resumed training then goes on bit for bit,
 ///   if its batches come in the same order, and but for the dropout masks of its first step: burn's
 ///   loops begin with a shuffled loader's first order again, where [`Osculate`](super::Osculate)
-///   advances it. With any other, the state begins anew.
+///   advances it. With any other, nothing is carried.
 /// - Learning rates by parameter group are the schedule's.
 /// - Validation, and the model that the training ends with, have the weights of the optimizer's
 ///   [`evaluation_model`](ClosureOptimizer::evaluation_model); checkpoints have those of the training.
+/// - Weights that burn restores without the carrier's state are refused at the first step: the training
+///   would go on with a fresh optimizer. Load weights to begin with into the model before it is wrapped.
+/// - Under `grads_accumulation(k)` no step is made on fewer than `k` batches at an epoch's end, unless the
+///   loader says that it is complete with the last of them, as burn's own do. Workers of distributed
+///   training need such a loader, or a number of batches that `k` divides.
 /// - The CPU backends have one random generator for all devices: with dropout, the masks of two CPU
 ///   devices that compute at the same time are not the same in all passes.
 ///
@@ -80,9 +90,21 @@ pub struct InStep<M: TrainStep, O> {
     steps: u64,
     /// Whether the weights are those to evaluate already.
     evaluated: bool,
+    /// Whether weights were loaded, and no optimizer's state with them yet.
+    restored: bool,
+    /// Whether all steps so far left every parameter out.
+    idle: bool,
     /// Batches whose gradients wait for the step. Shared by the copies of the model that burn hands
     /// to its workers.
-    seen: Arc<Mutex<Vec<Seen<M::Input>>>>,
+    seen: Arc<Mutex<Waiting<M::Input>>>,
+}
+
+/// Batches that wait for their step.
+struct Waiting<I> {
+    batches: Vec<Seen<I>>,
+    /// Whether the thread that makes the steps also evaluates its batches, as on one device and in a
+    /// distributed worker; not known before the first step.
+    by_one_thread: Option<bool>,
 }
 
 /// A batch with the thread that evaluated it.
@@ -104,7 +126,12 @@ impl<M: TrainStep, O> InStep<M, O> {
             seed: 0,
             steps: 0,
             evaluated: false,
-            seen: Arc::default(),
+            restored: false,
+            idle: true,
+            seen: Arc::new(Mutex::new(Waiting {
+                batches: Vec::new(),
+                by_one_thread: None,
+            })),
         }
     }
 
@@ -148,7 +175,7 @@ impl<M: TrainStep, O> InStep<M, O> {
         &self.optimizer
     }
 
-    fn seen(&self) -> MutexGuard<'_, Vec<Seen<M::Input>>> {
+    fn seen(&self) -> MutexGuard<'_, Waiting<M::Input>> {
         // No code panics while it holds the lock, and the data would be whole if it did.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -158,13 +185,13 @@ impl<M: TrainStep, O> InStep<M, O> {
     fn take_batches(&self) -> Vec<(ThreadId, Batch<M::Input>)> {
         let mut seen = self.seen();
         let own = thread::current().id();
-        let taken: Vec<Seen<M::Input>> = if seen.iter().any(|batch| batch.thread == own) {
-            let (mine, others) = seen.drain(..).partition(|batch| batch.thread == own);
-            *seen = others;
-            mine
-        } else {
-            seen.drain(..).collect()
-        };
+        let by_this_thread = seen.batches.iter().any(|batch| batch.thread == own);
+        seen.by_one_thread = Some(by_this_thread);
+        let all = std::mem::take(&mut seen.batches);
+        let (taken, others): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .partition(|batch| !by_this_thread || batch.thread == own);
+        seen.batches = others;
         taken
             .into_iter()
             // A batch of an earlier step was evaluated and then not used.
@@ -173,8 +200,23 @@ impl<M: TrainStep, O> InStep<M, O> {
             .collect()
     }
 
+    /// Drops batches that no step was made on, at the end of an epoch whose loader never said that it was
+    /// complete: burn drops their gradients.
+    fn leave(&self) {
+        let mut seen = self.seen();
+        let own = thread::current().id();
+        let before = seen.batches.len();
+        if seen.batches.iter().any(|batch| batch.thread == own) {
+            seen.batches.retain(|batch| batch.thread != own);
+        } else if seen.by_one_thread != Some(true) {
+            seen.batches.clear();
+        }
+        self.monitor.pass_over(before - seen.batches.len());
+    }
+
     /// The model stays as it was.
-    fn fail(&self, message: &str) {
+    fn fail(&self, cause: &dyn Display) {
+        let message = format!("the step was not made: {cause}");
         match &self.interrupter {
             Some(interrupter) => interrupter.fail(TrainingError::Workers(vec![WorkerFailure {
                 device_id: 0,
@@ -196,6 +238,8 @@ impl<M: TrainStep + Clone, O: Clone> Clone for InStep<M, O> {
             seed: self.seed,
             steps: self.steps,
             evaluated: self.evaluated,
+            restored: self.restored,
+            idle: self.idle,
             seen: self.seen.clone(),
         }
     }
@@ -247,13 +291,15 @@ where
         }
     }
 
+    /// burn asks for it when an epoch's training is over.
     fn valid(&self) -> Self {
+        self.leave();
         let averaged = match self.evaluated {
             true => Ok(self.model.clone()),
             false => self.optimizer.evaluation_model(&self.model),
         };
         let model = averaged.unwrap_or_else(|cause| {
-            self.fail(&format!("there is no model to validate on: {cause}"));
+            self.fail(&format_args!("there is no model to validate on: {cause}"));
             self.model.clone()
         });
         Self {
@@ -280,6 +326,14 @@ where
             ..self
         }
     }
+
+    fn try_load_record(self, record: ModuleRecord) -> Result<Self, RecordError> {
+        Ok(Self {
+            model: self.model.try_load_record(record)?,
+            restored: true,
+            ..self
+        })
+    }
 }
 
 impl<M, O> TrainStep for InStep<M, O>
@@ -295,7 +349,7 @@ where
         let thread = thread::current().id();
         let device = self.model.devices().into_iter().next().unwrap_or_default();
         let waiting = |seen: &&Seen<M::Input>| seen.thread == thread && seen.step == self.steps;
-        let number = self.seen().iter().filter(waiting).count();
+        let number = self.seen().batches.iter().filter(waiting).count();
         let batch = Batch {
             seed: mask_seed(self.seed, self.steps, number, &device),
             device,
@@ -303,7 +357,7 @@ where
         };
         let output = batch.evaluate(&self.model);
         let step = self.steps;
-        self.seen().push(Seen {
+        self.seen().batches.push(Seen {
             thread,
             step,
             batch,
@@ -321,7 +375,7 @@ where
         let carried = match self.sync(optim, &lr_module) {
             Ok(carried) => carried,
             Err(cause) => {
-                self.fail(&format!("the step was not made: {cause}"));
+                self.fail(&cause);
                 return self;
             }
         };
@@ -334,18 +388,23 @@ where
             Ok(step) => {
                 self.steps += 1;
                 self.model = step.model;
+                self.note_idle(&step.report);
                 let observed = Arc::new(Observed {
                     report: step.report,
                     sharpness: None,
                     trace: None,
                 });
                 // Each batch is an item of the metrics.
-                for _ in 0..items {
-                    self.monitor.publish(observed.clone());
-                }
+                self.monitor.publish(observed, items);
             }
             Err(error) => {
-                self.fail(&format!("the step was not made: {}", error.cause));
+                match needs_outputs(&error.cause) {
+                    Some(what) => self.fail(&format_args!(
+                        "{what} needs the model's outputs, which a step inside the model does not have: \
+                         train under `Osculate::supervised`, or with another method"
+                    )),
+                    None => self.fail(&error.cause),
+                }
                 self.model = error.model;
             }
         }
@@ -383,14 +442,34 @@ where
         &mut self,
         optim: &mut ModuleOptimizer,
         lr: &ModuleLearningRate,
-    ) -> Result<bool, StepErrorCause> {
+    ) -> Result<bool, NotSynced> {
         let exchanged = exchange(optim, &self.model, lr.clone(), None);
         if let Some(loaded) = exchanged.found.and_then(|found| found.loaded()) {
             let (steps, state) = loaded?;
             self.optimizer.load_record(state)?;
             self.steps = steps;
+        } else if self.restored {
+            return Err(LearnerError::NotCarried.into());
         }
+        self.restored = false;
         Ok(exchanged.is_carrier)
+    }
+
+    /// Says once that a step moved nothing, and looks until one does: in a sound training this reads the
+    /// flags of the first step back, and of no other.
+    fn note_idle(&mut self, report: &StepReport) {
+        if !self.idle {
+            return;
+        }
+        match idle(report, trainable(&self.model)) {
+            Some(first) if self.steps == 1 => tracing::warn!(
+                path = first.path,
+                reason = ?first.reason,
+                "the first step left every parameter out"
+            ),
+            Some(_) => (),
+            None => self.idle = false,
+        }
     }
 }
 
@@ -404,6 +483,15 @@ where
     fn step(&self, input: Self::Input) -> Self::Output {
         InferenceStep::step(&self.model, input)
     }
+}
+
+/// Why a restored state was not taken over.
+#[derive(Debug, Error)]
+enum NotSynced {
+    #[error(transparent)]
+    Learner(#[from] LearnerError),
+    #[error("the optimizer's state in the checkpoint: {0}")]
+    State(#[from] StateError),
 }
 
 /// A function of the run, the step, the batch within it and the device.

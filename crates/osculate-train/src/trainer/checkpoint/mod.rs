@@ -70,26 +70,11 @@ impl Checkpoints {
         let writing = self.folder.join(WRITING);
         remove(&writing)?;
         fs::create_dir(&writing).map_err(TrainerError::output("create", &writing))?;
-
-        save_model(model, &writing.join(MODEL))?;
-        optimizer.to_record().save(&writing.join(OPTIMIZER))?;
-        let text = serde_json::to_string_pretty(state).map_err(|error| TrainerError::Output {
-            action: "write",
-            path: writing.join(STATE).display().to_string(),
-            source: error.into(),
+        fill(&writing, model, optimizer, state, best).inspect_err(|_| {
+            // What is half written must not fill a disk that may be full. The first error is the one to
+            // report.
+            let _ = remove(&writing);
         })?;
-        let path = writing.join(STATE);
-        fs::write(&path, text).map_err(TrainerError::output("write", &path))?;
-        let mut files = FILES.to_vec();
-        if state.best.is_some() {
-            // A copy, not a link: a later best must not reach into a checkpoint.
-            fs::File::open(best)
-                .and_then(|mut file| copy(&mut file, &writing.join(BEST)))
-                .map_err(TrainerError::output("copy", best))?;
-            files.push(BEST);
-        }
-        manifest::seal(&writing, &files).map_err(TrainerError::output("write", &writing))?;
-        sync_folder(&writing)?;
 
         let target = self.path(state.step);
         let replaced = replaced(&target);
@@ -160,7 +145,11 @@ impl Checkpoints {
     fn steps(&self) -> Result<Vec<u64>, TrainerError> {
         let mut steps: Vec<u64> = entries(&self.folder)?
             .iter()
-            .filter_map(|path| file_name(path).strip_prefix(PREFIX)?.parse().ok())
+            .filter_map(|path| {
+                let step = file_name(path).strip_prefix(PREFIX)?.parse().ok()?;
+                // `step-+3` and `step-3` are names of someone else's.
+                (*path == self.path(step)).then_some(step)
+            })
             .collect();
         steps.sort_unstable();
         Ok(steps)
@@ -186,6 +175,35 @@ impl Loaded {
             .map_err(|error| misfit(error.to_string()))?;
         Ok((model, self.state))
     }
+}
+
+/// Writes the files of a checkpoint to a folder, and has the disk take them.
+fn fill<M: Module>(
+    to: &Path,
+    model: &M,
+    optimizer: &dyn ClosureOptimizer<M>,
+    state: &State,
+    best: &Path,
+) -> Result<(), TrainerError> {
+    save_model(model, &to.join(MODEL))?;
+    optimizer.to_record().save(&to.join(OPTIMIZER))?;
+    let text = serde_json::to_string_pretty(state).map_err(|error| TrainerError::Output {
+        action: "write",
+        path: to.join(STATE).display().to_string(),
+        source: error.into(),
+    })?;
+    let path = to.join(STATE);
+    fs::write(&path, text).map_err(TrainerError::output("write", &path))?;
+    let mut files = FILES.to_vec();
+    if state.best.is_some() {
+        // A copy, not a link: a later best must not reach into a checkpoint.
+        fs::File::open(best)
+            .and_then(|mut file| copy(&mut file, &to.join(BEST)))
+            .map_err(TrainerError::output("copy", best))?;
+        files.push(BEST);
+    }
+    manifest::seal(to, &files).map_err(TrainerError::output("write", to))?;
+    sync_folder(to)
 }
 
 /// Writes a model's weights to a file, under a temporary name first.
@@ -310,11 +328,14 @@ fn set_aside(path: &Path) -> Result<(), TrainerError> {
     rename(path, &aside)
 }
 
-fn remove(folder: &Path) -> Result<(), TrainerError> {
-    if !folder.exists() {
-        return Ok(());
-    }
-    fs::remove_dir_all(folder).map_err(TrainerError::output("remove", folder))
+fn remove(path: &Path) -> Result<(), TrainerError> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        // A file or a link in the place of a checkpoint.
+        Ok(_) => fs::remove_file(path),
+        Err(_) => return Ok(()),
+    };
+    removed.map_err(TrainerError::output("remove", path))
 }
 
 /// Waits until the disk knows the names in a folder.
