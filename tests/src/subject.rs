@@ -117,9 +117,8 @@ pub fn sophia_custom<M: Module>(policy: StepPolicy) -> Subject<M> {
         .with_period(2)
         .with_schedule(SophiaSchedule::AfterPeriod)
         .with_bias_correction(true);
-    let squares = Arc::new(|request: &DiagonalRequest<'_>| {
-        Ok(request.gradient.hadamard(request.gradient))
-    });
+    let squares =
+        Arc::new(|request: &DiagonalRequest<'_>| Ok(request.gradient.hadamard(request.gradient)));
     let driver = config.init().expect("valid");
     subject(driver.with_curvature(CustomDiagonal::new(squares)), policy)
 }
@@ -187,7 +186,10 @@ pub fn muon<M: Module>(policy: StepPolicy) -> Subject<M> {
 pub fn hybrid<M: Module>(policy: StepPolicy) -> Subject<M> {
     let rest = ParameterGroup::new("rest", Select::rank(..2)).with_lr_factor(0.1);
     let driver = MuonConfig::new().init().expect("valid");
-    let driver = driver.for_matrices(adamw()).with_group(rest.optional());
+    let driver = driver
+        .for_matrices(adamw())
+        .unwrap()
+        .with_group(rest.optional());
     subject(driver.expect("valid"), policy)
 }
 
@@ -231,8 +233,7 @@ pub fn shampoo_corrected<M: Module>(policy: StepPolicy) -> Subject<M> {
 
 /// SOAP.
 pub fn soap<M: Module>(policy: StepPolicy) -> Subject<M> {
-    let config = SoapConfig::new()
-        .with_refresh(RefreshSchedule::Every { period: 2 });
+    let config = SoapConfig::new().with_refresh(RefreshSchedule::Every { period: 2 });
     subject(config.init().expect("valid"), policy)
 }
 
@@ -251,8 +252,7 @@ pub fn soap_small<M: Module>(policy: StepPolicy) -> Subject<M> {
 
 /// KL-Shampoo.
 pub fn kl_shampoo<M: Module>(policy: StepPolicy) -> Subject<M> {
-    let config = KlShampooConfig::new()
-        .with_refresh(RefreshSchedule::Every { period: 2 });
+    let config = KlShampooConfig::new().with_refresh(RefreshSchedule::Every { period: 2 });
     subject(config.init().expect("valid"), policy)
 }
 

@@ -12,8 +12,8 @@ use osculate_curvature::Objective;
 use osculate_optim::{
     ClosureOptimizer, KlShampooConfig, KlSoapConfig, MuonConfig, NonFinitePolicy, ParameterGroup,
     PerParameter, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKronConfig,
-    PsgdLraConfig, RefreshSchedule, ScaledLr, Select, ShampooConfig, SoapConfig,
-    StatefulOptimizer, StepPolicy, matrices_of,
+    PsgdLraConfig, RefreshSchedule, ScaledLr, Select, ShampooConfig, SoapConfig, StatefulOptimizer,
+    StepPolicy, matrices_of,
 };
 use osculate_tests::model::{Batch, Fault, Ranked};
 use osculate_tests::single::Single;
@@ -202,7 +202,11 @@ fn a_hybrid_is_a_group_in_burns_loop() {
     let model = Ranked::new(&device, DType::F32);
     let rest = ParameterGroup::new("rest", Select::rank(..2)).with_lr_factor(0.1);
     let muon = MuonConfig::new().init().unwrap();
-    let hybrid = muon.for_matrices(adamw()).with_group(rest).unwrap();
+    let hybrid = muon
+        .for_matrices(adamw())
+        .unwrap()
+        .with_group(rest)
+        .unwrap();
     let closure = by_closure(hybrid, model.clone());
     let make = |model: &Ranked| {
         let adamw = burn::optim::AdamWConfig::new().build();
@@ -219,10 +223,18 @@ fn a_hybrid_is_a_group_in_burns_loop() {
 fn a_hybrid_refuses_the_record_of_another_pair() {
     let device = Device::flex().autodiff();
     let model = Ranked::new(&device, DType::F32);
-    let mut muon = MuonConfig::new().init().unwrap().for_matrices(adamw());
+    let mut muon = MuonConfig::new()
+        .init()
+        .unwrap()
+        .for_matrices(adamw())
+        .unwrap();
     let batch = Batch::new(&model, 0, false, Fault::None);
     muon.step(LR, model, &batch).unwrap();
-    let mut psgd = PsgdKronConfig::new().init().unwrap().for_matrices(adamw());
+    let mut psgd = PsgdKronConfig::new()
+        .init()
+        .unwrap()
+        .for_matrices(adamw())
+        .unwrap();
     let before = psgd.to_record();
     assert!(psgd.load_record(muon.to_record()).is_err());
     assert_eq!(psgd.to_record(), before);
@@ -241,7 +253,13 @@ fn burns_optimizer_refuses_what_it_cannot_do() {
     let muon = PerParameter::new(MuonConfig::new().rule().unwrap()).unwrap();
     assert!(muon.with_non_finite(NonFinitePolicy::Error).is_err());
     let policy = StepPolicy::new().with_clip_norm(Some(1.0));
-    assert!(MuonConfig::new().init().unwrap().with_policy(policy).is_ok());
+    assert!(
+        MuonConfig::new()
+            .init()
+            .unwrap()
+            .with_policy(policy)
+            .is_ok()
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What an optimizer is told of a parameter: its path, its shape, and the layer it belongs to.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
@@ -94,13 +95,16 @@ impl ParameterTable {
     }
 
     /// The layout of the parameters whose paths are wanted. Of tied ones the first stands for all.
-    pub(crate) fn layout<M: Module>(module: &M, wanted: impl Fn(&str) -> bool) -> Arc<ParamLayout> {
+    pub(crate) fn layout<M: Module>(
+        module: &M,
+        wanted: impl Fn(ParamId, &Parameter) -> bool,
+    ) -> Arc<ParamLayout> {
         let mut walk = Walk::default();
         module.visit(&mut walk);
         let mut entries: Vec<ParamEntry> = Vec::new();
         for walked in walk.entries {
             let new = !entries.iter().any(|entry| entry.id == walked.id);
-            if new && wanted(&walked.parameter.path) {
+            if new && wanted(walked.id, &walked.parameter) {
                 entries.push(ParamEntry {
                     path: walked.parameter.path.to_string(),
                     id: walked.id,
@@ -168,22 +172,58 @@ impl ModuleVisitor for Walk {
     }
 }
 
-/// The identities and shapes of a module's float parameters: cheap to compare from step to step.
+/// The paths, identities and shapes of a module's float parameters: cheap to compare from step to step.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct ModuleSignature(Vec<(ParamId, Vec<usize>, DType)>);
+pub(crate) struct ModuleSignature(Vec<Mark>);
+
+/// A parameter, with the hash of its path.
+#[derive(Debug, Clone, PartialEq)]
+struct Mark {
+    path: u64,
+    id: ParamId,
+    shape: Vec<usize>,
+    dtype: DType,
+}
 
 impl ModuleSignature {
     pub(crate) fn of<M: Module>(module: &M) -> Self {
-        let mut signature = Self::default();
-        module.visit(&mut signature);
-        signature
+        let mut marker = Marker::default();
+        module.visit(&mut marker);
+        Self(marker.marks)
     }
 }
 
-impl ModuleVisitor for ModuleSignature {
+#[derive(Default)]
+struct Marker {
+    /// Hash of the path so far, at every depth.
+    paths: Vec<u64>,
+    marks: Vec<Mark>,
+}
+
+impl Marker {
+    fn path(&self) -> u64 {
+        self.paths.last().copied().unwrap_or(0)
+    }
+}
+
+impl ModuleVisitor for Marker {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        let mut hasher = DefaultHasher::new();
+        (self.path(), name).hash(&mut hasher);
+        self.paths.push(hasher.finish());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.paths.pop();
+    }
+
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let value = param.val();
-        self.0
-            .push((param.id, value.shape().to_vec(), value.dtype()));
+        self.marks.push(Mark {
+            path: self.path(),
+            id: param.id,
+            shape: value.shape().to_vec(),
+            dtype: value.dtype(),
+        });
     }
 }

@@ -57,6 +57,8 @@ struct Slot {
     value: ParamVec,
     /// The parameters that had no value before.
     fresh: Vec<bool>,
+    /// The value of these that stands for one before, once a role has said so.
+    first: Option<ParamVec>,
     put: bool,
 }
 
@@ -72,7 +74,7 @@ impl VectorState {
         }
     }
 
-    /// A vector, where every parameter has had a value before; `None` where one is fresh.
+    /// A vector, where every parameter has been in a step before; `None` where one is fresh.
     ///
     /// # Errors
     /// [`RuleError::UnknownField`] for a name that was not declared.
@@ -83,7 +85,21 @@ impl VectorState {
         }
     }
 
-    /// A vector with the values of `first` for fresh parameters.
+    /// A vector with the values of `first` for fresh parameters. Where the step of such a parameter is
+    /// skipped, that is what is kept.
+    ///
+    /// # Errors
+    /// [`RuleError::UnknownField`] for a name that was not declared.
+    pub fn start_at(&mut self, name: &str, first: &ParamVec) -> Result<ParamVec, RuleError> {
+        let value = self.or_first(name, first)?;
+        let mut vectors = self.vectors.iter_mut();
+        if let Some((_, slot)) = vectors.find(|(field, _)| field.name == name) {
+            slot.first = Some(value.clone());
+        }
+        Ok(value)
+    }
+
+    /// [`start_at`](Self::start_at) where nothing is kept after, as in an evaluation.
     ///
     /// # Errors
     /// [`RuleError::UnknownField`] for a name that was not declared.
@@ -183,6 +199,7 @@ impl VectorStore {
             let slot = Slot {
                 value,
                 fresh,
+                first: None,
                 put: false,
             };
             Ok((*field, slot))
@@ -242,7 +259,10 @@ impl VectorStore {
                         let old = self
                             .vectors
                             .get_at(at, field.name, entry.num_elements(), dtype);
-                        let old = old.ok().flatten().unwrap_or_else(|| new.zeros_like());
+                        let old = old.ok().flatten().unwrap_or_else(|| match &slot.first {
+                            Some(first) => first.tensors()[index].clone().cast(dtype),
+                            None => new.zeros_like(),
+                        });
                         select(&keep.tensors()[index], new.clone(), old)
                     }
                 };
@@ -310,6 +330,14 @@ impl VectorStore {
         }
         store
     }
+}
+
+/// The loss where the scalars of a layout's state are, in their type.
+pub(crate) fn loss_for_state(loss: &Tensor<1>, layout: &ParamLayout) -> Tensor<1> {
+    let device = layout.entries().first().map(|entry| entry.device.clone());
+    let device = device.unwrap_or_else(|| loss.device());
+    let dtype = scalar_dtype(&device);
+    loss.clone().to_device(&device).cast(dtype)
 }
 
 /// The type of scalars on a device.

@@ -22,7 +22,7 @@ use burn::train::{
 };
 use common::{Loader, Net, alone, assert_identical, device, ordered_loader, valid_loader};
 use osculate_curvature::{Criterion, Objective, SupervisedBatch};
-use osculate_optim::{ClosureOptimizer, FirstOrder, Sam, SamConfig, SophiaConfig};
+use osculate_optim::{ClosureOptimizer, Driver, Sam, SophiaConfig};
 use osculate_problems::digits::DigitsBatch;
 use osculate_train::learner::{InStep, LearnerError, Monitor, Osculate, Quantity, SupervisedModel};
 
@@ -115,9 +115,9 @@ fn adamw() -> ModuleOptimizer {
     AdamWConfig::new().init()
 }
 
-fn sam() -> Sam {
+fn sam() -> Driver {
     let base = SgdConfig::new().with_momentum(Some(MomentumConfig::new()));
-    SamConfig::new().with_rho(0.1).init(base.init()).unwrap()
+    Sam::new(0.1).over(base.init()).unwrap()
 }
 
 /// The values of a metric in an epoch's log, with the items that each stands for.
@@ -160,11 +160,11 @@ fn burns_loop_and_both_of_ours_end_an_epoch_alike() {
             result.model
         };
         let burns = run("burn", single());
-        let ours = run("strategy", Osculate::new(FirstOrder::new(adamw())).into());
+        let ours = run("strategy", Osculate::new(Driver::from(adamw())).into());
         assert_identical(&burns, &ours);
 
         let model = Net::noisy_without_dropout(&device());
-        let model = InStep::new(model, FirstOrder::new(adamw()));
+        let model = InStep::new(model, Driver::from(adamw()));
         let directory = folder.path().join("inside");
         let result = launch(&directory, loader(), single(), None, model, adamw());
         assert_identical(&burns, result.model.model());
@@ -305,7 +305,7 @@ fn a_training_that_moves_nothing_is_no_success() {
             Some(LearnerError::NothingMoved { steps: 9, .. })
         ));
     }
-    check(FirstOrder::new(adamw()));
+    check(Driver::from(adamw()));
     check(sam());
     check(SophiaConfig::h().init().unwrap());
 }

@@ -1,6 +1,6 @@
-use super::{EigenPair, honest};
 use super::krylov::Krylov;
 use super::tridiagonal::Decomposition;
+use super::{EigenPair, honest};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
 use crate::operator::CurvatureOperator;
@@ -117,10 +117,7 @@ struct Ritz {
 }
 
 /// The wanted Ritz pairs, upper end first, and the largest magnitude of all.
-fn ritz_pairs(
-    krylov: &Krylov,
-    config: &LanczosConfig,
-) -> Result<(Vec<Ritz>, f64), CurvatureError> {
+fn ritz_pairs(krylov: &Krylov, config: &LanczosConfig) -> Result<(Vec<Ritz>, f64), CurvatureError> {
     let size = krylov.steps();
     let Decomposition { values, vectors } = krylov.decompose()?;
     let largest = config.largest.min(size);
@@ -163,8 +160,7 @@ fn into_spectrum(
         });
     }
     // A closed space has no more pairs than those found.
-    let complete =
-        krylov.closed() || complete(krylov.dimension(), config, &largest, &smallest);
+    let complete = krylov.closed() || complete(krylov.dimension(), config, &largest, &smallest);
     let pairs = complete && ritz.iter().all(|pair| pair.converged);
     let known = honest(tally.product_error, config.tolerance * scale);
     Spectrum {

@@ -88,13 +88,17 @@ impl Averaging for Ema {
         const { &[VectorField::wide(AVERAGE)] }
     }
 
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.validate()
+    }
+
     fn step(&self, context: &mut AveragingContext<'_>) -> Result<ParamVec, RuleError> {
         let k = context.step as f64;
         let decay = match self.warmup {
             true => self.decay.min((1.0 + k) / (10.0 + k)),
             false => self.decay,
         };
-        let old = context.state.or_first(AVERAGE, context.weights)?;
+        let old = context.state.start_at(AVERAGE, context.weights)?;
         let average = old.scale(decay).axpy(1.0 - decay, context.moved);
         context.state.put(AVERAGE, average)?;
         Ok(context.moved.clone())

@@ -97,8 +97,12 @@ impl Averaging for Lookahead {
         const { &[VectorField::wide(SLOW)] }
     }
 
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.validate()
+    }
+
     fn step(&self, context: &mut AveragingContext<'_>) -> Result<ParamVec, RuleError> {
-        let slow = context.state.or_first(SLOW, context.weights)?;
+        let slow = context.state.start_at(SLOW, context.weights)?;
         if !(context.step + 1).is_multiple_of(self.period as u64) {
             context.state.put(SLOW, slow)?;
             return Ok(context.moved.clone());

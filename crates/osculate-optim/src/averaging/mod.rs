@@ -17,6 +17,7 @@ use std::fmt::Debug;
 
 use osculate_curvature::ParamVec;
 
+use crate::config::ConfigError;
 use crate::engine::RuleError;
 use crate::vector_state::{VectorField, VectorState};
 
@@ -69,6 +70,15 @@ pub trait Averaging: Debug + Send + Sync {
 
     /// The vectors that it keeps from step to step.
     fn fields(&self) -> &'static [VectorField];
+
+    /// Checks the settings; the first step does, for an average that is put over by
+    /// [`Driver::with_averaging`](crate::Driver::with_averaging).
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a setting that is out of its range.
+    fn validate(&self) -> Result<(), ConfigError> {
+        Ok(())
+    }
 
     /// The weights to train on after a step, in the type in which statistics are kept.
     ///

@@ -105,6 +105,10 @@ impl Averaging for ScheduleFree {
         const { &[VectorField::wide(ITERATE)] }
     }
 
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.validate()
+    }
+
     fn step(&self, context: &mut AveragingContext<'_>) -> Result<ParamVec, RuleError> {
         let warm = match self.warmup {
             0 => 1.0,
@@ -120,7 +124,7 @@ impl Averaging for ScheduleFree {
         context.numbers.insert(WEIGHT.to_string(), total);
 
         let y = context.weights;
-        let z = context.state.or_first(ITERATE, y)?;
+        let z = context.state.start_at(ITERATE, y)?;
         let displacement = context.moved.sub(y).scale(warm);
         let ahead = 1.0 - self.beta * (1.0 - c);
         let next = y.scale(1.0 - c).axpy(c, &z).axpy(ahead, &displacement);

@@ -8,38 +8,46 @@ use crate::config::{Check, ConfigError};
 use crate::curvature::CurvatureSource;
 use crate::gradient::GradientSource;
 use crate::step_size::StepSize;
+use crate::vector_state::VectorStore;
 
 impl Driver {
-    /// Takes the gradient, and with it the curvature, from another source.
+    /// Takes the gradient, and with it the curvature, from another source. Settings that are out of their
+    /// range are an error of the first step; the source's own `over` tells at once.
     pub fn with_gradient(mut self, source: impl GradientSource + 'static) -> Self {
         self.gradient = Arc::new(source);
-        self.rename();
+        self.gradient_state = VectorStore::default();
+        self.changed();
         self
     }
 
     /// Takes curvature from another source than the method's own.
     pub fn with_curvature(mut self, source: impl CurvatureSource + 'static) -> Self {
         self.curvature = Some(Arc::new(source));
+        self.changed();
         self
     }
 
-    /// Lets a policy choose how far a step goes.
+    /// Lets a policy choose how far a step goes; about invalid settings see
+    /// [`with_gradient`](Self::with_gradient).
     pub fn with_step_size(mut self, policy: impl StepSize + 'static) -> Self {
         self.step_size = Some(Arc::new(policy));
-        self.rename();
+        self.step_size_state = VectorStore::default();
+        self.changed();
         self
     }
 
-    /// Averages the weights.
+    /// Averages the weights; about invalid settings see [`with_gradient`](Self::with_gradient).
     pub fn with_averaging(mut self, average: impl Averaging + 'static) -> Self {
         self.averaging = Some(Arc::new(average));
-        self.rename();
+        self.averaging_state = VectorStore::default();
+        self.numbers.clear();
+        self.changed();
         self
     }
 
     /// Gives the parameters outside of a selection another update: this one's for matrices, say, and
-    /// AdamW's for the rest. Gradient source, policies and averages are this driver's; of `rest` only the
-    /// update is taken.
+    /// AdamW's for the rest. Gradient source, policies, averages, groups and decays over the method are this
+    /// driver's: they go over the whole model.
     ///
     /// ```
     /// use osculate_optim::{MuonConfig, ParameterGroup, Select, SophiaConfig};
@@ -47,21 +55,35 @@ impl Driver {
     /// let matrices = Select::rank(2..).except(Select::paths(["embedding", "head"]));
     /// let optimizer = MuonConfig::new()
     ///     .init()?
-    ///     .for_selected(matrices.clone(), SophiaConfig::h().init()?)
+    ///     .for_selected(matrices.clone(), SophiaConfig::h().init()?)?
     ///     // The rest at a tenth of the learning rate.
     ///     .with_group(ParameterGroup::new("rest", !matrices).with_lr_factor(0.1))?;
     /// # Ok::<(), osculate_optim::ConfigError>(())
     /// ```
-    pub fn for_selected(self, selected: Select, rest: impl Into<Driver>) -> Self {
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a `rest` that is more than a method.
+    pub fn for_selected(
+        self,
+        selected: Select,
+        rest: impl Into<Driver>,
+    ) -> Result<Self, ConfigError> {
         self.beside(ParameterGroup::new("selected", selected), rest.into())
     }
 
     /// This update for a group, another for the rest.
-    fn beside(mut self, mut group: ParameterGroup, rest: Driver) -> Self {
-        group.update = Some(std::mem::replace(&mut self.update, rest.update));
+    fn beside(mut self, mut group: ParameterGroup, rest: Driver) -> Result<Self, ConfigError> {
+        let own = group.name.clone();
+        let mut number = 2;
+        while self.groups.iter().any(|other| other.name == group.name) {
+            group.name = format!("{own}-{number}");
+            number += 1;
+        }
+        let rest = rest.into_update("Driver", "rest")?;
+        group.update = Some(std::mem::replace(&mut self.update, rest));
         self.groups.insert(0, group);
-        self.rename();
-        self
+        self.changed();
+        Ok(self)
     }
 
     /// [`for_selected`](Self::for_selected) with the parameters of rank 2 and more, where there are any.
@@ -69,16 +91,23 @@ impl Driver {
     /// ```
     /// use burn::optim::AdamWConfig;
     /// use osculate_optim::{MuonConfig, StatefulOptimizer};
-    /// let optimizer = MuonConfig::new().init()?.for_matrices(AdamWConfig::new().init());
+    /// let optimizer = MuonConfig::new().init()?.for_matrices(AdamWConfig::new().init())?;
     /// assert_eq!(optimizer.name(), "hybrid");
     /// # Ok::<(), osculate_optim::ConfigError>(())
     /// ```
-    pub fn for_matrices(self, rest: impl Into<Driver>) -> Self {
+    ///
+    /// # Errors
+    /// As [`for_selected`](Self::for_selected).
+    pub fn for_matrices(self, rest: impl Into<Driver>) -> Result<Self, ConfigError> {
         let matrices = ParameterGroup::new("matrices", Select::rank(2..));
         self.beside(matrices.optional(), rest.into())
     }
 
-    pub(crate) fn for_some_matrices(self, except: Select, rest: impl Into<Driver>) -> Self {
+    pub(crate) fn for_some_matrices(
+        self,
+        except: Select,
+        rest: impl Into<Driver>,
+    ) -> Result<Self, ConfigError> {
         let matrices = Select::rank(2..).except(except);
         let group = ParameterGroup::new("matrices", matrices);
         self.beside(group.optional(), rest.into())

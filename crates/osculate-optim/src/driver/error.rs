@@ -5,13 +5,15 @@ use std::fmt::{Debug, Display, Formatter};
 use osculate_curvature::CurvatureError;
 use thiserror::Error;
 
+use crate::config::ConfigError;
 use crate::engine::RuleError;
 use crate::record::RecordError;
 
 /// A step that was given up, with the model as it was before.
 ///
-/// Weights and running statistics are those that went in; the optimizer's state is unchanged too,
-/// so the step can be repeated, with another batch for instance.
+/// Weights and running statistics are those that went in; the optimizer's state is unchanged too, but for
+/// that of parameters which are no more those it was kept for, so the step can be repeated, with another
+/// batch for instance.
 pub struct StepError<M> {
     /// The model that was given to the step.
     pub model: M,
@@ -56,6 +58,17 @@ pub enum StepErrorCause {
         /// The value.
         value: f64,
     },
+
+    /// A step-size policy that needs the loss, over an objective that gives gradients alone.
+    #[error("the step sizes of {policy} need the loss, and the objective gives gradients alone")]
+    NoLoss {
+        /// Name of the policy.
+        policy: &'static str,
+    },
+
+    /// A setting of a role is out of its range.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
 
     /// A parameter group that matches nothing.
     #[error("the group {group:?} matches no parameter of the model; there are {}", paths.join(", "))]

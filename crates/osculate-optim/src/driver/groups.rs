@@ -1,5 +1,6 @@
 //! Parameter groups: rates, decays and whole updates for parts of a model.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Formatter};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use super::Driver;
 use super::error::StepErrorCause;
 use crate::config::{Check, ConfigError};
 use crate::parameter::{Parameter, ParameterTable};
+use crate::record::RecordError;
 use crate::update::Update;
 
 /// Which parameters belong to a group.
@@ -23,7 +25,7 @@ use crate::update::Update;
 /// assert!(!Select::rank(..2).matches(&weight));
 /// assert!(Select::by(|parameter| parameter.name() == "weight").matches(&weight));
 /// assert!(Select::path("encoder").and(Select::rank(2..)).matches(&weight));
-/// assert!(!Select::path("encoder").except(Select::path(".0.")).matches(&weight));
+/// assert!(!Select::path("encoder").except(Select::path("0.*")).matches(&weight));
 /// ```
 #[derive(Clone)]
 pub struct Select {
@@ -37,16 +39,21 @@ impl Debug for Select {
 }
 
 impl Select {
-    /// Parameters whose path contains a text.
-    pub fn path(part: &str) -> Self {
-        let part = part.to_string();
-        Self::by(move |parameter| parameter.path.contains(&part))
+    /// Parameters whose path has these parts in a row: `head` and `layers.1` match `head.weight` and
+    /// `layers.1.bias`, neither `multi_head.weight` nor `layers.10.bias`. A `*` stands for any characters of
+    /// one part: `layers.*.weight`, `*norm*`.
+    pub fn path(pattern: &str) -> Self {
+        let pattern = pattern.to_string();
+        Self::by(move |parameter| path_matches(&pattern, &parameter.path))
     }
 
-    /// Parameters whose path contains one of several texts.
-    pub fn paths<S: Into<String>>(parts: impl IntoIterator<Item = S>) -> Self {
-        let parts: Vec<String> = parts.into_iter().map(Into::into).collect();
-        Self::by(move |parameter| parts.iter().any(|part| parameter.path.contains(part)))
+    /// Parameters whose path has the parts of one of several patterns, as in [`path`](Self::path).
+    pub fn paths<S: Into<String>>(patterns: impl IntoIterator<Item = S>) -> Self {
+        let patterns: Vec<String> = patterns.into_iter().map(Into::into).collect();
+        Self::by(move |parameter| {
+            let mut patterns = patterns.iter();
+            patterns.any(|pattern| path_matches(pattern, &parameter.path))
+        })
     }
 
     /// Parameters of these ranks: `Select::rank(..2)` are vectors and scalars.
@@ -98,6 +105,28 @@ impl Select {
     }
 }
 
+/// Whether a path has the parts of a pattern in a row.
+fn path_matches(pattern: &str, path: &str) -> bool {
+    let pattern: Vec<&str> = pattern.split('.').collect();
+    let path: Vec<&str> = path.split('.').collect();
+    let mut runs = path.windows(pattern.len());
+    runs.any(|run| {
+        let mut parts = pattern.iter().zip(run);
+        parts.all(|(pattern, part)| part_matches(pattern, part))
+    })
+}
+
+/// Whether a part is what a pattern says, with `*` for any characters.
+fn part_matches(pattern: &str, part: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == part,
+        Some((start, rest)) => part.strip_prefix(start).is_some_and(|part| {
+            let mut ends = part.char_indices().map(|(at, _)| at).chain([part.len()]);
+            ends.any(|at| part_matches(rest, &part[at..]))
+        }),
+    }
+}
+
 /// Parameters with settings of their own, behind any optimizer.
 ///
 /// A parameter in several groups has the rate factor and the decay of the last that sets one, and the
@@ -123,6 +152,8 @@ pub struct ParameterGroup {
     pub(crate) lr_factor: Option<f64>,
     pub(crate) weight_decay: Option<f64>,
     pub(crate) update: Option<Box<dyn Update>>,
+    /// What is wrong with the update that was given.
+    invalid: Option<ConfigError>,
     /// Whether it may match nothing.
     pub(crate) optional: bool,
 }
@@ -147,6 +178,7 @@ impl ParameterGroup {
             lr_factor: None,
             weight_decay: None,
             update: None,
+            invalid: None,
             optional: false,
         }
     }
@@ -162,11 +194,11 @@ impl ParameterGroup {
         Self::new("without-decay", Select::rank(..2)).with_weight_decay(0.0)
     }
 
-    /// Embeddings, and the layers whose path contains `head`, which many methods treat apart.
+    /// Embeddings, and the layers whose path matches `head`, which many methods treat apart.
     pub fn embeddings_and_head(head: &str) -> Self {
         let head = head.to_string();
         let select = Select::by(move |parameter| {
-            &*parameter.layer == "Embedding" || parameter.path.contains(&head)
+            &*parameter.layer == "Embedding" || path_matches(&head, &parameter.path)
         });
         Self::new("embeddings-and-head", select)
     }
@@ -223,14 +255,22 @@ impl ParameterGroup {
         self
     }
 
-    /// Gives the parameters an update of their own: another method, or the same with other settings. Of
-    /// `optimizer` only the update is taken.
+    /// Gives the parameters an update of their own: another method, or the same with other settings.
+    ///
+    /// [`Driver::with_group`] refuses an optimizer that is more than a method: what goes over methods goes
+    /// over the whole optimizer.
     pub fn with_update(mut self, optimizer: impl Into<Driver>) -> Self {
-        self.update = Some(optimizer.into().into_update());
+        match optimizer.into().into_update("ParameterGroup", "update") {
+            Ok(update) => self.update = Some(update),
+            Err(error) => self.invalid = Some(error),
+        }
         self
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        if let Some(error) = &self.invalid {
+            return Err(error.clone());
+        }
         Check::of("ParameterGroup")
             .that(
                 !self.name.is_empty() && !self.name.contains(['#', '\n']),
@@ -270,6 +310,12 @@ impl Assignment {
         table: &ParameterTable,
     ) -> Result<Self, StepErrorCause> {
         let mut counts = vec![0; groups.len()];
+        // Tied parameters are one: a group has it whichever of its paths it selects.
+        let mut tied: BTreeMap<ParamId, Vec<&Parameter>> = BTreeMap::new();
+        for (id, parameter) in &table.entries {
+            tied.entry(*id).or_default().push(parameter);
+        }
+        let mut counted = BTreeSet::new();
         let entries = table.entries.iter().map(|(id, parameter)| {
             let mut assigned = Assigned {
                 parameter: parameter.clone(),
@@ -279,12 +325,14 @@ impl Assignment {
                 groups: Vec::new(),
             };
             let mut parts = 0;
+            let new = counted.insert(*id);
             for (index, group) in groups.iter().enumerate() {
                 parts += usize::from(group.update.is_some());
-                if !(group.select.matches)(*id, parameter) {
+                let mut places = tied.get(id).into_iter().flatten();
+                if !places.any(|parameter| (group.select.matches)(*id, parameter)) {
                     continue;
                 }
-                counts[index] += 1;
+                counts[index] += usize::from(new);
                 assigned.groups.push(index);
                 if group.update.is_some() {
                     assigned.part = parts;
@@ -313,14 +361,29 @@ impl Assignment {
         self.entries.iter().map(|(_, assigned)| assigned)
     }
 
-    /// What the groups say of the parameters of a layout, in its order.
-    pub(crate) fn get<'a>(&'a self, entries: &[ParamEntry]) -> Vec<&'a Assigned> {
-        let mut rest = self.entries.iter();
-        let found = entries.iter().filter_map(|entry| {
+    pub(crate) fn at(&self, position: usize) -> &Assigned {
+        &self.entries[position].1
+    }
+
+    /// The part that steps a parameter.
+    pub(crate) fn part_of(&self, path: &str) -> Option<usize> {
+        let mut all = self.all();
+        let own = all.find(|assigned| *assigned.parameter.path == *path);
+        own.map(|assigned| assigned.part)
+    }
+
+    /// Positions of the parameters of a layout, in its order.
+    ///
+    /// # Errors
+    /// [`RecordError::Mismatch`] for a parameter that was not there when the groups were asked.
+    pub(crate) fn positions(&self, entries: &[ParamEntry]) -> Result<Vec<usize>, RecordError> {
+        let mut rest = self.entries.iter().enumerate();
+        let positions = entries.iter().map(|entry| {
             // Both are in the order of the module.
-            let own = rest.find(|(_, assigned)| *assigned.parameter.path == *entry.path);
-            own.map(|(_, assigned)| assigned)
+            let own = rest.find(|(_, (_, assigned))| *assigned.parameter.path == *entry.path);
+            let position = own.map(|(position, _)| position);
+            position.ok_or_else(|| RecordError::no_parameter(&entry.path, "group"))
         });
-        found.collect()
+        positions.collect()
     }
 }

@@ -105,6 +105,8 @@ pub struct Driver {
     signature: ModuleSignature,
     table: ParameterTable,
     assignment: Assignment,
+    /// Parameters that start with fresh state, until a step is made that reports them.
+    fresh: Vec<FreshState>,
 }
 
 impl Driver {
@@ -143,6 +145,7 @@ impl Driver {
             signature: ModuleSignature::default(),
             table: ParameterTable::default(),
             assignment: Assignment::default(),
+            fresh: Vec::new(),
         };
         driver.rename();
         driver
@@ -231,8 +234,7 @@ impl Driver {
             )
             .finish()?;
         self.groups.push(group);
-        self.signature = ModuleSignature::default();
-        self.rename();
+        self.changed();
         Ok(self)
     }
 
@@ -247,8 +249,37 @@ impl Driver {
         groups.into_iter().try_fold(self, Self::with_group)
     }
 
-    pub(crate) fn into_update(self) -> Box<dyn Update> {
-        self.update
+    /// The update of a driver that is a method and nothing more; `config` and `field` are where it is
+    /// given.
+    fn into_update(
+        self,
+        config: &'static str,
+        field: &'static str,
+    ) -> Result<Box<dyn Update>, ConfigError> {
+        let alone = self.gradient.name() == "clean"
+            && self.groups.is_empty()
+            && self.curvature.is_none()
+            && self.step_size.is_none()
+            && self.averaging.is_none()
+            && self.weight_decay.is_none()
+            && !self.cautious_decay
+            && !self.cautious_mask;
+        Check::of(config)
+            .that(
+                alone,
+                field,
+                &self.name,
+                "a method alone: sources of gradients and curvature, step sizes, averages, groups, masks \
+                 and decays go over the whole optimizer",
+            )
+            .finish()?;
+        Ok(self.update)
+    }
+
+    /// Something was put over: the next step looks at the model anew.
+    fn changed(&mut self) {
+        self.signature = ModuleSignature::default();
+        self.rename();
     }
 
     /// The updates: the optimizer's own, then those of groups.

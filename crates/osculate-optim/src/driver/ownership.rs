@@ -76,9 +76,23 @@ impl Ownership {
         self.owners.remove(path);
     }
 
-    /// The state of the loaded owners is in use from now on.
-    pub(crate) fn checked(&mut self) {
+    /// The state of the loaded owners is that of a model's parameters from now on.
+    pub(crate) fn checked(&mut self, table: &ParameterTable) {
         self.unchecked = false;
+        for (path, owner) in &mut self.owners {
+            if let (None, Some((id, parameter))) = (owner.id, table.get(path)) {
+                owner.id = Some(*id);
+                owner.form = Some(form(&parameter.shape, parameter.dtype));
+            }
+        }
+    }
+
+    /// Whether the state of a path is not that of another parameter, as far as is known.
+    pub(crate) fn may_be(&self, path: &str, id: ParamId, shape: &[usize], dtype: DType) -> bool {
+        self.owners.get(path).is_some_and(|owner| {
+            owner.id.is_none_or(|own| own == id)
+                && (owner.form.as_ref()).is_none_or(|own| *own == form(shape, dtype))
+        })
     }
 
     /// Whether all of these parameters are owners as they are.

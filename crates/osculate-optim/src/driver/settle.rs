@@ -13,10 +13,10 @@ use super::policy::NonFinitePolicy;
 use super::report::{SkipReason, StepReport};
 use super::step::{Committed, Field, part_of};
 use crate::averaging::AveragingContext;
-use crate::engine::each;
+use crate::engine::{RuleError, each};
 use crate::step_size::StepSizeContext;
 use crate::update::{BurnUpdate, Proposal, ProposalKind};
-use crate::vector_state::{VectorState, scalar_dtype};
+use crate::vector_state::{VectorState, loss_for_state};
 
 /// The proposals of all parts, by parameter.
 struct Proposed {
@@ -66,6 +66,21 @@ impl Proposed {
         proposed
     }
 
+    /// Set for the parameters whose direction can be taken, and is not held.
+    fn moving(&self, direction: &ParamVec) -> FiniteFlags {
+        let flags = direction.tensors().iter().enumerate().map(|(at, u)| {
+            let mut flag = finite(u);
+            if let Some(own) = &self.flags[at] {
+                flag = flag.bool_and(own.clone());
+            }
+            if let Some(hold) = &self.holds[at] {
+                flag = flag.bool_and(hold.clone().bool_not());
+            }
+            flag
+        });
+        FiniteFlags::new(direction.layout().clone(), flags.collect())
+    }
+
     /// Positions of the parameters that have a direction.
     fn of_rules(&self) -> Vec<usize> {
         let directions = self.directions.iter().enumerate();
@@ -92,7 +107,14 @@ impl Driver {
         });
         if self.step_size.is_some() || self.averaging.is_some() || self.cautious_mask || burn_decays
         {
-            return self.settle_together(field, proposed, context, report, lr);
+            // burn's optimizers change their state as they step: it is put back where anything fails after.
+            let burn = !proposed.burn.is_empty();
+            let before = burn.then(|| (self.update.clone(), self.groups.clone()));
+            let settled = self.settle_together(field, proposed, context, report, lr);
+            if let (Err(_), Some((update, groups))) = (&settled, before) {
+                (self.update, self.groups) = (update, groups);
+            }
+            return settled;
         }
         let positions = proposed.of_rules();
         let looks = context.looks();
@@ -153,6 +175,15 @@ impl Driver {
         model
     }
 
+    fn move_of<'a>(&self, field: &Field, at: usize, factor: Option<&'a Tensor<1>>) -> Move<'a> {
+        Move {
+            lr: field.lrs[at],
+            decay: field.decays[at],
+            cautious_decay: self.cautious_decay,
+            factor,
+        }
+    }
+
     /// The weights of some parameters along their directions, with flags of those that stay finite.
     fn along(
         &self,
@@ -164,12 +195,7 @@ impl Driver {
         let entries = field.weights.layout().entries();
         let on_cpu = entries.iter().all(|entry| is_cpu(&entry.device));
         each(positions.to_vec(), on_cpu, |at| {
-            let step = Move {
-                lr: field.lrs[at],
-                decay: field.decays[at],
-                cautious_decay: self.cautious_decay,
-                factor,
-            };
+            let step = self.move_of(field, at, factor);
             let old = &field.weights.tensors()[at];
             let direction = match &proposed.directions[at] {
                 Some(direction) => direction.clone(),
@@ -200,9 +226,6 @@ impl Driver {
         let entries = layout.entries();
         let (looks, loss) = (context.looks(), context.loss().clone());
         let gradient_flags = context.gradient_flags();
-        // burn's optimizers change their state as they step: a copy is put back where a check fails.
-        let fails = self.policy.non_finite == NonFinitePolicy::Error && !proposed.burn.is_empty();
-        let before = fails.then(|| (self.update.clone(), self.groups.clone()));
         let rules = proposed.of_rules();
         let model = context.into_model()?;
         let model = self.step_burn(field, &proposed.burn, model, gradient_flags.as_ref());
@@ -244,7 +267,13 @@ impl Driver {
         let directions: Vec<Tensor<1>> = directions
             .map(|(at, u)| u.clone().unwrap_or_else(|| zeros(at)))
             .collect();
-        let direction = ParamVec::new(layout.clone(), directions);
+        let mut direction = ParamVec::new(layout.clone(), directions);
+        let skips = self.policy.non_finite == NonFinitePolicy::Skip;
+        if skips && self.step_size.is_some() {
+            // A parameter that will not move says nothing of how far the others go.
+            let moving = proposed.moving(&direction);
+            direction = direction.zero_where_not(&moving);
+        }
 
         let decays: Vec<f64> = field.decays.iter().map(|decay| decay.rate).collect();
         let mut sized: Option<(VectorState, Tensor<1>)> = None;
@@ -255,7 +284,7 @@ impl Driver {
                 .open(policy.name(), fields, scalars, &layout)?;
             let mut at = StepSizeContext {
                 state,
-                loss: loss.clone().cast(scalar_dtype(&loss.device())),
+                loss: loss_for_state(&loss, &layout),
                 weights: &weights,
                 gradient: &gradient,
                 direction: &direction,
@@ -264,6 +293,13 @@ impl Driver {
                 step: self.steps,
             };
             let factor = policy.factor(&mut at)?;
+            if factor.dims() != [1] {
+                return Err(StepErrorCause::Rule(RuleError::DirectionShape {
+                    rule: policy.name(),
+                    expected: [1, 1],
+                    found: [1, factor.dims()[0]],
+                }));
+            }
             report.step_size_factor = Some(factor.clone());
             sized = Some((at.state, factor));
         }
@@ -287,7 +323,6 @@ impl Driver {
                 flags[at] = finite(&new[at]);
             }
         }
-        let skips = self.policy.non_finite == NonFinitePolicy::Skip;
         let mut keep = None;
         if looks {
             let flags = FiniteFlags::new(layout.clone(), flags);
@@ -296,16 +331,7 @@ impl Driver {
                 None => flags,
             };
             let policy = self.policy.non_finite;
-            let checked = check_flags(policy, &mut report.checks, SkipReason::Update, flags);
-            match checked {
-                Ok(flags) => keep = flags,
-                Err(cause) => {
-                    if let Some((update, groups)) = before {
-                        (self.update, self.groups) = (update, groups);
-                    }
-                    return Err(cause);
-                }
-            }
+            keep = check_flags(policy, &mut report.checks, SkipReason::Update, flags)?;
         }
         if let (true, Some(keep)) = (skips, &keep) {
             for (at, flag) in keep.tensors().iter().enumerate() {
@@ -316,11 +342,31 @@ impl Driver {
         let mut moved = ParamVec::new(layout.clone(), new);
 
         let mut states = Committed::default();
-        let wide = moved.to_compute_dtype();
+        let mut wide = moved.to_compute_dtype();
+        if self.averaging.is_some() {
+            // Rounded to half precision, a small step would be none for the average.
+            let mut own = wide.into_tensors();
+            for &at in rules.iter().filter(|&&at| {
+                let entry = &entries[at];
+                entry.dtype != entry.compute_dtype() && proposed.holds[at].is_none()
+            }) {
+                let Some(direction) = proposed.directions[at].clone() else {
+                    continue;
+                };
+                let old = &field.weights.tensors()[at];
+                let new = self.move_of(field, at, factor);
+                let new = new.wide(&entries[at], old, direction);
+                own[at] = match keep.as_ref().filter(|_| skips) {
+                    Some(keep) => select(&keep.tensors()[at], new, weights.tensors()[at].clone()),
+                    None => new,
+                };
+            }
+            wide = ParamVec::new(layout.clone(), own);
+        }
         if let (Some((state, _)), Some(policy)) = (sized, &self.step_size) {
             let mut at = StepSizeContext {
                 state,
-                loss: loss.clone().cast(scalar_dtype(&loss.device())),
+                loss: loss_for_state(&loss, &layout),
                 weights: &weights,
                 gradient: &gradient,
                 direction: &direction,
@@ -345,6 +391,7 @@ impl Driver {
                 step: self.steps,
             };
             let next = average.step(&mut at)?;
+            layout.check(next.layout())?;
             states.average = Some(at.state);
             states.numbers = Some(numbers);
             // What the average leaves as it was stays so to the last bit.

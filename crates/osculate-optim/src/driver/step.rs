@@ -1,6 +1,6 @@
 //! One step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::Module;
@@ -25,11 +25,14 @@ pub(super) struct Field {
     pub gradient: ParamVec,
     pub lrs: Vec<f64>,
     pub decays: Vec<WeightDecay>,
+    /// Positions among what the groups say.
+    pub assigned: Vec<usize>,
     /// Positions of each part.
     pub parts: Vec<Vec<usize>>,
 }
 
 /// An estimate that a part asked for.
+#[derive(Clone)]
 struct Estimated {
     estimate: CurvatureEstimate,
     flags: Option<FiniteFlags>,
@@ -43,6 +46,11 @@ impl<M: Module> ClosureOptimizer<M> for Driver {
         objective: &dyn Objective<M>,
     ) -> Result<Step<M>, StepError<M>> {
         let made = self.try_step(&lr, &model, objective);
+        if made.is_err() {
+            for update in self.updates_mut() {
+                update.discard();
+            }
+        }
         made.map_err(|cause| StepError { model, cause })
     }
 
@@ -50,8 +58,14 @@ impl<M: Module> ClosureOptimizer<M> for Driver {
         let Some(average) = &self.averaging else {
             return Ok(model.clone());
         };
-        let kept: Vec<String> = self.averaging_state.paths().collect();
-        let layout = ParameterTable::layout(model, |path| kept.iter().any(|own| own == path));
+        let kept: HashSet<String> = self.averaging_state.paths().collect();
+        // A parameter that was made anew since the last step is evaluated as it is.
+        let layout = ParameterTable::layout(model, |id, parameter| {
+            let Parameter {
+                path, shape, dtype, ..
+            } = parameter;
+            kept.contains(&**path) && self.ownership.may_be(path, id, shape, *dtype)
+        });
         if layout.is_empty() {
             return Ok(model.clone());
         }
@@ -60,6 +74,9 @@ impl<M: Module> ClosureOptimizer<M> for Driver {
             .open(average.name(), average.fields(), &[], &layout)?;
         let weights = ParamVec::of_module(model, &layout).to_compute_dtype();
         let evaluated = average.evaluation(&weights, &state)?;
+        layout
+            .check(evaluated.layout())
+            .map_err(StepErrorCause::Curvature)?;
         let evaluated = evaluated.map(|(entry, x)| x.clone().cast(entry.dtype));
         Ok(assign(model.clone(), &evaluated))
     }
@@ -74,9 +91,12 @@ impl Driver {
     ) -> Result<Step<M>, StepErrorCause> {
         let _span = tracing::debug_span!("step", optimizer = %self.name).entered();
         checked_rate(lr.base())?;
-        let fresh = self.recognise(model)?;
+        self.check_loss_is_given(objective.gradient().is_some())?;
         let policy = self.policy.clone();
         let mut context = StepContext::begin(model, objective, &policy, self.steps)?;
+
+        // Nothing was kept of a model whose objective fails.
+        self.recognise(model)?;
 
         let source = self.gradient.clone();
         let layout = context.gradient().layout().clone();
@@ -93,26 +113,31 @@ impl Driver {
         let field = self.field(lr, context.oracle().parameters()?.clone(), gradient)?;
 
         let mut found = (self.products.last_step(), None);
+        let mut shared = None;
         let mut proposals = Vec::new();
         for part in 0..field.parts.len() {
             if field.parts[part].is_empty() {
                 proposals.push(None);
                 continue;
             }
-            let estimated = self.estimate(part, &mut context, taken.point, &mut found)?;
+            let estimated =
+                self.estimate(part, &mut context, taken.point, &mut found, &mut shared)?;
             let proposal = self.propose(part, &field, estimated, &context)?;
             proposals.push(Some(proposal));
         }
         let mut report = context.report();
         report.provenance = found.1;
-        report.fresh = fresh;
+        report.fresh.clone_from(&self.fresh);
         report.groups = self.group_reports(&field);
         let refreshed = count(&mut report, &proposals);
 
+        let gradient_keep = context.gradient_flags();
         let (model, states) = self.settle(&field, proposals, context, &mut report, lr.base())?;
 
         // Nothing can fail from here on.
-        self.gradient_state.commit(source_state, None);
+        self.fresh.clear();
+        self.gradient_state
+            .commit(source_state, gradient_keep.as_ref());
         let Committed {
             step_size,
             average,
@@ -123,18 +148,21 @@ impl Driver {
             self.step_size_state.commit(state, keep.as_ref());
         }
         if let Some(state) = average {
-            self.averaging_state.commit(state, None);
+            self.averaging_state.commit(state, keep.as_ref());
         }
         if let Some(numbers) = numbers {
             self.numbers = numbers;
         }
         let (parts, weights) = (&field.parts, &field.weights);
         for (update, positions) in self.updates_mut().into_iter().zip(parts) {
+            if positions.is_empty() {
+                continue;
+            }
             let keep = keep.as_ref().map(|keep| part_of(keep, positions));
             update.commit(keep.as_ref());
         }
         self.products.commit(found.0);
-        self.take_ownership(weights);
+        self.take_ownership(&field);
         self.steps += 1;
         let estimates = self
             .updates()
@@ -164,11 +192,12 @@ impl Driver {
         gradient: ParamVec,
     ) -> Result<Field, StepErrorCause> {
         let entries = weights.layout().entries();
-        let assigned = self.assignment.get(entries);
+        let assigned = self.assignment.positions(entries)?;
         let mut parts = vec![Vec::new(); self.updates().count()];
         let own: Vec<WeightDecay> = self.updates().map(|update| update.weight_decay()).collect();
         let (mut lrs, mut decays) = (Vec::new(), Vec::new());
-        for (index, (entry, assigned)) in entries.iter().zip(&assigned).enumerate() {
+        for (index, (entry, &at)) in entries.iter().zip(&assigned).enumerate() {
+            let assigned = self.assignment.at(at);
             parts[assigned.part].push(index);
             let rate = lr.lr_from_param(entry.id, Some(&entry.path)) * assigned.lr_factor;
             lrs.push(checked_rate(rate)?);
@@ -183,6 +212,7 @@ impl Driver {
             gradient,
             lrs,
             decays,
+            assigned,
             parts,
         })
     }
@@ -194,12 +224,18 @@ impl Driver {
         context: &mut StepContext<'_, M>,
         point: GradientPoint,
         found: &mut (Option<f64>, Option<Provenance>),
+        shared: &mut Option<Estimated>,
     ) -> Result<Option<Estimated>, StepErrorCause> {
         let Some(update) = self.updates().nth(part) else {
             return Ok(None);
         };
         if !update.wants_curvature(self.steps) {
             return Ok(None);
+        }
+        // The driver's source is one for all parts, and so is what it estimates.
+        let one = self.curvature.is_some();
+        if one && shared.is_some() {
+            return Ok(shared.clone());
         }
         let source = self.curvature.clone().or_else(|| update.curvature_source());
         let Some(source) = source else {
@@ -218,13 +254,10 @@ impl Driver {
             CurvatureEstimate::Diagonal(diagonal) => diagonal,
         };
         context.gradient().layout().check(value.layout())?;
-        if !context.looks() {
-            return Ok(Some(Estimated {
-                estimate,
-                flags: None,
-            }));
-        }
-        let flags = context.check(SkipReason::Curvature, value.finite_flags())?;
+        let flags = match context.looks() {
+            true => context.check(SkipReason::Curvature, value.finite_flags())?,
+            false => None,
+        };
         let estimate = match (&flags, estimate) {
             (None, estimate) => estimate,
             (Some(flags), CurvatureEstimate::Product { probe, product }) => {
@@ -235,7 +268,11 @@ impl Driver {
                 CurvatureEstimate::Diagonal(diagonal.zero_where_not(flags))
             }
         };
-        Ok(Some(Estimated { estimate, flags }))
+        let estimated = Estimated { estimate, flags };
+        if one {
+            *shared = Some(estimated.clone());
+        }
+        Ok(Some(estimated))
     }
 
     /// Asks a part's update for its proposal.
@@ -270,10 +307,9 @@ impl Driver {
                 )
             }
         };
-        let assigned = self.assignment.get(field.weights.layout().entries());
         let parameters: Vec<Parameter> = positions
             .iter()
-            .map(|&at| assigned[at].parameter.clone())
+            .map(|&at| self.assignment.at(field.assigned[at]).parameter.clone())
             .collect();
         let lrs: Vec<f64> = positions.iter().map(|&at| field.lrs[at]).collect();
         let flags = context.gradient_flags();
@@ -297,8 +333,8 @@ impl Driver {
     }
 
     fn group_reports(&self, field: &Field) -> Vec<GroupReport> {
-        let entries = field.weights.layout().entries();
-        let assigned = self.assignment.get(entries);
+        let assigned = field.assigned.iter().map(|&at| self.assignment.at(at));
+        let assigned: Vec<_> = assigned.collect();
         let groups = self.groups.iter().zip(&self.assignment.counts);
         groups
             .enumerate()
@@ -315,6 +351,15 @@ impl Driver {
                 }
             })
             .collect()
+    }
+
+    fn check_loss_is_given(&self, gradients_alone: bool) -> Result<(), StepErrorCause> {
+        match &self.step_size {
+            Some(policy) if gradients_alone && policy.needs_loss() => Err(StepErrorCause::NoLoss {
+                policy: policy.name(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Bytes of the state, without reading any back.

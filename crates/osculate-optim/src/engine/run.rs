@@ -289,6 +289,16 @@ fn state_flags(parts: &[Part<'_>], made: &[Made], input: &BlockInput<'_>) -> Fin
             }
         }
     }
+    // Parameters that share a state move together or not at all.
+    for part in parts.iter().filter(|part| part.unit.members.len() > 1) {
+        let members = part.unit.members.iter();
+        let all = members.map(|&at| flags[at].clone());
+        if let Some(all) = all.reduce(Tensor::bool_and) {
+            for &at in &part.unit.members {
+                flags[at] = all.clone();
+            }
+        }
+    }
     FiniteFlags::new(layout.clone(), flags)
 }
 

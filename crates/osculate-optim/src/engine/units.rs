@@ -27,6 +27,8 @@ pub(crate) struct Unit {
 pub(crate) struct Units {
     made_for: Vec<(String, Parameter)>,
     units: Vec<Unit>,
+    /// Whether they were made anew, and the state of others not yet dropped.
+    remade: bool,
 }
 
 impl Units {
@@ -43,8 +45,26 @@ impl Units {
             self.units = units(rule, entries, input.parameters);
             let owned = now().map(|(entry, parameter)| (entry.path.clone(), parameter.clone()));
             self.made_for = owned.collect();
+            self.remade = true;
         }
         &self.units
+    }
+
+    /// Of the keys of states, those whose parameters are in other units now: a block that has gained or
+    /// lost a member is another block. They come back once.
+    pub(crate) fn replaced(&mut self, keys: impl FnOnce() -> Vec<String>) -> Vec<String> {
+        if !std::mem::take(&mut self.remade) {
+            return Vec::new();
+        }
+        let mut keys = keys();
+        keys.retain(|key| {
+            let shares = |unit: &Unit| {
+                let mut members = unit.key.split('+');
+                members.any(|member| key.split('+').any(|own| own == member))
+            };
+            self.units.iter().all(|unit| unit.key != *key) && self.units.iter().any(shares)
+        });
+        keys
     }
 }
 

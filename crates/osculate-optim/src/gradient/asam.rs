@@ -105,6 +105,10 @@ impl GradientSource for Asam {
         "asam"
     }
 
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.validate()
+    }
+
     fn take(&self, context: &mut GradientContext<'_>) -> Result<TakenGradient, StepErrorCause> {
         let normalisation = context.parameters()?.map(|(entry, weights)| {
             if self.is_scaled(entry) {

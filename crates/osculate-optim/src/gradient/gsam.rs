@@ -120,6 +120,10 @@ impl GradientSource for Gsam {
         "gsam"
     }
 
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.validate()
+    }
+
     fn take(&self, context: &mut GradientContext<'_>) -> Result<TakenGradient, StepErrorCause> {
         let clean = context.gradient().clone();
         let epsilon = perturbation(self.rho(context.lr()), &clean);

@@ -168,6 +168,10 @@ impl GradientSource for LookSam {
         const { &[VectorField::own(KEPT)] }
     }
 
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.validate()
+    }
+
     fn take(&self, context: &mut GradientContext<'_>) -> Result<TakenGradient, StepErrorCause> {
         let clean = context.gradient().clone();
         let due = context.step().is_multiple_of(self.period as u64);

@@ -19,6 +19,7 @@ use std::fmt::Debug;
 use burn::tensor::Tensor;
 use osculate_curvature::{FiniteFlags, ParamVec};
 
+use crate::config::ConfigError;
 use crate::driver::StepErrorCause;
 use crate::vector_state::{VectorField, VectorState};
 
@@ -69,6 +70,15 @@ pub trait GradientSource: Debug + Send + Sync {
     /// The vectors that it keeps from step to step.
     fn fields(&self) -> &'static [VectorField] {
         &[]
+    }
+
+    /// Checks the settings; the first step does, for a source that is put over by
+    /// [`Driver::with_gradient`](crate::Driver::with_gradient).
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a setting that is out of its range.
+    fn validate(&self) -> Result<(), ConfigError> {
+        Ok(())
     }
 
     /// Takes the gradient of a step.

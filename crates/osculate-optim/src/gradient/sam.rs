@@ -81,6 +81,10 @@ impl GradientSource for Sam {
         "sam"
     }
 
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.validate()
+    }
+
     fn take(&self, context: &mut GradientContext<'_>) -> Result<TakenGradient, StepErrorCause> {
         let epsilon = perturbation(self.rho, context.gradient());
         Ok(TakenGradient {

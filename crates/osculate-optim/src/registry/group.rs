@@ -3,17 +3,20 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::kind::OptimizerKind;
 use super::merge::merge;
 use super::spec::{OptimizerSpec, SpecError, build_of};
+use super::{only_entry, read};
 use crate::config::{Check, ConfigError};
-use crate::driver::{ParameterGroup, Select};
+use crate::driver::{Driver, ParameterGroup, Select};
+use crate::optimizers::muon::MuonConfig;
 
 /// A parameter group in settings. Of several conditions all must hold.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct GroupSpec {
     name: String,
-    /// Texts of which the path contains one.
+    /// Patterns of which the path has one, as in [`Select::path`].
     #[serde(default)]
     paths: Vec<String>,
     /// Ranks below this one.
@@ -22,7 +25,7 @@ pub(super) struct GroupSpec {
     layer: Option<String>,
     lr_factor: Option<f64>,
     weight_decay: Option<f64>,
-    /// Settings of the method that differ.
+    /// Settings that differ, of the innermost method alone.
     settings: Option<Value>,
 }
 
@@ -63,8 +66,41 @@ impl GroupSpec {
         let mut settings = spec.settings().clone();
         merge(&mut settings, &overrides, "groups.settings")?;
         if settings != *spec.settings() {
-            group = group.with_update(build_of(spec.kind(), &settings)?);
+            group = group.with_update(method(spec.kind(), spec.settings(), &settings)?);
         }
         Ok(group)
     }
+}
+
+/// The innermost method of settings that differ from the optimizer's there alone.
+fn method(kind: OptimizerKind, whole: &Value, settings: &Value) -> Result<Driver, SpecError> {
+    let inner = if kind == OptimizerKind::MUON {
+        "muon"
+    } else if settings.get("base").is_some() {
+        "base"
+    } else {
+        return build_of(kind, settings);
+    };
+    let outer = settings.as_object().into_iter().flatten();
+    let other = outer.filter(|(key, value)| *key != inner && whole.get(key) != Some(value));
+    let other: Vec<&str> = other.map(|(key, _)| key.as_str()).collect();
+    let alone: Result<(), ConfigError> = Check::of("groups")
+        .that(
+            other.is_empty(),
+            "settings",
+            other.join(", "),
+            "settings of the innermost method: what goes over it goes over the whole model",
+        )
+        .finish();
+    alone?;
+    if kind == OptimizerKind::MUON {
+        return Ok(read::<MuonConfig>(&settings["muon"], "groups.settings.muon")?.init()?);
+    }
+    let (name, settings) = only_entry(&settings["base"], "groups.settings.base")?;
+    let kind = name.parse().map_err(|source| SpecError::UnknownBase {
+        path: "groups.settings.base".to_string(),
+        source,
+    })?;
+    let before = whole.get("base").and_then(|base| base.get(name));
+    method(kind, before.unwrap_or(settings), settings)
 }

@@ -117,6 +117,6 @@ pub(crate) fn build_muon(settings: &Value) -> Result<Driver, SpecError> {
         .with_lr_factor(rest_lr)
         .optional();
     Ok(muon
-        .for_some_matrices(except, under(settings, "rest")?)
+        .for_some_matrices(except, under(settings, "rest")?)?
         .with_group(rest)?)
 }

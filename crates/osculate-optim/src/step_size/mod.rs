@@ -11,6 +11,7 @@ use std::fmt::Debug;
 use burn::tensor::Tensor;
 use osculate_curvature::ParamVec;
 
+use crate::config::ConfigError;
 use crate::engine::RuleError;
 use crate::vector_state::{VectorField, VectorState, scalar_dtype};
 
@@ -59,6 +60,21 @@ pub trait StepSize: Debug + Send + Sync {
     /// The scalars that it keeps on the device.
     fn scalars(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// Whether it looks at the loss: over an objective that gives gradients alone there is none, and a step
+    /// is then an error.
+    fn needs_loss(&self) -> bool {
+        true
+    }
+
+    /// Checks the settings; the first step does, for a policy that is put over by
+    /// [`Driver::with_step_size`](crate::Driver::with_step_size).
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a setting that is out of its range.
+    fn validate(&self) -> Result<(), ConfigError> {
+        Ok(())
     }
 
     /// The factor on the learning rate of all parameters, a tensor of one element. A factor of exactly 1

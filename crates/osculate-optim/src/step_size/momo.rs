@@ -137,6 +137,10 @@ impl StepSize for Momo {
         &[LOSS, DRIFT, STARTED, RISE]
     }
 
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.validate()
+    }
+
     fn factor(&self, context: &mut StepSizeContext<'_>) -> Result<Tensor<1>, RuleError> {
         let started = context.state.scalar(STARTED)?;
         // From the first gradient on, or from zero.

@@ -86,9 +86,16 @@ impl<R: BlockRule> Update for BlockUpdate<R> {
         Ok(proposal)
     }
 
+    fn discard(&mut self) {
+        self.pending = None;
+    }
+
     fn commit(&mut self, keep: Option<&FiniteFlags>) {
         if let Some(prepared) = self.pending.take() {
             prepared.commit(&mut self.store, keep);
+            for key in self.units.replaced(|| self.store.paths()) {
+                self.store.forget(&key);
+            }
         }
     }
 

@@ -215,6 +215,8 @@ impl Update for BurnUpdate {
         })
     }
 
+    fn discard(&mut self) {}
+
     fn commit(&mut self, _: Option<&FiniteFlags>) {}
 
     fn as_burn(&mut self) -> Option<&mut BurnUpdate> {

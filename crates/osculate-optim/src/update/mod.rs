@@ -81,6 +81,9 @@ pub(crate) trait Update: Debug + Send + Sync {
     /// Makes the proposal and holds its state back.
     fn prepare(&mut self, input: UpdateInput<'_>) -> Result<Proposal, StepErrorCause>;
 
+    /// Drops the held state of a step that was not made.
+    fn discard(&mut self);
+
     /// Takes the held state over, but that of parameters whose flag is not set. Cannot fail.
     fn commit(&mut self, keep: Option<&FiniteFlags>);
 

@@ -12,7 +12,7 @@ use crate::driver::{NonFinitePolicy, StepErrorCause};
 use crate::engine::RuleError;
 use crate::parameter::ParameterTable;
 use crate::record::{RecordError, StateRecord};
-use crate::vector_state::{VectorField, VectorState, VectorStore, scalar_dtype};
+use crate::vector_state::{VectorField, VectorState, VectorStore, loss_for_state};
 use crate::weight_decay::WeightDecay;
 
 /// An update rule that sees all parameters, the loss, and a few scalars of its own on the device.
@@ -161,10 +161,10 @@ impl<R: VectorRule> Update for VectorUpdate<R> {
         let layout = input.weights.layout();
         let (name, fields, scalars) = (self.rule.name(), self.rule.fields(), self.rule.scalars());
         let state = self.store.open(name, fields, scalars, layout)?;
-        let dtype = scalar_dtype(&input.loss.device());
+        let loss = loss_for_state(input.loss, layout);
         let mut step = VectorStep {
             state,
-            loss: input.loss.clone().cast(dtype),
+            loss,
             weights: &input.weights.to_compute_dtype(),
             gradient: &input.gradient.to_compute_dtype(),
             curvature: input.curvature.as_ref(),
@@ -173,6 +173,7 @@ impl<R: VectorRule> Update for VectorUpdate<R> {
             seed: input.seed,
         };
         let direction = self.rule.step(&mut step)?;
+        layout.check(direction.layout())?;
         let direction = direction.to_compute_dtype();
         let flags = (input.non_finite != NonFinitePolicy::Propagate).then(|| {
             let mut flags = direction.finite_flags();
@@ -195,6 +196,10 @@ impl<R: VectorRule> Update for VectorUpdate<R> {
             solver_failures: 0,
             refreshed: input.curvature.is_some(),
         })
+    }
+
+    fn discard(&mut self) {
+        self.pending = None;
     }
 
     fn commit(&mut self, keep: Option<&FiniteFlags>) {
