@@ -176,10 +176,7 @@ impl Layers {
 
     /// All weights, read back.
     pub fn values(&self) -> Vec<f64> {
-        PATHS
-            .iter()
-            .flat_map(|path| self.values_at(path))
-            .collect()
+        PATHS.iter().flat_map(|path| self.values_at(path)).collect()
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod backend;
 pub mod compare;
+pub mod composed;
 pub mod fixture;
 pub mod layered;
 pub mod matrix;

@@ -191,7 +191,12 @@ pub fn refuses(make: fn(StepPolicy) -> Subject, supervised: bool, device: &Devic
 
 /// After a first batch that is no use, the next step is a first step: nothing of the bad batch is
 /// left to make it longer.
-pub fn starts_over(make: fn(StepPolicy) -> Subject, supervised: bool, device: &Device, dtype: DType) {
+pub fn starts_over(
+    make: fn(StepPolicy) -> Subject,
+    supervised: bool,
+    device: &Device,
+    dtype: DType,
+) {
     let start = Ranked::new(device, dtype);
     let length = |model: &Ranked| -> f64 {
         let moved = model.values().into_iter().zip(start.values());

@@ -84,7 +84,12 @@ impl Case {
         (model, fresh)
     }
 
-    fn advance(self, optimizer: &mut Subject<Layers>, model: Layers, steps: Range<usize>) -> Layers {
+    fn advance(
+        self,
+        optimizer: &mut Subject<Layers>,
+        model: Layers,
+        steps: Range<usize>,
+    ) -> Layers {
         self.reported(optimizer, model, steps).0
     }
 }
@@ -118,13 +123,20 @@ fn changes(case: Case, device: &Device, dtype: DType) {
         assert_eq!(fresh, [change.fresh()], "{told}: what is said to be fresh");
         let after_one = whole.to_record();
         let (end, fresh) = case.reported(&mut whole, first.clone(), BEFORE + 1..BEFORE + AFTER);
-        assert!(fresh.iter().all(Vec::is_empty), "{told}: said again {fresh:?}");
+        assert!(
+            fresh.iter().all(Vec::is_empty),
+            "{told}: said again {fresh:?}"
+        );
         let record = whole.to_record();
 
         // The state of what changed is that of an optimizer that has never met it.
         let mut stranger = case.loaded(without(&saved, change.paths()));
         let (model, fresh) = case.reported(&mut stranger, changed.clone(), BEFORE..BEFORE + 1);
-        assert_eq!(bits(model.values()), bits(first.values()), "{told}: fresh state");
+        assert_eq!(
+            bits(model.values()),
+            bits(first.values()),
+            "{told}: fresh state"
+        );
         assert_eq!(stranger.to_record(), after_one, "{told}: fresh record");
         assert_eq!(fresh, [Vec::<String>::new()], "{told}: a stranger");
         if change == Change::Removed {
@@ -138,8 +150,13 @@ fn changes(case: Case, device: &Device, dtype: DType) {
         let mut at_cut = first;
         for step in BEFORE + 1..BEFORE + AFTER {
             let mut resumed = case.loaded(through_bytes(&cut));
-            let (model, fresh) = case.reported(&mut resumed, at_cut.rebuilt(), step..BEFORE + AFTER);
-            assert_eq!(bits(model.values()), bits(end.values()), "{told}: cut at {step}");
+            let (model, fresh) =
+                case.reported(&mut resumed, at_cut.rebuilt(), step..BEFORE + AFTER);
+            assert_eq!(
+                bits(model.values()),
+                bits(end.values()),
+                "{told}: cut at {step}"
+            );
             assert_eq!(resumed.to_record(), record, "{told}: state, cut at {step}");
             let evaluated = evaluated(&whole, &end);
             assert_eq!(self::evaluated(&resumed, &model), evaluated, "{told}");
@@ -152,7 +169,8 @@ fn changes(case: Case, device: &Device, dtype: DType) {
         // Saved before the change and resumed with the changed model. An identity is not in a record.
         if change.reshapes() {
             let mut resumed = case.loaded(saved.clone());
-            let (model, fresh) = case.reported(&mut resumed, changed.rebuilt(), BEFORE..BEFORE + AFTER);
+            let (model, fresh) =
+                case.reported(&mut resumed, changed.rebuilt(), BEFORE..BEFORE + AFTER);
             assert_eq!(bits(model.values()), bits(end.values()), "{told}: loaded");
             assert_eq!(resumed.to_record(), record, "{told}: state, loaded");
             assert_eq!(fresh[0], change.fresh(), "{told}: said after loading");
@@ -250,7 +268,10 @@ fn memory(case: Case, device: &Device, dtype: DType) {
         let remade = model.changed(Change::Remade);
         let step = optimizer.step(LR, remade, &batch).expect("a step");
         assert_eq!(step.report.fresh().len(), 1, "{name}, round {round}");
-        assert!(step.report.state_bytes() <= before.0, "{name}, round {round}");
+        assert!(
+            step.report.state_bytes() <= before.0,
+            "{name}, round {round}"
+        );
         model = step.model;
     }
     assert_eq!(sizes(&optimizer), before, "{name}");
@@ -305,31 +326,11 @@ mod f64 {
 /// Policies and averages over other methods.
 mod composed {
     use super::*;
-    use osculate_optim::{Driver, Ema, Lookahead, Momo, Sam, ScheduleFree, ShampooConfig, SoapConfig};
-    use osculate_tests::subject::{adamw, sgd};
+    use osculate_optim::Driver;
+    use osculate_tests::composed;
 
     fn subject(driver: Driver, policy: StepPolicy) -> Subject<Layers> {
         Box::new(driver.with_policy(policy).expect("valid"))
-    }
-
-    pub fn momo_shampoo() -> Driver {
-        let config = ShampooConfig::new().with_period(2).with_start(2);
-        let shampoo = config.init().expect("valid");
-        Momo::new().over(shampoo).expect("valid")
-    }
-
-    pub fn schedule_free_soap() -> Driver {
-        let soap = SoapConfig::new().init().expect("valid");
-        ScheduleFree::new().over(soap).expect("valid")
-    }
-
-    pub fn ema_sam() -> Driver {
-        let sam = Sam::new(0.05).over(adamw()).expect("valid");
-        Ema::new(0.9).over(sam).expect("valid")
-    }
-
-    pub fn lookahead() -> Driver {
-        Lookahead::new().with_period(2).over(sgd()).expect("valid")
     }
 
     macro_rules! suite_composed {
@@ -337,7 +338,7 @@ mod composed {
             $(mod $name {
                 use super::*;
                 fn make(policy: StepPolicy) -> Subject<Layers> {
-                    subject(super::$name(), policy)
+                    subject(composed::$name(), policy)
                 }
                 on!(changes, $name, make, F32);
                 on!(another_record, $name, make, F32);
@@ -348,175 +349,4 @@ mod composed {
     }
 
     suite_composed!(momo_shampoo schedule_free_soap ema_sam lookahead);
-}
-
-/// A parameter that is forgotten starts anew, and no other does.
-#[test]
-fn forgotten_parameters_start_anew() {
-    use osculate_optim::{AdaHessianConfig, Driver, LookSam, MuonConfig, PsgdLraConfig};
-    use osculate_tests::subject::{adamw, sgd};
-
-    let muon = MuonConfig::new().init().expect("valid");
-    let cases = [
-        ("adamw", Driver::from(adamw())),
-        ("looksam", LookSam::new(0.05).over(sgd()).expect("valid")),
-        ("adahessian", AdaHessianConfig::new().init().expect("valid")),
-        ("psgd_lra", PsgdLraConfig::new().init().expect("valid")),
-        ("hybrid", muon.for_matrices(adamw())),
-        ("momo_shampoo", composed::momo_shampoo()),
-        ("schedule_free_soap", composed::schedule_free_soap()),
-        ("ema_sam", composed::ema_sam()),
-        ("lookahead", composed::lookahead()),
-    ];
-    let device = Device::flex().autodiff();
-    let step = |driver: &mut Driver, model: Layers, number: usize| {
-        let batch = Targets::new(&model, number, false);
-        let made = driver.step(LR, model, &batch).expect("a step");
-        assert_eq!(made.report.fresh(), [], "nothing changed by itself");
-        made.model
-    };
-    for (name, pristine) in cases {
-        let loaded = |record: StateRecord| {
-            let mut driver = pristine.clone();
-            driver.load_record(record).expect("its own record");
-            driver
-        };
-        let (mut driver, mut model) = (pristine.clone(), Layers::new(&device, DType::F32));
-        for number in 0..BEFORE {
-            model = step(&mut driver, model, number);
-        }
-        let saved = driver.to_record();
-        for path in ["vector", "matrix"] {
-            let mut stranger = loaded(without(&saved, &[path]));
-            let mut want = model.clone();
-            let mut forgetful = [driver.clone(), loaded(saved.clone())];
-            let mut got = [model.clone(), model.clone()];
-            for driver in &mut forgetful {
-                driver.forget(path).expect("it can be forgotten");
-                driver.forget(path).expect("nothing is left to forget");
-                driver.forget("nowhere").expect("nothing to forget");
-                assert_eq!(entries_of(&driver.to_record(), path), Vec::<String>::new(), "{name}");
-            }
-            for number in BEFORE..BEFORE + 2 {
-                want = step(&mut stranger, want, number);
-                for (driver, model) in forgetful.iter_mut().zip(&mut got) {
-                    *model = step(driver, model.clone(), number);
-                    assert_eq!(bits(model.values()), bits(want.values()), "{name}: {path}");
-                    assert_eq!(driver.to_record(), stranger.to_record(), "{name}: {path}");
-                }
-            }
-        }
-    }
-}
-
-/// Methods with matrix factors fit a layer that becomes wider as any other.
-#[test]
-fn a_wider_layer_is_trained() {
-    use osculate_tests::subject;
-
-    let cases: [Case; 6] = [
-        ("psgd_kron", subject::psgd_kron as _),
-        ("psgd_lra", subject::psgd_lra as _),
-        ("psgd_dense", subject::psgd_dense as _),
-        ("psgd_diagonal", subject::psgd_diagonal as _),
-        ("shampoo", subject::shampoo as _),
-        ("soap", subject::soap as _),
-    ]
-    .map(|(name, make)| Case { name, make });
-    let device = Device::flex().autodiff();
-    for case in cases {
-        let mut optimizer = case.optimizer();
-        let model = case.advance(&mut optimizer, Layers::new(&device, DType::F32), 0..12);
-        // One batch from here on: what is left of its loss is that of a layer that does not move.
-        let mut model = model.changed(Change::Wider);
-        let start = model.values_at("matrix");
-        let mut losses = Vec::new();
-        for _ in 0..60 {
-            let batch = case.batch(&model, 12);
-            let step = optimizer.step(0.02, model, &batch).expect("a step");
-            assert_eq!(step.report.skipped(), [], "{}", case.name);
-            losses.push(step.report.loss());
-            model = step.model;
-        }
-        let (first, last) = (losses[0], losses[59]);
-        assert!(last < 0.5 * first, "{}: {first} to {last}", case.name);
-        let ended = model.values_at("matrix");
-        let moved = start.iter().zip(&ended).filter(|(a, b)| a != b).count();
-        assert_eq!(moved, 36, "{}: elements that moved", case.name);
-    }
-}
-
-/// Whatever identities burn deals out, a layer that was made anew resumes.
-#[test]
-fn a_run_with_a_new_layer_resumes_twenty_times() {
-    use burn::nn::{Linear, LinearConfig};
-    use burn::optim::AdamWConfig;
-    use burn::tensor::Tensor;
-    use osculate_optim::Driver;
-
-    let device = Device::flex().autodiff();
-    let x = Tensor::<2>::from_data([[1.0, -2.0, 0.5], [0.3, 0.7, -1.0]], &device);
-    let loss = |model: &Linear| model.forward(x.clone()).square().mean();
-    let step = |optimizer: &mut Driver, model: Linear| {
-        optimizer.step(0.01, model, &loss).expect("a step").model
-    };
-    let layer = || LinearConfig::new(3, 2).with_bias(false).init(&device);
-    for round in 0..20 {
-        let new = || Driver::from(AdamWConfig::new().init());
-        let mut optimizer = new();
-        let mut model = layer();
-        for _ in 0..5 {
-            model = step(&mut optimizer, model);
-        }
-        model = layer();
-        for _ in 0..5 {
-            model = step(&mut optimizer, model);
-        }
-        let mut resumed = new();
-        let record = through_bytes(&optimizer.to_record());
-        resumed.load_record(record).expect("its own record");
-        let want = step(&mut optimizer, model.clone());
-        let got = step(&mut resumed, model);
-        assert_eq!(got.weight.to_data(), want.weight.to_data(), "round {round}");
-    }
-}
-
-/// A layer of another element type is another layer.
-#[test]
-fn another_element_type_is_fresh_state() {
-    use burn::module::{Module, Param, ParamId};
-    use burn::tensor::Tensor;
-
-    /// One weight, of the type that it is made in.
-    #[derive(Module, Debug)]
-    struct Weight {
-        weight: Param<Tensor<1>>,
-    }
-
-    let device = Device::flex().autodiff();
-    let id = ParamId::new();
-    let at = |dtype: DType| {
-        let tensor = Tensor::<1>::from_data([1.0, -2.0, 3.0], (&device, dtype));
-        let weight = Param::initialized(id, tensor.require_grad());
-        Weight { weight }
-    };
-    let loss = |model: &Weight| model.weight.val().square().sum();
-    let cases: [fn(StepPolicy) -> Subject<Weight>; 4] = [
-        osculate_tests::subject::first_order_adamw,
-        osculate_tests::subject::asam,
-        osculate_tests::subject::soap,
-        osculate_tests::subject::sophia_h,
-    ];
-    for make in cases {
-        let mut optimizer = make(StepPolicy::new());
-        optimizer.step(LR, at(DType::F32), &loss).expect("a step");
-        let step = optimizer.step(LR, at(DType::F64), &loss).expect("a step");
-        let fresh = step.report.fresh();
-        assert_eq!(fresh.len(), 1, "{}", optimizer.name());
-        assert_eq!(fresh[0].path, "weight");
-        let change = &fresh[0].change;
-        assert!(change.contains("F32") && change.contains("F64"), "{change}");
-        assert!(step.report.skipped().is_empty());
-        assert_eq!(step.model.weight.val().dtype(), DType::F64);
-    }
 }

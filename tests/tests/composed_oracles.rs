@@ -26,7 +26,10 @@ fn near(got: &[f64], want: &[f64], dtype: DType, what: &str) {
     // burn keeps the settings of its optimizers in single precision.
     let tolerance = if dtype == DType::F64 { 1e-5 } else { 1e-4 };
     for (got, want) in got.iter().zip(want) {
-        assert!((got - want).abs() <= tolerance, "{what}: {got} instead of {want}");
+        assert!(
+            (got - want).abs() <= tolerance,
+            "{what}: {got} instead of {want}"
+        );
     }
 }
 
@@ -40,7 +43,10 @@ fn follow(name: &str, mut driver: Driver, lr: f64, (device, dtype): (&Device, DT
         point = driver.step(lr, point, &loss).expect("a step").model;
         let what = format!("{name}, step {}", step + 1);
         near(&P3.flatten(&point), want, dtype, &what);
-        if let Some(x) = evaluated.as_ref().filter(|x| x.ends_with("sgd_x") || x.ends_with("adam_x")) {
+        if let Some(x) = evaluated
+            .as_ref()
+            .filter(|x| x.ends_with("sgd_x") || x.ends_with("adam_x"))
+        {
             let average = driver.evaluation_model(&point).expect("an average");
             near(&P3.flatten(&average), &expected(x)[step], dtype, &what);
         }
@@ -72,14 +78,20 @@ fn adam_without_momentum() -> Driver {
 }
 
 fn decayed(driver: Driver, form: DecayForm) -> Driver {
-    driver.with_weight_decay(WeightDecay::new(0.01, form)).unwrap()
+    driver
+        .with_weight_decay(WeightDecay::new(0.01, form))
+        .unwrap()
 }
 
 fn for_adam() -> Momo {
     Momo::new().with_bias_correction(true)
 }
 
-oracle!(momo, 1.0, Momo::new().over(averaged().init().unwrap()).unwrap());
+oracle!(
+    momo,
+    1.0,
+    Momo::new().over(averaged().init().unwrap()).unwrap()
+);
 oracle!(momo_decay, 1.0, {
     let base = decayed(averaged().init().unwrap(), DecayForm::Proximal);
     Momo::new().over(base).unwrap()
@@ -99,14 +111,24 @@ oracle!(momo_star_low, 1.0, {
 oracle!(momo_adam, 1.0, for_adam().over(adam()).unwrap());
 oracle!(momo_adam_small, 0.01, for_adam().over(adam()).unwrap());
 oracle!(momo_adam_decay, 1.0, {
-    for_adam().over(decayed(adam(), DecayForm::Proximal)).unwrap()
+    for_adam()
+        .over(decayed(adam(), DecayForm::Proximal))
+        .unwrap()
 });
 oracle!(momo_adam_star, 1.0, {
     let momo = for_adam().with_estimate_bound(true).with_lower_bound(-2.0);
     momo.over(adam()).unwrap()
 });
-oracle!(schedule_free_sgd_y, 0.1, ScheduleFree::new().over(SgdConfig::new().init()).unwrap());
-oracle!(schedule_free_adam_y, 0.1, ScheduleFree::new().over(adam_without_momentum()).unwrap());
+oracle!(
+    schedule_free_sgd_y,
+    0.1,
+    ScheduleFree::new().over(SgdConfig::new().init()).unwrap()
+);
+oracle!(
+    schedule_free_adam_y,
+    0.1,
+    ScheduleFree::new().over(adam_without_momentum()).unwrap()
+);
 oracle!(schedule_free_warm_y, 0.1, {
     let base = decayed(SgdConfig::new().init().into(), DecayForm::Together);
     ScheduleFree::new().with_warmup(2).over(base).unwrap()

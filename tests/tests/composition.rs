@@ -137,9 +137,22 @@ enum Variant {
 
 fn build(choice: Choice, variant: Variant) -> Driver {
     let base = method(choice);
-    let burns = METHODS[choice.method].len() <= 5 && ["adamw", "sgd"].contains(&METHODS[choice.method]);
-    let rho = |rho: f64| if variant == Variant::NoRadius { 0.0 } else { rho };
-    let alpha = |alpha: f64| if variant == Variant::NoRadius { 0.0 } else { alpha };
+    let burns =
+        METHODS[choice.method].len() <= 5 && ["adamw", "sgd"].contains(&METHODS[choice.method]);
+    let rho = |rho: f64| {
+        if variant == Variant::NoRadius {
+            0.0
+        } else {
+            rho
+        }
+    };
+    let alpha = |alpha: f64| {
+        if variant == Variant::NoRadius {
+            0.0
+        } else {
+            alpha
+        }
+    };
     let source = match variant {
         Variant::Clean => "clean",
         _ => SOURCES[choice.source],
@@ -152,14 +165,19 @@ fn build(choice: Choice, variant: Variant) -> Driver {
             gsam.over(base).unwrap()
         }
         "looksam" => {
-            let looksam = LookSam::new(rho(0.05)).with_alpha(alpha(0.7)).with_period(2);
+            let looksam = LookSam::new(rho(0.05))
+                .with_alpha(alpha(0.7))
+                .with_period(2);
             looksam.over(base).unwrap()
         }
         _ => base,
     };
     let momo = Momo::new().with_beta(0.8);
     let driver = match (STEP_SIZES[choice.step_size], variant) {
-        (_, Variant::NoBound) => momo.with_lower_bound(f64::NEG_INFINITY).over(driver).unwrap(),
+        (_, Variant::NoBound) => momo
+            .with_lower_bound(f64::NEG_INFINITY)
+            .over(driver)
+            .unwrap(),
         (_, Variant::GivenRate) | ("given", _) => driver,
         _ => momo.over(driver).unwrap(),
     };
@@ -219,7 +237,12 @@ fn run(choice: Choice, variant: Variant) -> (Vec<u64>, Vec<u64>) {
     let device = Device::flex().autodiff();
     let context = format!("{choice:?}, {variant:?}");
     let mut driver = build(choice, variant);
-    let model = advance(&mut driver, Ranked::new(&device, DType::F32), 0..STEPS, &context);
+    let model = advance(
+        &mut driver,
+        Ranked::new(&device, DType::F32),
+        0..STEPS,
+        &context,
+    );
     let evaluated = driver.evaluation_model(&model).expect(&context);
     (bits(&model.values()), bits(&evaluated.values()))
 }
@@ -273,7 +296,11 @@ fn every_composition_resumes_bit_for_bit() {
             );
             let again = second.evaluation_model(&resumed).expect(&context).values();
             assert_eq!(bits(&again), bits(&evaluated), "{context}, cut at {cut}");
-            assert_eq!(second.to_record(), whole.to_record(), "{context}, cut at {cut}");
+            assert_eq!(
+                second.to_record(),
+                whole.to_record(),
+                "{context}, cut at {cut}"
+            );
         }
     }
 }

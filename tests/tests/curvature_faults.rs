@@ -11,9 +11,9 @@ use std::sync::Arc;
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{DType, Device, Int, Tensor};
 use osculate_curvature::{Criterion, CurvatureError, Objective, ParamVec, Supervised};
-use osculate_optim::{ClosureOptimizer, CustomDiagonal, 
-    AdaHessianConfig, DiagonalFn, DiagonalRequest, NonFinitePolicy, SkipReason, SophiaConfig,
-    StepErrorCause, StepPolicy,
+use osculate_optim::{
+    AdaHessianConfig, ClosureOptimizer, CustomDiagonal, DiagonalFn, DiagonalRequest,
+    NonFinitePolicy, SkipReason, SophiaConfig, StepErrorCause, StepPolicy,
 };
 use osculate_tests::for_each_optimizer;
 use osculate_tests::model::{Batch, Fault, Ranked};
@@ -32,15 +32,22 @@ fn spoiled(steps: &'static [u64]) -> DiagonalFn {
 }
 
 fn adahessian(policy: StepPolicy, period: usize, steps: &'static [u64]) -> Subject {
-    let config = AdaHessianConfig::new()
-        .with_period(period);
-    let driver = config.init().expect("valid").with_policy(policy).expect("valid");
+    let config = AdaHessianConfig::new().with_period(period);
+    let driver = config
+        .init()
+        .expect("valid")
+        .with_policy(policy)
+        .expect("valid");
     Box::new(driver.with_curvature(CustomDiagonal::new(spoiled(steps))))
 }
 
 fn sophia(policy: StepPolicy, period: usize, steps: &'static [u64]) -> Subject {
     let config = SophiaConfig::h().with_period(period);
-    let driver = config.init().expect("valid").with_policy(policy).expect("valid");
+    let driver = config
+        .init()
+        .expect("valid")
+        .with_policy(policy)
+        .expect("valid");
     Box::new(driver.with_curvature(CustomDiagonal::new(spoiled(steps))))
 }
 
@@ -194,8 +201,8 @@ for_each_optimizer!(suite);
 /// A weight that is not finite and takes no part in the loss does not stop the others.
 #[test]
 fn a_useless_weight_stops_nobody() {
-    use burn::optim::SgdConfig;
     use burn::module::ParamGroup;
+    use burn::optim::SgdConfig;
     use osculate_optim::Asam;
 
     let device = Device::flex().autodiff();

@@ -12,8 +12,8 @@ use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{DType, Device};
 use osculate_curvature::Objective;
 use osculate_optim::{
-    AdaHessianConfig, Asam, ClosureOptimizer, CustomDiagonal, DiagonalRequest, Driver, Gsam, LookSam, Sam,
-    SophiaConfig, StepPolicy,
+    AdaHessianConfig, Asam, ClosureOptimizer, CustomDiagonal, DiagonalRequest, Driver, Gsam,
+    LookSam, Sam, SophiaConfig, StepPolicy,
 };
 use osculate_tests::model::{Batch, Fault, Ranked};
 use osculate_tests::on_every_backend;

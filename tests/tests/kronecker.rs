@@ -27,7 +27,11 @@ macro_rules! oracle {
                 let config = $config;
                 for door in [
                     Door::Closure(Box::new(config.init().expect("valid"))),
-                    Door::Burn(PerParameter::new(config.rule().expect("valid")).expect("valid").into()),
+                    Door::Burn(
+                        PerParameter::new(config.rule().expect("valid"))
+                            .expect("valid")
+                            .into(),
+                    ),
                 ] {
                     let at = (device, dtype);
                     let name = stringify!($name);
@@ -126,7 +130,11 @@ macro_rules! trace {
                 let config = $config;
                 for door in [
                     Door::Closure(Box::new(config.init().expect("valid"))),
-                    Door::Burn(PerParameter::new(config.rule().expect("valid")).expect("valid").into()),
+                    Door::Burn(
+                        PerParameter::new(config.rule().expect("valid"))
+                            .expect("valid")
+                            .into(),
+                    ),
                 ] {
                     let at = (device, dtype);
                     follow(

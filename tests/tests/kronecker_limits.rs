@@ -324,14 +324,7 @@ fn a_run_with_bf16_state_resumes() {
             let config = ShampooConfig::new().with_bf16_roots(true).with_start(3);
             Box::new(config.with_period(2).init().unwrap())
         },
-        || {
-            Box::new(
-                KlShampooConfig::new()
-                    .with_bf16_bases(true)
-                    .init()
-                    .unwrap(),
-            )
-        },
+        || Box::new(KlShampooConfig::new().with_bf16_bases(true).init().unwrap()),
     ];
     for make in make {
         let start = || Matrix::new([5, 4], &waves([5, 4], 1)[0], (&device, DType::F32));

@@ -122,16 +122,12 @@ oracle!(gsam_small, |at| {
 });
 
 oracle!(gsam, |at| {
-    let config = Gsam::new(0.5)
-        .with_rho_min(0.5)
-        .with_alpha(0.7);
+    let config = Gsam::new(0.5).with_rho_min(0.5).with_alpha(0.7);
     sharpness("gsam", Box::new(config.over(sgd()).unwrap()), at);
 });
 
 fn looksam_config() -> LookSam {
-    LookSam::new(0.5)
-        .with_period(2)
-        .with_alpha(0.7)
+    LookSam::new(0.5).with_period(2).with_alpha(0.7)
 }
 
 oracle!(looksam, |at| {
@@ -160,7 +156,9 @@ const SIGNS: [[f64; 3]; 3] = [[1.0, -1.0, 1.0], [1.0, 1.0, -1.0], [-1.0, 1.0, 1.
 
 fn adahessian(name: &str, config: &AdaHessianConfig, at: (&Device, DType)) {
     let config = config.clone().with_weight_decay(0.01);
-    let optimizer = config.init().unwrap()
+    let optimizer = config
+        .init()
+        .unwrap()
         .with_curvature(Hutchinson::rademacher().with_probes(probes(&SIGNS)));
     follow(name, Box::new(optimizer), 0.15, at, p3);
 }
@@ -263,7 +261,9 @@ oracle!(sophia_h, |at| {
         .with_beta_2(0.9)
         .with_epsilon(0.02)
         .with_period(1);
-    let optimizer = config.init().unwrap()
+    let optimizer = config
+        .init()
+        .unwrap()
         .with_curvature(Hutchinson::gaussian().with_probes(probes(&NORMALS)));
     follow("sophia_h", Box::new(optimizer), 0.1, at, with_gradient);
 });
@@ -278,7 +278,9 @@ oracle!(sophia_h_optax, |at| {
         .with_period(2)
         .with_schedule(SophiaSchedule::AfterUpdate)
         .with_bias_correction(true);
-    let optimizer = config.init().unwrap()
+    let optimizer = config
+        .init()
+        .unwrap()
         .with_curvature(Hutchinson::gaussian().with_probes(probes(&NORMALS)));
     follow(
         "sophia_h_optax",

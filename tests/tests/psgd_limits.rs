@@ -8,8 +8,8 @@
 use burn::optim::SgdConfig;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use osculate_optim::{
-    ClosureOptimizer, Driver, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit,
-    PsgdGeometry, PsgdKronConfig, PsgdLraConfig, RefreshSchedule, StatefulOptimizer,
+    ClosureOptimizer, Driver, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry,
+    PsgdKronConfig, PsgdLraConfig, RefreshSchedule, StatefulOptimizer,
 };
 use osculate_tests::single::{GRADIENTS, START, Single, linear};
 use rstest::rstest;
@@ -37,11 +37,7 @@ impl Normal {
 }
 
 /// `P x` of the preconditioner of a model: a step of unit length on a copy, before its own update.
-fn preconditioned<const D: usize>(
-    optimizer: &Driver,
-    model: &Single<D>,
-    x: &[f64],
-) -> Vec<f64> {
+fn preconditioned<const D: usize>(optimizer: &Driver, model: &Single<D>, x: &[f64]) -> Vec<f64> {
     let model = Single::<D> {
         weight: model.weight.clone().map(|w| w.zeros_like().require_grad()),
     };
@@ -109,10 +105,7 @@ fn distance_from_inverse_hessian(
 /// The same for curvatures of one sign, at whose `|H|⁻¹` every single product fits exactly and no noise is
 /// left, and for those of both signs, where products of two directions of opposite sign never fit and the
 /// fit wanders by the last stage's step size.
-fn learns_inverse_hessian(
-    make: impl Fn(f64) -> Driver,
-    (what, wander): (&str, f64),
-) {
+fn learns_inverse_hessian(make: impl Fn(f64) -> Driver, (what, wander): (&str, f64)) {
     const STAGES: Stages = [(0.3, 800), (0.05, 1500), (0.01, 3000)];
     const FINER: Stages = [(0.3, 800), (0.05, 1500), (0.002, 8000)];
     let one_sign = distance_from_inverse_hessian(&make, STAGES, CURVATURES.map(f64::abs));

@@ -8,8 +8,9 @@
 use burn::module::{Module, Param};
 use burn::optim::{AdamWConfig, SgdConfig};
 use burn::tensor::{DType, Device, Tensor};
-use osculate_optim::{ClosureOptimizer, 
-    Driver, RecordError, Sam, StateRecord, StatefulOptimizer, StepErrorCause, StepPolicy,
+use osculate_optim::{
+    ClosureOptimizer, Driver, RecordError, Sam, StateRecord, StatefulOptimizer, StepErrorCause,
+    StepPolicy,
 };
 use osculate_tests::for_each_optimizer;
 use osculate_tests::model::{Batch, Fault, Ranked};
@@ -108,9 +109,7 @@ for_each_optimizer!(suite);
 #[test]
 fn records_of_other_optimizers_are_refused() {
     let record = Driver::from(AdamWConfig::new().init()).to_record();
-    let mut sam = Sam::new(0.05)
-        .over(SgdConfig::new().init())
-        .expect("valid");
+    let mut sam = Sam::new(0.05).over(SgdConfig::new().init()).expect("valid");
     let error = sam.load_record(record).expect_err("another optimizer");
     assert!(
         matches!(&error, RecordError::WrongOptimizer { expected, found }

@@ -17,10 +17,10 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Bytes, DType, Device};
 use osculate_curvature::Objective;
 use osculate_optim::registry::{OptimizerKind, OptimizerSpec};
-use osculate_optim::{ClosureOptimizer, PerParameter, 
-    KlShampooConfig, KlSoapConfig, MuonConfig, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit,
-    PsgdGeometry, PsgdKronConfig, PsgdLraConfig, RefreshSchedule, ShampooConfig, SoapConfig,
-    StateRecord, StepPolicy,
+use osculate_optim::{
+    ClosureOptimizer, KlShampooConfig, KlSoapConfig, MuonConfig, PerParameter, PsgdDenseConfig,
+    PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKronConfig, PsgdLraConfig, RefreshSchedule,
+    ShampooConfig, SoapConfig, StateRecord, StepPolicy,
 };
 use osculate_tests::fixture::{Fixture, bits, folder, from_bits, ranked};
 use osculate_tests::for_each_optimizer;
@@ -90,7 +90,10 @@ fn goes_on(weights: &Path, name: &str, go_on: impl FnOnce(Ranked) -> Ranked) {
         // It multiplies by its scale before the rate now: a difference of rounding.
         let want = from_bits(&kept["7"], DTYPE);
         let near = end.values().into_iter().zip(want);
-        assert!(near.into_iter().all(|(got, want)| (got - want).abs() <= 1e-4));
+        assert!(
+            near.into_iter()
+                .all(|(got, want)| (got - want).abs() <= 1e-4)
+        );
         return;
     }
     fixture.check(&end.values(), &kept["7"], DTYPE, name);

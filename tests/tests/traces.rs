@@ -12,9 +12,9 @@ use burn::module::{Module, Param, ParamId};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use osculate_optim::{
-    ClosureOptimizer, Driver, MuonConfig, MuonOrthogonalizer, PsgdDenseConfig,
-    PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKronConfig, PsgdLraConfig, SpectralNorm,
-    StateRecord, StatefulOptimizer,
+    ClosureOptimizer, Driver, MuonConfig, MuonOrthogonalizer, PsgdDenseConfig, PsgdDiagonalConfig,
+    PsgdFit, PsgdGeometry, PsgdKronConfig, PsgdLraConfig, SpectralNorm, StateRecord,
+    StatefulOptimizer,
 };
 use osculate_tests::on_every_backend;
 use osculate_tests::single::record_with;
@@ -122,12 +122,7 @@ fn compare(name: &str, net: &Net, kept: usize, dtype: DType, tolerance: f64) {
     }
 }
 
-fn by_closure(
-    name: &str,
-    mut optimizer: Driver,
-    at: (&Device, DType),
-    tolerance: f64,
-) {
+fn by_closure(name: &str, mut optimizer: Driver, at: (&Device, DType), tolerance: f64) {
     let mut net = Net::new(at);
     for step in 0..STEPS {
         let loss = |net: &Net| net.loss(step);
@@ -157,7 +152,12 @@ macro_rules! trace {
                 let config = $config;
                 let (name, at, tolerance) = (stringify!($name), (device, dtype), tolerance(dtype));
                 by_closure(name, config.init().expect("valid"), at, tolerance);
-                by_burn(name, config.module_optimizer(&Net::new(at)).expect("valid"), at, tolerance);
+                by_burn(
+                    name,
+                    config.module_optimizer(&Net::new(at)).expect("valid"),
+                    at,
+                    tolerance,
+                );
             });
         }
     };

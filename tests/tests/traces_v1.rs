@@ -11,8 +11,8 @@
 use std::path::PathBuf;
 
 use burn::tensor::{DType, Device};
-use osculate_optim::StepPolicy;
 use osculate_optim::ClosureOptimizer;
+use osculate_optim::StepPolicy;
 use osculate_tests::fixture::{Fixture, bits, folder, from_bits};
 use osculate_tests::for_each_optimizer;
 use osculate_tests::model::{Batch, Fault, Ranked};

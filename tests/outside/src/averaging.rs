@@ -26,7 +26,7 @@ impl Averaging for TailMean {
         let count = context.numbers.entry(COUNT.to_string()).or_insert(0.0);
         *count += 1.0;
         let share = 1.0 / *count;
-        let mean = context.state.or_first("mean", context.moved)?;
+        let mean = context.state.start_at("mean", context.moved)?;
         let mean = mean.axpy(share, &context.moved.sub(&mean));
         context.state.put("mean", mean)?;
         Ok(context.moved.clone())

@@ -21,11 +21,16 @@ impl StepSize for AfterRise {
     }
 
     fn factor(&self, context: &mut StepSizeContext<'_>) -> Result<Tensor<1>, RuleError> {
-        let (before, started) = (context.state.scalar("loss")?, context.state.scalar("started")?);
+        let (before, started) = (
+            context.state.scalar("loss")?,
+            context.state.scalar("started")?,
+        );
         let loss = context.loss.clone();
         let heard = loss.clone().is_finite();
         let rise = (loss.clone() - before.clone()) / before.abs().add_scalar(1e-30);
-        let rise = rise.clamp(0.0, 1e6).mask_fill(heard.clone().bool_not(), 0.0);
+        let rise = rise
+            .clamp(0.0, 1e6)
+            .mask_fill(heard.clone().bool_not(), 0.0);
         let rise = rise.mask_fill(started.clone().equal_elem(0.0), 0.0);
         context.state.put_scalar("loss", loss)?;
         context
