@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 use super::{HutchinsonConfig, Looks};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::operator::{CurvatureOperator, larger};
+use crate::operator::{CurvatureOperator, Provenance, larger};
 use crate::params::ParamVec;
 
 /// An estimate with one value for each parameter element.
@@ -21,6 +21,9 @@ pub struct DiagonalEstimate {
     /// probe is off beside its random error. `None` where the products are exact or carry no
     /// estimate.
     pub product_error: Option<f64>,
+    /// How the products were made: exactly, or by differences, then with the longest step and the
+    /// largest errors of any.
+    pub provenance: Provenance,
     /// Whether the tolerance was reached: the norm of the standard errors is below
     /// `relative_tolerance` times the norm of the estimate, and the products' error is below it or
     /// below the standard errors. Where no tolerance was asked, a tenth of the estimate stands in for
@@ -72,6 +75,7 @@ fn estimate(
     let mut moments = Moments::default();
     let mut cost = Cost::ZERO;
     let mut product_error = None;
+    let mut provenance = Provenance::Exact;
     let mut converged = config.relative_tolerance.is_none();
     let mut looks = Looks::default();
     let mut ready = VecDeque::new();
@@ -84,6 +88,7 @@ fn estimate(
             break;
         };
         product_error = larger(product_error, product.error());
+        provenance = provenance.worst(product.provenance);
         moments.add(sample(&z.to_compute_dtype(), &product.value));
         if config.relative_tolerance.is_some()
             && let Some((mean, error)) = moments.mean_and_error()
@@ -95,6 +100,7 @@ fn estimate(
     }
     let mut made = moments.finish(cost, product_error, converged)?;
     let standard_error = made.standard_error.as_ref().map(ParamVec::norm);
+    made.provenance = provenance;
     made.converged &= config.supported(product_error, standard_error, made.value.norm());
     Ok(made)
 }
@@ -160,6 +166,7 @@ impl Moments {
             probes: self.count,
             cost,
             product_error,
+            provenance: Provenance::Exact,
             converged,
         })
     }

@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 use super::{HutchinsonConfig, Looks};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::operator::{CurvatureOperator, larger};
+use crate::operator::{CurvatureOperator, Provenance, larger};
 
 /// The trace of one diagonal block.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +32,9 @@ pub struct TraceEstimate {
     /// Largest estimated norm of a product's error, by about which every probe is off beside its
     /// random error; `None` where the products are exact or carry no estimate.
     pub product_error: Option<f64>,
+    /// How the products were made: exactly, or by differences, then with the longest step and the
+    /// largest errors of any.
+    pub provenance: Provenance,
     /// Whether the tolerance was reached, by the standard error and by the products: their error is
     /// below it or below the standard error. Where no tolerance was asked, a tenth of the estimate
     /// stands in for it, and the standard error is not asked about.
@@ -60,6 +63,7 @@ pub fn hutchinson_trace(
     let mut blocks = vec![Running::default(); layout.len()];
     let mut cost = Cost::ZERO;
     let mut product_error = None;
+    let mut provenance = Provenance::Exact;
     let mut converged = config.relative_tolerance.is_none();
     let mut looks = Looks::default();
     let mut ready = VecDeque::new();
@@ -72,6 +76,7 @@ pub fn hutchinson_trace(
             break;
         };
         product_error = larger(product_error, product.error());
+        provenance = provenance.worst(product.provenance);
         let dots = z.to_compute_dtype().block_dots(&product.value);
         let sum: f64 = dots.iter().sum();
         if !sum.is_finite() {
@@ -109,6 +114,7 @@ pub fn hutchinson_trace(
         probes: total.count,
         cost,
         product_error,
+        provenance,
         converged: converged && supported,
     })
 }

@@ -66,8 +66,9 @@ impl Jacobian {
         let replay = match self.replay.get() {
             Some(replay) => replay,
             None => {
+                let accept = |replay: &Replay| replay.check(oracle);
                 let (replay, ()) =
-                    Replay::find(oracle, Recorded::Outputs, |replay| replay.check(oracle))?;
+                    Replay::find(oracle, &self.attempts, Recorded::Outputs, accept)?;
                 self.replay.get_or_init(|| replay)
             }
         };

@@ -2,7 +2,7 @@ use super::tridiagonal::{Decomposition, decompose};
 use super::{EigenPair, honest};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::operator::{CurvatureOperator, larger};
+use crate::operator::{CurvatureOperator, Provenance, larger};
 use crate::params::ParamVec;
 
 /// Settings of [`lanczos`].
@@ -47,6 +47,9 @@ pub struct Spectrum {
     /// Largest known error of a product, as an absolute error of the eigenvalues; `None` where the
     /// products are exact or carry no estimate.
     pub product_error: Option<f64>,
+    /// How the products were made: exactly, or by differences, then with the longest step and the
+    /// largest errors of any.
+    pub provenance: Provenance,
     /// Whether every pair asked for converged, as far as the space has as many, and the products
     /// are as exact as the tolerance asks: `product_error` is at most the tolerance times the largest
     /// magnitude of the spectrum.
@@ -118,6 +121,7 @@ struct Krylov<'a> {
     rest: ParamVec,
     cost: Cost,
     product_error: Option<f64>,
+    provenance: Provenance,
 }
 
 struct Ritz {
@@ -140,6 +144,7 @@ impl<'a> Krylov<'a> {
             rest: ParamVec::gaussian(&layout, seed).to_compute_dtype(),
             cost: Cost::ZERO,
             product_error: None,
+            provenance: Provenance::Exact,
         }
     }
 
@@ -153,6 +158,7 @@ impl<'a> Krylov<'a> {
         let product = self.operator.apply(current)?;
         self.cost += product.cost;
         self.product_error = larger(self.product_error, product.error());
+        self.provenance = self.provenance.worst(product.provenance);
         let mut rest = product.value;
         let mut alpha = 0.0;
         // The second pass removes what rounding left of the first.
@@ -241,9 +247,10 @@ impl<'a> Krylov<'a> {
                 converged: pair.converged,
             });
         }
-        // A closed space has no more pairs than those found.
-        let complete =
-            self.closed || (largest.len() == config.largest && smallest.len() == config.smallest);
+        // The whole space has no more pairs than those found; a smaller one that is closed hides the
+        // copies of multiple eigenvalues.
+        let complete = self.basis.len() >= self.dimension
+            || (largest.len() == config.largest && smallest.len() == config.smallest);
         let pairs = complete && ritz.iter().all(|pair| pair.converged);
         let known = honest(self.product_error, config.tolerance * self.scale());
         Ok(Spectrum {
@@ -253,6 +260,7 @@ impl<'a> Krylov<'a> {
             steps: self.diagonal.len(),
             cost: self.cost,
             product_error: self.product_error,
+            provenance: self.provenance,
         })
     }
 }
