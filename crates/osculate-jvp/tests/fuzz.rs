@@ -74,7 +74,9 @@ impl Machine {
     fn mask(&self, choice: u8) -> Tensor<2, Bool> {
         let row = self.integers::<ROWS>(choice, 3).unsqueeze_dim::<2>(1);
         let column = self.integers::<COLUMNS>(choice / 2, 3).unsqueeze::<2>();
-        let equal = row.expand([ROWS, COLUMNS]).equal(column.expand([ROWS, COLUMNS]));
+        let equal = row
+            .expand([ROWS, COLUMNS])
+            .equal(column.expand([ROWS, COLUMNS]));
         match choice % 3 {
             0 => equal,
             1 => equal.bool_not(),
@@ -104,7 +106,10 @@ impl Machine {
             15 => activation::relu(x - 0.1317) + y,
             16 => x.abs().mul_scalar(0.7),
             17 => x.clamp(-0.4217, 0.5313) * y,
-            18 => x.matmul(y.transpose()).mul_scalar(0.3).matmul(self.constant(choice)),
+            18 => x
+                .matmul(y.transpose())
+                .mul_scalar(0.3)
+                .matmul(self.constant(choice)),
             19 => {
                 let dim = (choice % 2) as usize;
                 x.sum_dim(dim).expand([ROWS, COLUMNS]).mul_scalar(0.3) - y
@@ -120,13 +125,19 @@ impl Machine {
                 let at = at.unsqueeze_dim::<2>(1).expand([ROWS, COLUMNS]);
                 x.gather(1, at) * y
             }
-            27 => Tensor::cat(vec![x.slice([0..1, 0..COLUMNS]), y.slice([1..ROWS, 0..COLUMNS])], 0),
+            27 => Tensor::cat(
+                vec![x.slice([0..1, 0..COLUMNS]), y.slice([1..ROWS, 0..COLUMNS])],
+                0,
+            ),
             28 => x.flip([(choice % 2) as usize]),
             29 => x.reshape([COLUMNS, ROWS]).transpose().mul_scalar(0.9),
             30 => x.max_pair(y.add_scalar(0.0713)),
             31 => {
                 let counts = self.integers::<COLUMNS>(choice, 5).float().cast(self.dtype);
-                x * counts.mul_scalar(0.2).unsqueeze::<2>().expand([ROWS, COLUMNS])
+                x * counts
+                    .mul_scalar(0.2)
+                    .unsqueeze::<2>()
+                    .expand([ROWS, COLUMNS])
             }
             32 => x.powi_scalar(i32::from(choice % 3) + 1).tanh(),
             _ => x.cumsum((choice % 2) as usize).mul_scalar(0.4),
@@ -232,7 +243,12 @@ fn check(instructions: &[Instruction], seed: u64) -> Result<(), TestCaseError> {
     close("value", &values(&jvp.outputs[0]), &value, 1e-12)?;
     let (slope, slope_u) = (values(&jvp.tangents[0][0]), values(&jvp.tangents[1][0]));
     let alone = bound.jvp(core::slice::from_ref(&u)).unwrap();
-    close("tangent alone", &values(&alone.tangents[0][0]), &slope_u, 1e-13)?;
+    close(
+        "tangent alone",
+        &values(&alone.tangents[0][0]),
+        &slope_u,
+        1e-13,
+    )?;
     if let Some(expected) = differences(|h| values(&f(&moved(h)).into())) {
         close("tangent", &slope, &expected, 1e-6)?;
     }
@@ -258,15 +274,17 @@ fn check(instructions: &[Instruction], seed: u64) -> Result<(), TestCaseError> {
         along.evaluate().unwrap().iter().flat_map(values).collect()
     };
     let first = program.derivative(Wrt::Inputs).unwrap();
-    close("derivative", &results(&first, &v), &[value[0], slope[0]], 1e-12)?;
+    close(
+        "derivative",
+        &results(&first, &v),
+        &[value[0], slope[0]],
+        1e-12,
+    )?;
     let second = program.second_derivative(Wrt::Inputs).unwrap();
     let vhv = dot(&all(&v.inputs), &hv);
     let expected = [value[0], slope[0], vhv];
     close("second derivative", &results(&second, &v), &expected, 1e-10)?;
-    let derived = first.bind_inputs(&(
-        (inputs.0.clone(), inputs.1.clone()),
-        (f64s(2), f64s(3)),
-    ));
+    let derived = first.bind_inputs(&((inputs.0.clone(), inputs.1.clone()), (f64s(2), f64s(3))));
     let again = derived.unwrap().evaluate().unwrap();
     close("bound anew", &values(&again[1]), &slope, 1e-12)?;
 

@@ -315,7 +315,10 @@ fn nothing_is_differentiated_through_what_is_detached() {
         let along = bound.along(&second, v.clone()).unwrap().evaluate().unwrap();
         let form: f32 = along[2].clone().float::<1>().into_scalar();
         let expected: f32 = (w.clone().inner() * expected.clone()).sum().into_scalar();
-        assert!((form - expected).abs() < 1e-5, "{mode:?}: {form}, {expected}");
+        assert!(
+            (form - expected).abs() < 1e-5,
+            "{mode:?}: {form}, {expected}"
+        );
     }
     // Outside of a recording it is what burn does.
     let gradient = loss(&model, &x).backward();

@@ -198,7 +198,8 @@ impl<'a, M: Module> Hessian<'a, M> {
                 return replay.hvp(self.oracle, v, random);
             }
             let accept = |replay: &Replay| replay.hvp(self.oracle, v, random);
-            let (replay, product) = Replay::find(self.oracle, &self.attempts, Recorded::Loss, accept)?;
+            let (replay, product) =
+                Replay::find(self.oracle, &self.attempts, Recorded::Loss, accept)?;
             let _ = self.replay.set(replay);
             Ok(product)
         })

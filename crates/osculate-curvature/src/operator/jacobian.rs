@@ -67,8 +67,7 @@ impl Jacobian {
             Some(replay) => replay,
             None => {
                 let accept = |replay: &Replay| replay.check(oracle);
-                let (replay, ()) =
-                    Replay::find(oracle, &self.attempts, Recorded::Outputs, accept)?;
+                let (replay, ()) = Replay::find(oracle, &self.attempts, Recorded::Outputs, accept)?;
                 self.replay.get_or_init(|| replay)
             }
         };

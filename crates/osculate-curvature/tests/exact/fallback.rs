@@ -120,20 +120,40 @@ fn captured_tensors_of_every_kind_are_recognised() {
         }),
         Box::new({
             let labels = labels.clone();
-            move |model, x| model.forward(x.clone()).select(0, labels.clone()).square().mean()
+            move |model, x| {
+                model
+                    .forward(x.clone())
+                    .select(0, labels.clone())
+                    .square()
+                    .mean()
+            }
         }),
         Box::new({
             let labels = labels.clone().unsqueeze_dim::<2>(1);
-            move |model, x| model.forward(x.clone()).gather(1, labels.clone()).square().mean()
+            move |model, x| {
+                model
+                    .forward(x.clone())
+                    .gather(1, labels.clone())
+                    .square()
+                    .mean()
+            }
         }),
         Box::new(move |model, x| {
-            model.forward(x.clone()).mask_fill(mask.clone(), 0.0).square().mean()
+            model
+                .forward(x.clone())
+                .mask_fill(mask.clone(), 0.0)
+                .square()
+                .mean()
         }),
         Box::new(move |model, x| {
-            (model.forward(x.clone()) * weights.clone().unsqueeze::<2>()).square().mean()
+            (model.forward(x.clone()) * weights.clone().unsqueeze::<2>())
+                .square()
+                .mean()
         }),
         Box::new(move |model, x| {
-            (model.forward(x.clone()) - teacher.forward(x.clone())).square().mean()
+            (model.forward(x.clone()) - teacher.forward(x.clone()))
+                .square()
+                .mean()
         }),
     ];
     for (index, loss) in losses.into_iter().enumerate() {

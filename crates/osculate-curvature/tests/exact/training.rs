@@ -176,7 +176,10 @@ fn a_batch_without_samples_weighs_nothing() {
     assert_exact("one part", &model, &objective);
     let nothing = Accumulated::new(vec![part(1.0, 0)]);
     let error = GradientOracle::new(&model, &nothing).clean().unwrap_err();
-    assert!(error.to_string().contains("no batch with samples"), "{error}");
+    assert!(
+        error.to_string().contains("no batch with samples"),
+        "{error}"
+    );
 }
 
 #[test]
