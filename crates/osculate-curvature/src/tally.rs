@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::operator::{CurvatureOperator, Product, larger};
+use crate::operator::{CurvatureOperator, Product, Provenance, larger};
 use crate::params::ParamVec;
 
 /// Limits on what an estimate or a solution may spend. Without limits by default.
@@ -98,6 +98,8 @@ pub(crate) struct Tally {
     pub(crate) products: usize,
     pub(crate) cost: Cost,
     pub(crate) product_error: Option<f64>,
+    /// How the products were made, the worst of them.
+    pub(crate) provenance: Provenance,
 }
 
 impl Tally {
@@ -109,6 +111,7 @@ impl Tally {
             products: 0,
             cost: Cost::ZERO,
             product_error: None,
+            provenance: Provenance::Exact,
         })
     }
 
@@ -120,6 +123,7 @@ impl Tally {
             products: 0,
             cost: Cost::ZERO,
             product_error: None,
+            provenance: Provenance::Exact,
         }
     }
 
@@ -161,6 +165,7 @@ impl Tally {
         self.products += 1;
         self.cost += product.cost;
         self.product_error = larger(self.product_error, product.error());
+        self.provenance = self.provenance.worst(product.provenance);
         if self.products == 1
             && let Some(budget) = self.budget.gradient_evaluations
         {
@@ -204,7 +209,6 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operator::Provenance;
     use crate::testing::layout;
 
     fn product(cost: Cost) -> Product {

@@ -48,6 +48,7 @@ mod bound;
 mod cache;
 mod capture;
 mod context;
+mod detach;
 mod dual;
 mod error;
 mod field;
@@ -68,6 +69,7 @@ mod transform;
 
 pub use bound::{Bound, HessianProduct, Jvp, Tangents, Wrt};
 pub use cache::ProgramCache;
+pub use detach::detach;
 pub use error::JvpError;
 pub use field::{Along, Field};
 pub use held::Held;

@@ -39,6 +39,8 @@ pub struct InputSpec {
 /// - No autodiff, and so no training mode: batch normalisation uses its running statistics and
 ///   dropout does nothing, unless the program is [recorded in another mode](Self::record_in).
 ///   Compare [`Bound::evaluate`](crate::Bound::evaluate) with the real function where that matters.
+/// - No `detach`, which computes nothing: use [`detach`](crate::detach) instead, where second
+///   derivatives must not pass.
 /// - Tensors of the module that are not parameters (tables of a positional encoding, for instance)
 ///   as constants, as are tensors that the function creates. They are part of the program.
 ///

@@ -8,7 +8,7 @@
 use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor, activation};
-use osculate_jvp::{JvpError, Program, Status, Tangents, Wrt, rules};
+use osculate_jvp::{JvpError, Mode, Program, Status, Tangents, Wrt, detach, rules};
 
 fn device() -> Device {
     Device::flex().autodiff()
@@ -284,4 +284,44 @@ fn the_table_lists_every_family_once() {
             "Distributed",
         ]
     );
+}
+
+#[test]
+fn nothing_is_differentiated_through_what_is_detached() {
+    let device = device();
+    let model: Linear = LinearConfig::new(3, 2).with_bias(false).init(&device);
+    let x = Tensor::<2>::from_data([[0.1, -0.4, 0.3], [0.7, 0.2, -0.5]], &device);
+    let loss = |model: &Linear, x: &Tensor<2>| {
+        let f = model.forward(x.clone());
+        (f.clone() - detach(f)).square().sum()
+    };
+    let w = Tensor::<2>::from_data([[1.0, 0.5], [-0.2, 0.3], [0.4, -0.6]], &device);
+    let v = Tangents {
+        parameters: vec![Some(w.clone().into())],
+        ..Tangents::default()
+    };
+    // The residual is zero, so that the Hessian is 2 x'x for each column.
+    let expected = x.clone().transpose().matmul(x.clone()).matmul(w.clone());
+    let expected = expected.mul_scalar(2.0).inner();
+    for mode in [Mode::Evaluation, Mode::Training] {
+        let program = Program::record_in(mode, &model, &x, loss).unwrap();
+        let bound = program.bind(&model, &x).unwrap();
+        let product = bound.hvp(&v, Wrt::Parameters).unwrap().product;
+        let product = product.parameters[0].clone().unwrap().float::<2>();
+        let off: f32 = (product - expected.clone()).abs().max().into_scalar();
+        assert!(off < 1e-6, "{mode:?}: {off}");
+
+        let second = program.second_derivative(Wrt::Parameters).unwrap();
+        let along = bound.along(&second, v.clone()).unwrap().evaluate().unwrap();
+        let form: f32 = along[2].clone().float::<1>().into_scalar();
+        let expected: f32 = (w.clone().inner() * expected.clone()).sum().into_scalar();
+        assert!(
+            (form - expected).abs() < 1e-5,
+            "{mode:?}: {form}, {expected}"
+        );
+    }
+    // Outside of a recording it is what burn does.
+    let gradient = loss(&model, &x).backward();
+    let gradient = model.weight.grad(&gradient).unwrap();
+    assert_eq!(gradient.abs().max().into_scalar::<f32>(), 0.0);
 }

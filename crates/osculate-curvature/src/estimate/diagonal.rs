@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 use super::{HutchinsonConfig, Watch, confidence};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::operator::CurvatureOperator;
+use crate::operator::{CurvatureOperator, Provenance};
 use crate::params::ParamVec;
 use crate::tally::Tally;
 
@@ -22,6 +22,9 @@ pub struct DiagonalEstimate {
     /// probe is off beside its random error. `None` where the products are exact or carry no
     /// estimate.
     pub product_error: Option<f64>,
+    /// How the products were made: exactly, or by differences, then with the longest step and the
+    /// largest errors of any.
+    pub provenance: Provenance,
     /// Whether the tolerance was reached: the norm of the standard errors is below
     /// `relative_tolerance` times the norm of the estimate. Where none was asked, whether the budget
     /// covered all probes. The products' error must be below the tolerance, or below
@@ -113,6 +116,7 @@ fn estimate(
     let product_error = tally.product_error;
     let mut made = moments.finish(tally.cost, product_error, reached || all)?;
     let standard_error = made.standard_error.as_ref().map(ParamVec::norm);
+    made.provenance = tally.provenance;
     made.converged &= config.supported(product_error, standard_error, made.value.norm());
     Ok(made)
 }
@@ -178,6 +182,7 @@ impl Moments {
             probes: self.count,
             cost,
             product_error,
+            provenance: Provenance::Exact,
             converged,
         })
     }

@@ -5,7 +5,7 @@ use burn::module::ParamGroup;
 use super::{Estimate, HutchinsonConfig, Watch};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::operator::CurvatureOperator;
+use crate::operator::{CurvatureOperator, Provenance};
 use crate::params::ParamLayout;
 use crate::tally::Tally;
 
@@ -38,6 +38,9 @@ pub struct TraceEstimate {
     /// Largest estimated norm of a product's error, by about which every probe is off beside its
     /// random error; `None` where the products are exact or carry no estimate.
     pub product_error: Option<f64>,
+    /// How the products were made: exactly, or by differences, then with the longest step and the
+    /// largest errors of any.
+    pub provenance: Provenance,
     /// Whether the tolerance was reached; where none was asked, whether the budget covered all
     /// probes. The products' error must be below the tolerance, or below the standard error;
     /// where no tolerance was asked, a tenth of the estimate stands in for it.
@@ -174,6 +177,7 @@ pub fn hutchinson_trace(
         probes: total.count,
         cost: tally.cost,
         product_error: tally.product_error,
+        provenance: tally.provenance,
         converged: (reached || all) && supported,
     })
 }

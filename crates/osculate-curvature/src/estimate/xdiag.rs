@@ -39,6 +39,7 @@ pub fn xdiag(
         let exact = moments.finish(tally.cost, tally.product_error, true)?;
         return Ok(DiagonalEstimate {
             standard_error: Some(value.scale(0.0)),
+            provenance: tally.provenance,
             ..exact
         });
     }
@@ -72,7 +73,11 @@ fn from_probes(
         moments.add(low.add(&w.hadamard(&rest)));
     }
     let complete = sketch.probes.len() == count;
-    moments.finish(tally.cost, tally.product_error, complete)
+    let found = moments.finish(tally.cost, tally.product_error, complete)?;
+    Ok(DiagonalEstimate {
+        provenance: tally.provenance,
+        ..found
+    })
 }
 
 #[cfg(test)]

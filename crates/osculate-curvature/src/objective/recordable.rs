@@ -57,7 +57,9 @@ pub trait Recordable<M> {
 /// exact.
 ///
 /// The function must use the tensors that it receives and no captured ones. Integers and masks are
-/// handed over like everything else; see [`Tensors`] for batches of one's own type.
+/// handed over like everything else, and other modules as [`Held`](crate::Held); see [`Tensors`] for
+/// batches of one's own type. `Tensor::detach` is not seen by a recording: use
+/// [`detach`](crate::detach).
 ///
 /// ```
 /// use burn::nn::{Linear, LinearConfig};

@@ -2,7 +2,9 @@
 
 use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use osculate_jvp::Mode;
 
 use crate::error::CurvatureError;
 
@@ -36,6 +38,8 @@ pub struct HvpFallback {
 struct Decision {
     reason: OnceLock<String>,
     warned: AtomicBool,
+    /// The mode in which a recording was last found to be the function that is trained.
+    mode: Mutex<Option<Mode>>,
 }
 
 impl HvpFallback {
@@ -74,6 +78,24 @@ impl Attempts {
             shared,
             here: OnceCell::new(),
         }
+    }
+
+    /// Puts the mode that served last before the others. It only saves the attempts that would fail
+    /// again: which mode serves is decided by the comparison.
+    pub(super) fn order(&self, modes: &mut [Mode]) {
+        let last = *self.mode();
+        if let Some(at) = modes.iter().position(|mode| Some(*mode) == last) {
+            modes[..=at].rotate_right(1);
+        }
+    }
+
+    pub(super) fn served(&self, mode: Mode) {
+        *self.mode() = Some(mode);
+    }
+
+    fn mode(&self) -> std::sync::MutexGuard<'_, Option<Mode>> {
+        let mode = self.shared.decision.mode.lock();
+        mode.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why products are finite differences, where they are.

@@ -77,9 +77,11 @@ impl Default for HessianConfig {
 /// Cost of a finite difference: 2 gradient evaluations ([`Scheme::Central`]) along directions like
 /// the last one; where the outputs of a supervised objective move by more than 1.3 or less than 0.5
 /// times what is aimed for, the pair is taken again, at most twice. The first product looks for its step
-/// with 2 forward passes, rarely 4 or 6. Every [`Product`] says what it cost. Each reads the
-/// movement of the outputs back, one number. Memory: one gradient and one copy of the weights beside
-/// the result.
+/// with 2 forward passes, rarely 4 or 6, and for its error with 2 gradients more; a plain loss takes 4
+/// gradients for every direction that is not a random probe. Where the first product meets kinks or
+/// noise it tries up to eight other steps, at 4 gradients each, and keeps the best for those after it.
+/// Every [`Product`] says what it cost. Each reads back the movement of the outputs and some norms.
+/// Memory: up to six gradients and one copy of the weights beside the result.
 ///
 /// # Example
 /// ```
@@ -186,7 +188,7 @@ impl<'a, M: Module> Hessian<'a, M> {
             return Ok(replay);
         }
         let accept = |replay: &Replay| replay.check(self.oracle);
-        let (replay, ()) = Replay::find(self.oracle, Recorded::Loss, accept)?;
+        let (replay, ()) = Replay::find(self.oracle, &self.attempts, Recorded::Loss, accept)?;
         Ok(self.replay.get_or_init(|| replay))
     }
 
@@ -196,7 +198,8 @@ impl<'a, M: Module> Hessian<'a, M> {
                 return replay.hvp(self.oracle, v, random);
             }
             let accept = |replay: &Replay| replay.hvp(self.oracle, v, random);
-            let (replay, product) = Replay::find(self.oracle, Recorded::Loss, accept)?;
+            let (replay, product) =
+                Replay::find(self.oracle, &self.attempts, Recorded::Loss, accept)?;
             let _ = self.replay.set(replay);
             Ok(product)
         })

@@ -66,8 +66,8 @@ impl Jacobian {
         let replay = match self.replay.get() {
             Some(replay) => replay,
             None => {
-                let (replay, ()) =
-                    Replay::find(oracle, Recorded::Outputs, |replay| replay.check(oracle))?;
+                let accept = |replay: &Replay| replay.check(oracle);
+                let (replay, ()) = Replay::find(oracle, &self.attempts, Recorded::Outputs, accept)?;
                 self.replay.get_or_init(|| replay)
             }
         };

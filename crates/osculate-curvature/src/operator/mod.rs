@@ -81,6 +81,25 @@ impl Provenance {
         }
     }
 
+    /// The provenance of a result made of several products: differences if any is, with the longest
+    /// step and the largest errors.
+    pub fn worst(self, other: Provenance) -> Provenance {
+        match (self, other) {
+            (Provenance::Exact, made) | (made, Provenance::Exact) => made,
+            (
+                Provenance::FiniteDifference { step: a, error: e },
+                Provenance::FiniteDifference { step: b, error: f },
+            ) => Provenance::FiniteDifference {
+                step: a.max(b),
+                error: ErrorEstimate {
+                    truncation: larger(e.truncation, f.truncation),
+                    rounding: larger(e.rounding, f.rounding),
+                    kinks: larger(e.kinks, f.kinks),
+                },
+            },
+        }
+    }
+
     fn scale(self, alpha: f64) -> Provenance {
         match self {
             Provenance::Exact => Provenance::Exact,

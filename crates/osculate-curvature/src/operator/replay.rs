@@ -8,7 +8,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use osculate_jvp::{AnyTensor, Bound, Mode, Program, Tangents, Wrt};
 
-use super::fallback::is_recoverable;
+use super::fallback::{Attempts, is_recoverable};
 use super::reproduced::scalar;
 use crate::cost::Cost;
 use crate::error::CurvatureError;
@@ -69,12 +69,15 @@ impl Replay {
     /// no fault with one. Gives that recording and what `accept` made of it.
     pub(super) fn find<M: Module, T>(
         oracle: &GradientOracle<'_, M>,
+        attempts: &Attempts,
         recorded: Recorded,
         mut accept: impl FnMut(&Replay) -> Result<T, CurvatureError>,
     ) -> Result<(Self, T), CurvatureError> {
         let model = oracle.model()?;
         let batches = batches(oracle)?;
-        let mut modes = VecDeque::from(Mode::candidates(&model));
+        let mut modes = Mode::candidates(&model);
+        attempts.order(&mut modes);
+        let mut modes = VecDeque::from(modes);
         let mut failure = None;
         while let Some(mode) = modes.pop_front() {
             let mut attempt = || {
@@ -96,6 +99,7 @@ impl Replay {
             match attempt() {
                 Ok(Some(found)) => {
                     tracing::debug!(?mode, "recorded");
+                    attempts.served(mode);
                     return Ok(found);
                 }
                 Ok(None) => modes.push_back(mode),

@@ -228,6 +228,7 @@ impl Space {
             steps: tally.products,
             cost: tally.cost,
             product_error: tally.product_error,
+            provenance: tally.provenance,
         }
     }
 }

@@ -3,7 +3,7 @@ use super::tridiagonal::Decomposition;
 use super::{EigenPair, honest};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::operator::CurvatureOperator;
+use crate::operator::{CurvatureOperator, Provenance};
 use crate::params::{Basis, ParamVec};
 use crate::tally::Tally;
 
@@ -49,6 +49,9 @@ pub struct Spectrum {
     /// Largest known error of a product, as an absolute error of the eigenvalues; `None` where the
     /// products are exact or carry no estimate.
     pub product_error: Option<f64>,
+    /// How the products were made: exactly, or by differences, then with the longest step and the
+    /// largest errors of any.
+    pub provenance: Provenance,
     /// Whether every pair asked for converged, as far as the space has as many, and the products
     /// are as exact as the tolerance asks: `product_error` is at most the tolerance times the largest
     /// magnitude of the spectrum.
@@ -159,8 +162,9 @@ fn into_spectrum(
             converged: pair.converged,
         });
     }
-    // A closed space has no more pairs than those found.
-    let complete = krylov.closed() || complete(krylov.dimension(), config, &largest, &smallest);
+    // The whole space has no more pairs than those found; a smaller one that is closed hides the copies of
+    // multiple eigenvalues.
+    let complete = complete(krylov.dimension(), config, &largest, &smallest);
     let pairs = complete && ritz.iter().all(|pair| pair.converged);
     let known = honest(tally.product_error, config.tolerance * scale);
     Spectrum {
@@ -170,6 +174,7 @@ fn into_spectrum(
         steps: krylov.steps(),
         cost: tally.cost,
         product_error: tally.product_error,
+        provenance: tally.provenance,
     }
 }
 

@@ -1,7 +1,7 @@
 use super::{EigenPair, honest};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::operator::CurvatureOperator;
+use crate::operator::{CurvatureOperator, Provenance};
 use crate::params::ParamVec;
 
 /// Settings of [`power_iteration`].
@@ -37,6 +37,9 @@ pub struct PowerIteration {
     /// Estimated error of the last product, as an absolute error of the eigenvalue; `None` where the
     /// products are exact or carry no estimate.
     pub product_error: Option<f64>,
+    /// How the products were made: exactly, or by differences, then with the longest step and the
+    /// largest errors of any.
+    pub provenance: Provenance,
     /// Whether the residual is within the tolerance, and the error of the last product too.
     pub converged: bool,
 }
@@ -71,10 +74,12 @@ pub fn power_iteration(
     v = v.scale(1.0 / v.norm());
     let mut cost = Cost::ZERO;
     let mut iterations = 0;
+    let mut provenance = Provenance::Exact;
     loop {
         iterations += 1;
         let product = operator.apply(&v)?;
         cost += product.cost;
+        provenance = provenance.worst(product.provenance);
         let value = v.dot(&product.value);
         let residual = product.value.axpy(-value, &v).norm();
         let length = product.value.norm();
@@ -98,6 +103,7 @@ pub fn power_iteration(
                 iterations,
                 cost,
                 product_error: product.error(),
+                provenance,
                 converged: converged && known,
             });
         }

@@ -1,8 +1,9 @@
 //! When products cannot be exact.
 
 use burn::module::Module;
+use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{DType, Device, Tensor, activation};
+use burn::tensor::{Bool, DType, Device, Int, Tensor, activation};
 use osculate_curvature::{
     Batched, CurvatureError, CurvatureOperator, GradientOracle, Hessian, HessianConfig, HvpMode,
     JvpError, Objective, ParamVec, Provenance,
@@ -97,4 +98,70 @@ fn a_captured_tensor_falls_back() {
         "{error}"
     );
     assert!(reason.contains("inputs"), "{reason}");
+}
+
+#[test]
+fn captured_tensors_of_every_kind_are_recognised() {
+    let device = Device::flex().autodiff();
+    let model = fill(LinearConfig::new(3, 2).init(&device), DType::F64);
+    let teacher: Linear = fill(LinearConfig::new(3, 2).init(&device), DType::F64);
+    let x = || tensor([4, 3], 2, &device, DType::F64);
+    let labels = Tensor::<1, Int>::from_data([0, 1, 1, 0], &device);
+    let mask = Tensor::<2, Bool>::from_data([[true, false]; 4], &device);
+    let weights = tensor([2], 5, &device, DType::F64);
+    type Loss = Box<dyn Fn(&Linear, &Tensor<2>) -> Tensor<1>>;
+    let losses: [Loss; 6] = [
+        Box::new({
+            let labels = labels.clone();
+            move |model, x| {
+                let loss = CrossEntropyLossConfig::new().init(&x.device());
+                loss.forward(model.forward(x.clone()), labels.clone())
+            }
+        }),
+        Box::new({
+            let labels = labels.clone();
+            move |model, x| {
+                model
+                    .forward(x.clone())
+                    .select(0, labels.clone())
+                    .square()
+                    .mean()
+            }
+        }),
+        Box::new({
+            let labels = labels.clone().unsqueeze_dim::<2>(1);
+            move |model, x| {
+                model
+                    .forward(x.clone())
+                    .gather(1, labels.clone())
+                    .square()
+                    .mean()
+            }
+        }),
+        Box::new(move |model, x| {
+            model
+                .forward(x.clone())
+                .mask_fill(mask.clone(), 0.0)
+                .square()
+                .mean()
+        }),
+        Box::new(move |model, x| {
+            (model.forward(x.clone()) * weights.clone().unsqueeze::<2>())
+                .square()
+                .mean()
+        }),
+        Box::new(move |model, x| {
+            (model.forward(x.clone()) - teacher.forward(x.clone()))
+                .square()
+                .mean()
+        }),
+    ];
+    for (index, loss) in losses.into_iter().enumerate() {
+        let (error, reason) = outcome(&model, &Batched::new(x(), loss));
+        assert!(
+            matches!(error, CurvatureError::Jvp(JvpError::ForeignTensor { .. })),
+            "{index}: {error}"
+        );
+        assert!(reason.contains("through the inputs"), "{reason}");
+    }
 }

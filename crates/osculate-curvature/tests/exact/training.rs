@@ -3,12 +3,13 @@
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor, activation};
 use osculate_curvature::{
-    Accumulated, Batched, Criterion, CurvatureOperator, GaussNewton, GradientOracle, Held, HvpMode,
-    Objective, ParamVec, Provenance, SupervisedBatch,
+    Accumulated, Batched, Criterion, CurvatureOperator, GaussNewton, GradientOracle, Held,
+    HutchinsonConfig, HvpMode, LanczosConfig, Objective, ParamVec, Provenance, SupervisedBatch,
+    dense_matrix, hutchinson_trace, lanczos,
 };
 
-use crate::checks::{assert_exact, devices, exact, tensor};
-use crate::models::fill;
+use crate::checks::{assert_exact, devices, distance, exact, tensor};
+use crate::models::{Mlp, fill};
 use crate::training_models::{
     Critic, Depthwise, Gan, Generator, Residual, Unet, Vgg, classifier, labels, segmentation,
 };
@@ -126,4 +127,77 @@ fn a_segmentation_network() {
     let device = Device::flex().autodiff();
     let model = fill(Unet::new(0.0, &device), DType::F64);
     assert_exact("unet", &model, &segmentation(&device));
+}
+
+#[test]
+fn spectra_in_single_precision_are_those_in_double() {
+    let device = Device::flex().autodiff();
+    let measure = |dtype: DType| {
+        let objective = SupervisedBatch::new(
+            tensor([5, 2, 6, 6], 3, &device, dtype),
+            |model: &Residual, x: &Tensor<4>| model.forward(x.clone()),
+            Criterion::cross_entropy(labels(&device)),
+        );
+        let model = fill(Residual::new(&device), dtype);
+        let oracle = GradientOracle::new(&model, &objective);
+        let hessian = exact(&oracle);
+        let spectrum = lanczos(&hessian, &LanczosConfig::default()).unwrap();
+        let trace = hutchinson_trace(&hessian, &HutchinsonConfig::default()).unwrap();
+        for provenance in [spectrum.provenance, trace.provenance] {
+            assert_eq!(provenance, Provenance::Exact);
+        }
+        assert!(spectrum.converged && trace.converged);
+        let largest = spectrum.largest.iter().map(|pair| pair.value);
+        largest.chain([trace.value]).collect::<Vec<f64>>()
+    };
+    let (single, double) = (measure(DType::F32), measure(DType::F64));
+    for (single, double) in single.iter().zip(&double) {
+        assert!(
+            (single - double).abs() <= 1e-3 * double.abs(),
+            "{single} and {double}"
+        );
+    }
+}
+
+#[test]
+fn a_batch_without_samples_weighs_nothing() {
+    let device = Device::flex().autodiff();
+    let model = fill(Critic::new(&device), DType::F64);
+    let part = |factor: f64, samples: usize| -> (Box<dyn Objective<Critic>>, usize) {
+        let x = tensor([4, 3], 3, &device, DType::F64).mul_scalar(factor);
+        let objective = Batched::new(x, |model: &Critic, x: &Tensor<2>| {
+            model.forward(x.clone()).square().mean()
+        });
+        (Box::new(objective), samples)
+    };
+    let objective = Accumulated::new(vec![part(1.0, 5), part(f64::NAN, 0)]);
+    let oracle = GradientOracle::new(&model, &objective);
+    assert!(oracle.clean().unwrap().gradient.norm().is_finite());
+    assert_exact("one part", &model, &objective);
+    let nothing = Accumulated::new(vec![part(1.0, 0)]);
+    let error = GradientOracle::new(&model, &nothing).clean().unwrap_err();
+    assert!(
+        error.to_string().contains("no batch with samples"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_gauss_newton_product_is_not_an_approximation_of_burn() {
+    // ndarray's own backward pass of GELU is off by 4.5e-5 in `f64`.
+    let products = devices().map(|device| {
+        let model = fill(Mlp::new(true, [3, 4, 3], &device), DType::F64);
+        let objective = SupervisedBatch::new(
+            tensor([5, 3], 11, &device, DType::F64),
+            |model: &Mlp, x: &Tensor<2>| model.forward(x.clone()),
+            Criterion::mse(tensor([5, 3], 12, &device, DType::F64)),
+        );
+        let oracle = GradientOracle::new(&model, &objective);
+        let operator = GaussNewton::with_mode(&oracle, HvpMode::Exact).unwrap();
+        let dense = dense_matrix(&operator).unwrap();
+        let n = operator.layout().num_elements();
+        let transposed: Vec<f64> = (0..n * n).map(|k| dense[(k % n) * n + k / n]).collect();
+        distance(&dense, &transposed)
+    });
+    assert!(products.iter().all(|off| *off < 1e-6), "{products:?}");
 }

@@ -24,6 +24,7 @@ pub use table::{Rule, Status, rules};
 use burn_ir::OperationIr;
 
 use crate::context::Context;
+use crate::detach::{DETACH, detached};
 use crate::error::JvpError;
 
 /// Writes one family of operations as a table: from it come the match that applies the rules and
@@ -73,6 +74,13 @@ pub(crate) fn apply(operation: &OperationIr, cx: &mut Context<'_>) -> Result<(),
         OperationIr::BaseBool(op) => boolean::base::apply(op, cx),
         OperationIr::Bool(op) => boolean::apply(op, cx),
         OperationIr::Init(_) | OperationIr::Drop(_) => Ok(()),
+        OperationIr::Custom(o) if o.id == DETACH => match (&*o.inputs, &*o.outputs) {
+            ([input], [out]) => {
+                let value = cx.value(input)?;
+                cx.set_value(out, detached(value)?)
+            }
+            _ => Err(JvpError::no_rule(table::DETACH.operation)),
+        },
         OperationIr::Custom(_) | OperationIr::Distributed(_) => {
             Err(JvpError::no_rule(rule(operation).operation))
         }
@@ -94,6 +102,7 @@ pub(crate) fn rule(operation: &OperationIr) -> &'static Rule {
         OperationIr::Bool(op) => boolean::rule(op),
         OperationIr::Init(_) => &table::INIT,
         OperationIr::Drop(_) => &table::DROP,
+        OperationIr::Custom(o) if o.id == DETACH => &table::DETACH,
         OperationIr::Custom(_) => &table::CUSTOM,
         OperationIr::Distributed(_) => &table::DISTRIBUTED,
     }

@@ -43,6 +43,7 @@ const fn nothing(operation: &'static str) -> Rule {
 
 pub(super) static INIT: Rule = nothing("Init");
 pub(super) static DROP: Rule = nothing("Drop");
+pub(super) static DETACH: Rule = nothing("Custom::Detach");
 pub(super) static CUSTOM: Rule = unsupported("Custom");
 pub(super) static DISTRIBUTED: Rule = unsupported("Distributed");
 
@@ -70,7 +71,7 @@ pub fn rules() -> impl Iterator<Item = Rule> {
     .into_iter()
     .flatten()
     .copied()
-    .chain([INIT, DROP, CUSTOM, DISTRIBUTED])
+    .chain([INIT, DROP, DETACH, CUSTOM, DISTRIBUTED])
 }
 
 /// The entry with this name in a family.
