@@ -5,9 +5,9 @@
 //! The networks are those of `benches/benches/exact.rs`, as they are drawn before training.
 //!
 //! The first table counts Lanczos steps for the four largest eigenpairs to a residual of 1e-3 of the
-//! largest magnitude. The second compares the trace of the Gauss-Newton matrix by five estimators
-//! with its true value, which is summed over all outputs: the root mean square of the relative error
-//! over 20 seeds, and the fewest products for which it is within 2 %.
+//! largest magnitude. The second, for the smallest network, compares the trace of the Gauss-Newton
+//! matrix by five estimators with its true value, which is summed over all outputs: the root mean
+//! square of the relative error over 20 seeds, and the fewest products for which it is within 2 %.
 #![allow(clippy::print_stdout, reason = "an example shows its results")]
 #![allow(clippy::expect_used, reason = "an example stops where it cannot go on")]
 
@@ -186,11 +186,11 @@ fn traces<M: Module>(name: &str, oracle: &GradientOracle<'_, M>) -> Result<(), C
         }
     }
     println!("within 2 %: {fewest:?} products");
-    let krylov = fewest[3].expect("90 products are enough");
+    let krylov = fewest[3].expect("48 products are enough");
     assert!(
         fewest[..3]
             .iter()
-            .all(|other| other.is_none_or(|other| krylov <= other))
+            .all(|other| other.is_none_or(|other| krylov < other))
     );
     Ok(())
 }
@@ -245,7 +245,7 @@ fn main() -> Result<(), CurvatureError> {
         |model: &ConvNet, x: &Tensor<4>| model.forward(x),
         Criterion::cross_entropy(labels(32, 10, &device)),
     );
-    all("conv net", &ConvNet::new(&device), &objective, true)?;
+    all("conv net", &ConvNet::new(&device), &objective, false)?;
     let objective = SupervisedBatch::new(
         labels(8 * 32, VOCABULARY, &device).reshape([8, 32]),
         |model: &Transformer, tokens: &Tensor<2, Int>| model.forward(tokens),

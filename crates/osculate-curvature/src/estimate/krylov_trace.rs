@@ -40,8 +40,9 @@ impl Default for KrylovTraceConfig {
 /// recurrence's diagonal, at `m` products: a random span of that rank costs
 /// [`hutch_pp`](super::hutch_pp) and [`xtrace`](super::xtrace) twice as many, and holds less of the
 /// outliers. What remains is `mean_z zᵀ (I - Q Qᵀ) A (I - Q Qᵀ) z` over random signs, with its
-/// standard error; given `Q` the estimate is unbiased. It is the cheapest where outliers carry the
-/// trace and each of them has few copies.
+/// standard error; given `Q` the estimate is unbiased. It is for operators of either sign. Give it
+/// more steps than there are outliers: until the Krylov space holds them, the probes carry their
+/// variance.
 ///
 /// Where all products together reach the dimension, all unit vectors are multiplied instead and
 /// the result is exact.

@@ -12,8 +12,8 @@ use crate::tally::Tally;
 /// 89 % on an inverse-square spectrum.
 const DEPENDENCE: f64 = 1.3;
 
-/// The trace of a positive semi-definite operator by XNysTrace: the cheapest where outliers carry
-/// it, at *one* product for each direction that [`xtrace`](super::xtrace) takes two for.
+/// The trace of a positive semi-definite operator by XNysTrace, at *one* product for each direction
+/// that [`xtrace`](super::xtrace) takes two for.
 ///
 /// For probes `w_i` with `Y = A W` and `H = Wᵀ Y`, the Nystrom approximation without the `i`-th probe
 /// is `Â_i = Y_-i H_-i⁻¹ Y_-iᵀ`, and the estimate is the mean over `i` of
