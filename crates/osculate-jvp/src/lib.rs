@@ -52,6 +52,7 @@ mod dual;
 mod error;
 mod field;
 mod graph;
+pub mod guide;
 mod module;
 mod parallel;
 mod placeholder;
