@@ -53,6 +53,7 @@ mod dual;
 mod error;
 mod field;
 mod graph;
+pub mod guide;
 mod held;
 mod merge;
 mod mode;

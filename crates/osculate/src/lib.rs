@@ -2,7 +2,8 @@
 //!
 //! To osculate is to touch to second order. This crate gathers the project's libraries:
 //! [`optim`], the optimizers, and [`curvature`], the products and estimates that they share and
-//! that are useful alone. Features choose burn's backends; the same code runs on all of them.
+//! that are useful alone. Features choose burn's backends; the same code runs on all of them. The
+//! [`guide`] has a page for each task, from choosing an optimizer to adding one.
 //!
 //! # A training loop, and the line that changes
 //! ```
@@ -39,21 +40,30 @@ pub use osculate_linalg as linalg;
 pub use osculate_optim as optim;
 
 pub mod device;
+pub mod guide;
 
-/// What a training loop needs.
+/// What a training loop needs, and what a method of one's own is made of.
 pub mod prelude {
     pub use osculate_curvature::{
-        Accumulated, Batched, Criterion, Fallible, HvpMode, Objective, Supervised, SupervisedBatch,
+        Accumulated, Batched, Criterion, Fallible, HvpMode, Objective, ParamVec, Supervised,
+        SupervisedBatch,
     };
+    pub use osculate_optim::registry::{OptimizerKind, OptimizerRow, OptimizerSpec, SpecError};
     pub use osculate_optim::{
         AdaHessian, AdaHessianConfig, Asam, AveragedGradient, AveragedGradientConfig,
-        ClosureOptimizer, CustomDiagonal, DecayForm, Driver, EigenSolver, Ema, GaussNewtonBartlett,
-        Grafting, Gsam, Hutchinson, KeepDtype, KlShampoo, KlShampooConfig, KlSoap, KlSoapConfig,
-        LookSam, Lookahead, Momo, Muon, MuonConfig, NonFinitePolicy, ParameterGroup, PsgdDense,
-        PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKron, PsgdKronConfig,
-        PsgdLra, PsgdLraConfig, RefreshSchedule, RootSolver, Sam, SasshaConfig, ScheduleFree,
-        Select, Shampoo, ShampooConfig, ShampooForm, Soap, SoapConfig, Sophia, SophiaConfig,
-        SophiaSchedule, StateRecord, StatefulOptimizer, Step, StepError, StepPolicy, StepReport,
-        WeightDecay,
+        ClosureOptimizer, ConfigError, CustomDiagonal, DecayForm, Driver, EigenSolver, Ema,
+        GaussNewtonBartlett, Grafting, Gsam, Hutchinson, KeepDtype, KlShampoo, KlShampooConfig,
+        KlSoap, KlSoapConfig, LookSam, Lookahead, Momo, Muon, MuonConfig, NonFinitePolicy,
+        ParameterGroup, PsgdDense, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry,
+        PsgdKron, PsgdKronConfig, PsgdLra, PsgdLraConfig, RefreshSchedule, RootSolver, Sam,
+        SasshaConfig, ScheduleFree, Select, Shampoo, ShampooConfig, ShampooForm, Soap, SoapConfig,
+        Sophia, SophiaConfig, SophiaSchedule, StateRecord, StatefulOptimizer, Step, StepError,
+        StepErrorCause, StepPolicy, StepReport, WeightDecay,
+    };
+    pub use osculate_optim::{
+        Averaging, AveragingContext, BlockRule, BlockState, Clean, CurvatureContext,
+        CurvatureEstimate, CurvatureSource, Field, GradientContext, GradientPoint, GradientSource,
+        Joined, Parameter, PerParameter, RuleError, Stack, StackedCurvature, StepSize,
+        StepSizeContext, Stepped, TakenGradient, VectorField, VectorRule, VectorState, VectorStep,
     };
 }

@@ -1,0 +1,136 @@
+//! The same training loop with every method: one line changes.
+#![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
+
+use burn::module::Module;
+use burn::nn::{Linear, LinearConfig};
+use burn::optim::{AdamWConfig, SgdConfig};
+use burn::tensor::activation::tanh;
+use burn::tensor::{Device, Int, Tensor};
+use osculate_curvature::{Criterion, Supervised};
+use osculate_optim::registry::{OptimizerKind, OptimizerSpec};
+use osculate_optim::{
+    AdaHessianConfig, Asam, AveragedGradientConfig, ClosureOptimizer, Driver, Ema, Gsam,
+    KlShampooConfig, KlSoapConfig, LookSam, Lookahead, Momo, MuonConfig, PsgdDenseConfig,
+    PsgdDiagonalConfig, PsgdKronConfig, PsgdLraConfig, Sam, SasshaConfig, ScheduleFree,
+    ShampooConfig, SoapConfig, SophiaConfig,
+};
+use osculate_tests::model::{labels, wave};
+
+#[derive(Module, Debug)]
+struct Net {
+    hidden: Linear,
+    head: Linear,
+}
+
+impl Net {
+    fn new(device: &Device) -> Self {
+        device.seed(1);
+        Self {
+            hidden: LinearConfig::new(4, 6).init(device),
+            head: LinearConfig::new(6, 3).init(device),
+        }
+    }
+
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        self.head.forward(tanh(self.hidden.forward(x)))
+    }
+}
+
+type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// One function, with one training loop in it, for each line.
+macro_rules! loops {
+    ($($name:ident at $lr:literal: $optimizer:expr;)*) => {
+        $(
+            #[test]
+            fn $name() -> Fallible<()> {
+                let device = Device::flex().autodiff();
+                let x = Tensor::<1>::from_floats(&*numbers(), &device).reshape([12, 4]);
+                let y: Tensor<1, Int> = labels(12, 3, &device);
+                let mut model = Net::new(&device);
+
+                let mut optimizer = $optimizer;
+
+                let mut losses = Vec::new();
+                for _ in 0..10 {
+                    let objective = Supervised::new(
+                        |model: &Net| model.forward(x.clone()),
+                        Criterion::cross_entropy(y.clone()),
+                    );
+                    let step = optimizer.step($lr, model, &objective)?;
+                    losses.push(step.report.loss());
+                    model = step.model;
+                }
+                assert!(losses[9] < losses[0], "{losses:?}");
+                let evaluated = optimizer.evaluation_model(&model)?;
+                let outputs = evaluated.forward(x.clone()).into_data();
+                assert!(outputs.iter::<f64>().all(f64::is_finite));
+                Ok(())
+            }
+        )*
+    };
+}
+
+fn numbers() -> Vec<f32> {
+    wave(48, 0.5).into_iter().map(|x| x as f32).collect()
+}
+
+fn adamw() -> Driver {
+    AdamWConfig::new().init().into()
+}
+
+loops! {
+    burns_adamw at 1e-2: Driver::from(AdamWConfig::new().init());
+    burns_sgd at 0.1: Driver::from(SgdConfig::new().init());
+    sam at 1e-2: Sam::new(0.05).over(adamw())?;
+    asam at 1e-2: Asam::new(0.5).over(adamw())?;
+    gsam at 1e-2: Gsam::new(0.05).over(adamw())?;
+    looksam at 1e-2: LookSam::new(0.05).over(adamw())?;
+    adahessian at 1e-2: AdaHessianConfig::new().init()?;
+    sassha at 1e-2: SasshaConfig::new().init()?;
+    sophia_h at 1e-2: SophiaConfig::h().init()?;
+    sophia_g at 1e-2: SophiaConfig::g().init()?;
+    shampoo at 1e-2: ShampooConfig::new().init()?;
+    soap at 1e-2: SoapConfig::new().init()?;
+    kl_shampoo at 1e-2: KlShampooConfig::new().init()?;
+    kl_soap at 1e-2: KlSoapConfig::new().init()?;
+    psgd_kron at 1e-2: PsgdKronConfig::new().init()?;
+    psgd_lra at 1e-2: PsgdLraConfig::new().init()?;
+    psgd_dense at 1e-2: PsgdDenseConfig::new().init()?;
+    psgd_diagonal at 1e-2: PsgdDiagonalConfig::new().init()?;
+    muon at 1e-2: MuonConfig::new().init()?.for_matrices(AdamWConfig::new().init())?;
+    averaged_gradient at 0.1: AveragedGradientConfig::new().init()?;
+    momo at 1.0: Momo::new().over(AveragedGradientConfig::new().init()?)?;
+    schedule_free at 1e-2: ScheduleFree::new().over(adamw())?;
+    ema at 1e-2: Ema::new(0.9).over(adamw())?;
+    lookahead at 1e-2: Lookahead::new().over(adamw())?;
+    sam_over_sophia at 1e-2: Sam::new(0.05).over(SophiaConfig::h().init()?)?;
+    sam_over_soap at 1e-2: Sam::new(0.05).over(SoapConfig::new().init()?)?;
+    momo_over_shampoo at 0.1: Momo::new().over(ShampooConfig::new().init()?)?;
+    schedule_free_over_soap at 1e-2: ScheduleFree::new().over(SoapConfig::new().init()?)?;
+    muon_with_sophia at 1e-2: MuonConfig::new().init()?.for_matrices(SophiaConfig::h().init()?)?;
+    by_name at 1e-2: "sam(soap)".parse::<OptimizerSpec>()?.make::<Net>(0)?;
+}
+
+#[test]
+fn every_row_of_the_registry_runs_the_loop() -> Fallible<()> {
+    let device = Device::flex().autodiff();
+    let x = Tensor::<1>::from_floats(&*numbers(), &device).reshape([12, 4]);
+    let y: Tensor<1, Int> = labels(12, 3, &device);
+    for kind in OptimizerKind::BUILT_IN {
+        let mut model = Net::new(&device);
+        let mut optimizer = OptimizerSpec::new(*kind).make::<Net>(0)?;
+        let mut losses = Vec::new();
+        for _ in 0..10 {
+            let objective = Supervised::new(
+                |model: &Net| model.forward(x.clone()),
+                Criterion::cross_entropy(y.clone()),
+            );
+            let step = optimizer.step(kind.learning_rate(), model, &objective)?;
+            losses.push(step.report.loss());
+            model = step.model;
+        }
+        assert!(losses[9] < losses[0], "{kind}: {losses:?}");
+    }
+    Ok(())
+}

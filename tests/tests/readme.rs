@@ -1,0 +1,62 @@
+//! The README's table of optimizers is the registry's.
+//!
+//! With the environment variable `OSCULATE_UPDATE_README` set, the test writes the table instead.
+#![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
+
+use std::fmt::Write;
+use std::path::Path;
+
+use osculate_optim::registry::{OptimizerKind, OptimizerSpec};
+
+const MARK: &str = "<!-- optimizers -->";
+
+/// Gradient evaluations to two digits after the point, without zeros at the end.
+fn short(gradients: f64) -> String {
+    let text = format!("{gradients:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_string()
+}
+
+fn table() -> String {
+    let mut text = String::from(
+        "| name | what it does | gradients a step | state, numbers per parameter | rate to start from |\n\
+         |---|---|---|---|---|\n",
+    );
+    for kind in OptimizerKind::BUILT_IN {
+        let row = kind.row();
+        let what = match OptimizerSpec::new(*kind).base() {
+            Some(base) => format!("{}; over another, usually `{base}`", row.text),
+            None => row.text.to_string(),
+        };
+        writeln!(
+            text,
+            "| `{}` | {what} | {} | {} | {:?} |",
+            row.name,
+            short(row.gradients),
+            row.state,
+            row.learning_rate,
+        )
+        .expect("a text takes all that is written");
+    }
+    text
+}
+
+#[test]
+fn the_table_of_optimizers_is_the_registrys() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = std::fs::read_to_string(&path).expect("README.md");
+    let parts: Vec<&str> = readme.split(MARK).collect();
+    let [before, between, after] = parts[..] else {
+        panic!("README.md has {} of `{MARK}`, expected 2", parts.len() - 1);
+    };
+    let expected = format!("\n{}", table());
+    if std::env::var_os("OSCULATE_UPDATE_README").is_some() {
+        let text = format!("{before}{MARK}{expected}{MARK}{after}");
+        std::fs::write(&path, text).expect("README.md can be written");
+        return;
+    }
+    assert_eq!(
+        between, expected,
+        "the table in README.md is old: OSCULATE_UPDATE_README=1 cargo test -p osculate-tests --test readme \
+         writes it"
+    );
+}
