@@ -115,7 +115,7 @@ mod whitening {
     on_every_backend!(|device: &Device, dtype: DType| {
         for (name, geometry) in geometries() {
             let probes = Arc::new(|_: &_, step: u64, _| PROBES[step as usize % 3].to_vec());
-            let mut optimizer = plain()
+            let optimizer = plain()
                 .with_geometry(geometry)
                 .rule()
                 .expect("valid")
@@ -255,7 +255,7 @@ mod low_rank {
         let counts = ["next_slot", "steps", "weight#slot", "weight#steps"];
         let counts = counts.map(|name| (name.to_string(), u64::from(name == "next_slot")));
         let probes = Arc::new(|_: &_, step: u64, _| PROBES[step as usize % 3].to_vec());
-        let mut optimizer = PsgdLraConfig::new()
+        let optimizer = PsgdLraConfig::new()
             .with_rank(2)
             .with_momentum(0.0)
             .with_lr_preconditioner(0.5)

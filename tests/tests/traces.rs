@@ -229,7 +229,7 @@ mod low_rank {
     }
 
     on_every_backend!(|device: &Device, dtype: DType| {
-        let mut optimizer = PsgdLraConfig::new()
+        let optimizer = PsgdLraConfig::new()
             .with_rank(RANK)
             .with_damping(0.0)
             .with_init_scale(Some(f64::MIN_POSITIVE))

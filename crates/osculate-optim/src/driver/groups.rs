@@ -14,6 +14,8 @@ use crate::parameter::{Parameter, ParameterTable};
 use crate::record::RecordError;
 use crate::update::Update;
 
+type Predicate = dyn Fn(ParamId, &Parameter) -> bool + Send + Sync;
+
 /// Which parameters belong to a group.
 ///
 /// ```
@@ -29,7 +31,7 @@ use crate::update::Update;
 /// ```
 #[derive(Clone)]
 pub struct Select {
-    matches: Arc<dyn Fn(ParamId, &Parameter) -> bool + Send + Sync>,
+    matches: Arc<Predicate>,
 }
 
 impl Debug for Select {

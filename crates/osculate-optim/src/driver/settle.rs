@@ -237,16 +237,12 @@ impl Driver {
             false => Some(ParamVec::of_module(&model, &layout)),
         };
         // At a rate of 0 burn's optimizers tell no direction.
-        for at in 0..entries.len() {
-            let Some(stepped) = stepped
-                .as_ref()
-                .filter(|_| proposed.directions[at].is_none())
-            else {
+        let stepped_tensors = stepped.iter().flat_map(ParamVec::tensors);
+        for (at, (entry, new)) in entries.iter().zip(stepped_tensors).enumerate() {
+            if proposed.directions[at].is_some() {
                 continue;
-            };
-            let new = stepped.tensors()[at]
-                .clone()
-                .cast(entries[at].compute_dtype());
+            }
+            let new = new.clone().cast(entry.compute_dtype());
             let moved = weights.tensors()[at].clone() - new;
             let lr = field.lrs[at];
             proposed.directions[at] = Some(match lr > 0.0 {

@@ -231,6 +231,10 @@ pub struct Row {
 
 /// Curvature at the point where the gradient was taken, for the blocks of a stack.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one of them is made for a stack and taken apart in the same step"
+)]
 pub enum StackedCurvature {
     /// Random probes `z` and the products `H z`, `[k, n]` each.
     Product {

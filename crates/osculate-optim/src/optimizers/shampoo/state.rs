@@ -21,6 +21,10 @@ pub(super) struct ShampooState {
 }
 
 /// The full factors with what is made of them, and how.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one of them is made for a stack and taken apart in the same step"
+)]
 pub(super) enum FullFactors {
     Roots(Roots, RootSolver),
     /// With the eigenvalues of each.
