@@ -10,84 +10,14 @@ use super::apply::{Move, finite, local, select};
 use super::context::{StepContext, check_flags};
 use super::error::StepErrorCause;
 use super::policy::NonFinitePolicy;
+use super::proposed::Proposed;
 use super::report::{SkipReason, StepReport};
 use super::step::{Committed, Field, part_of};
 use crate::averaging::AveragingContext;
 use crate::engine::{RuleError, each};
 use crate::step_size::StepSizeContext;
-use crate::update::{BurnUpdate, Proposal, ProposalKind};
+use crate::update::{BurnUpdate, Proposal};
 use crate::vector_state::{VectorState, loss_for_state};
-
-/// The proposals of all parts, by parameter.
-struct Proposed {
-    /// Directions of rules; `None` for burn's parameters.
-    directions: Vec<Option<Tensor<1>>>,
-    holds: Vec<Option<Tensor<1, Bool>>>,
-    /// Whether gradient and new state are finite.
-    flags: Vec<Option<Tensor<1, Bool>>>,
-    /// Parts that are burn optimizers.
-    burn: Vec<usize>,
-}
-
-impl Proposed {
-    fn of(field: &Field, proposals: Vec<Option<Proposal>>) -> Self {
-        let n = field.weights.layout().len();
-        let mut proposed = Self {
-            directions: vec![None; n],
-            holds: vec![None; n],
-            flags: vec![None; n],
-            burn: Vec::new(),
-        };
-        for (part, (proposal, positions)) in proposals.into_iter().zip(&field.parts).enumerate() {
-            let Some(Proposal {
-                kind, hold, flags, ..
-            }) = proposal
-            else {
-                continue;
-            };
-            match kind {
-                ProposalKind::OnModel => proposed.burn.push(part),
-                ProposalKind::Direction(directions) => {
-                    for (&at, direction) in positions.iter().zip(directions) {
-                        proposed.directions[at] = Some(direction);
-                    }
-                }
-            }
-            for (&at, hold) in positions.iter().zip(hold.into_iter().flatten()) {
-                proposed.holds[at] = hold;
-            }
-            for (&at, flag) in positions
-                .iter()
-                .zip(flags.iter().flat_map(FiniteFlags::tensors))
-            {
-                proposed.flags[at] = Some(flag.clone());
-            }
-        }
-        proposed
-    }
-
-    /// Set for the parameters whose direction can be taken, and is not held.
-    fn moving(&self, direction: &ParamVec) -> FiniteFlags {
-        let flags = direction.tensors().iter().enumerate().map(|(at, u)| {
-            let mut flag = finite(u);
-            if let Some(own) = &self.flags[at] {
-                flag = flag.bool_and(own.clone());
-            }
-            if let Some(hold) = &self.holds[at] {
-                flag = flag.bool_and(hold.clone().bool_not());
-            }
-            flag
-        });
-        FiniteFlags::new(direction.layout().clone(), flags.collect())
-    }
-
-    /// Positions of the parameters that have a direction.
-    fn of_rules(&self) -> Vec<usize> {
-        let directions = self.directions.iter().enumerate();
-        let own = directions.filter(|(_, direction)| direction.is_some());
-        own.map(|(at, _)| at).collect()
-    }
-}
 
 impl Driver {
     /// Moves the weights. Nothing of the driver's state changes but that of burn's optimizers, in the
@@ -236,27 +166,11 @@ impl Driver {
             true => None,
             false => Some(ParamVec::of_module(&model, &layout)),
         };
-        // At a rate of 0 burn's optimizers tell no direction.
-        let stepped_tensors = stepped.iter().flat_map(ParamVec::tensors);
-        for (at, (entry, new)) in entries.iter().zip(stepped_tensors).enumerate() {
-            if proposed.directions[at].is_some() {
-                continue;
-            }
-            let new = new.clone().cast(entry.compute_dtype());
-            let moved = weights.tensors()[at].clone() - new;
-            let lr = field.lrs[at];
-            proposed.directions[at] = Some(match lr > 0.0 {
-                true => moved.div_scalar(lr),
-                false => moved.zeros_like(),
-            });
+        if let Some(stepped) = &stepped {
+            proposed.take_directions_of(stepped, &weights, &field.lrs);
         }
         if self.cautious_mask {
-            for (at, entry) in entries.iter().enumerate() {
-                let direction = proposed.directions[at].take();
-                let masked =
-                    direction.map(|u| cautious(u, &gradient.tensors()[at], entry.num_elements()));
-                proposed.directions[at] = masked;
-            }
+            proposed.mask(&gradient);
         }
         let zeros = |at: usize| weights.tensors()[at].zeros_like();
         let directions = proposed.directions.iter().enumerate();
@@ -406,18 +320,6 @@ impl Driver {
         states.keep = keep.filter(|_| skips);
         Ok((assign(model, &moved), states))
     }
-}
-
-/// A direction without the elements that go against the gradient, scaled up for those.
-fn cautious(direction: Tensor<1>, gradient: &Tensor<1>, elements: usize) -> Tensor<1> {
-    if elements == 0 {
-        return direction;
-    }
-    let against = (direction.clone() * gradient.clone()).lower_equal_elem(0.0);
-    let n = elements as f64;
-    let kept = direction.ones_like().mask_fill(against.clone(), 0.0).sum();
-    let scale = kept.clamp_min(n / 1000.0).recip().mul_scalar(n);
-    direction.mask_fill(against, 0.0) * scale
 }
 
 /// Flags of some parameters as flags of all: the others have those of their gradients.

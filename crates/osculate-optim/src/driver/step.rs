@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, HashSet};
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::Module;
 use burn::tensor::Tensor;
-use osculate_curvature::{FiniteFlags, Objective, ParamVec, Provenance, assign};
+use osculate_curvature::{FiniteFlags, Objective, ParamVec, assign};
 
 use super::Driver;
 use super::context::StepContext;
 use super::error::{StepError, StepErrorCause};
-use super::report::{GroupReport, SkipReason, StepReport};
-use crate::curvature::{CurvatureContext, CurvatureEstimate};
-use crate::gradient::{GradientContext, GradientPoint};
+use super::estimate::Estimated;
+use super::report::{GroupReport, StepReport};
+use crate::curvature::CurvatureEstimate;
+use crate::gradient::GradientContext;
 use crate::optimizer::{ClosureOptimizer, Step};
 use crate::parameter::{Parameter, ParameterTable};
 use crate::update::{Proposal, UpdateInput};
@@ -29,13 +30,6 @@ pub(super) struct Field {
     pub assigned: Vec<usize>,
     /// Positions of each part.
     pub parts: Vec<Vec<usize>>,
-}
-
-/// An estimate that a part asked for.
-#[derive(Clone)]
-struct Estimated {
-    estimate: CurvatureEstimate,
-    flags: Option<FiniteFlags>,
 }
 
 impl<M: Module> ClosureOptimizer<M> for Driver {
@@ -215,64 +209,6 @@ impl Driver {
             assigned,
             parts,
         })
-    }
-
-    /// The curvature that a part asks for, at the point where the gradient was taken.
-    fn estimate<M: Module>(
-        &mut self,
-        part: usize,
-        context: &mut StepContext<'_, M>,
-        point: GradientPoint,
-        found: &mut (Option<f64>, Option<Provenance>),
-        shared: &mut Option<Estimated>,
-    ) -> Result<Option<Estimated>, StepErrorCause> {
-        let Some(update) = self.updates().nth(part) else {
-            return Ok(None);
-        };
-        if !update.wants_curvature(self.steps) {
-            return Ok(None);
-        }
-        // The driver's source is one for all parts, and so is what it estimates.
-        let one = self.curvature.is_some();
-        if one && shared.is_some() {
-            return Ok(shared.clone());
-        }
-        let source = self.curvature.clone().or_else(|| update.curvature_source());
-        let Some(source) = source else {
-            return Ok(None);
-        };
-        let (products, steps) = (&self.products, self.steps);
-        let estimate = context.at(point, |oracle| {
-            let mut at = CurvatureContext::new(oracle, products, steps);
-            let estimate = source.estimate(&mut at)?;
-            let (last_step, provenance) = at.found();
-            *found = (last_step, provenance.or(found.1));
-            Ok(estimate)
-        })?;
-        let value = match &estimate {
-            CurvatureEstimate::Product { product, .. } => product,
-            CurvatureEstimate::Diagonal(diagonal) => diagonal,
-        };
-        context.gradient().layout().check(value.layout())?;
-        let flags = match context.looks() {
-            true => context.check(SkipReason::Curvature, value.finite_flags())?,
-            false => None,
-        };
-        let estimate = match (&flags, estimate) {
-            (None, estimate) => estimate,
-            (Some(flags), CurvatureEstimate::Product { probe, product }) => {
-                let product = product.zero_where_not(flags);
-                CurvatureEstimate::Product { probe, product }
-            }
-            (Some(flags), CurvatureEstimate::Diagonal(diagonal)) => {
-                CurvatureEstimate::Diagonal(diagonal.zero_where_not(flags))
-            }
-        };
-        let estimated = Estimated { estimate, flags };
-        if one {
-            *shared = Some(estimated.clone());
-        }
-        Ok(Some(estimated))
     }
 
     /// Asks a part's update for its proposal.

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod constructors;
+mod error;
 pub mod modes;
 mod per_parameter;
 mod rows;
@@ -13,9 +14,10 @@ mod store;
 mod units;
 
 pub(crate) use constructors::constructors;
+pub use error::RuleError;
 pub use per_parameter::{PerParameter, PerParameterState};
 pub use rows::{put_rows, take_rows};
-pub use rule::{BlockRule, Field, Joined, Row, RuleError, Solve, Stack, StackedCurvature, Stepped};
+pub use rule::{BlockRule, Field, Joined, Row, Solve, Stack, StackedCurvature, Stepped};
 pub(crate) use run::{BlockInput, Prepared, each, prepare};
 pub use schedule::{Refresh, RefreshSchedule};
 pub use state::BlockState;

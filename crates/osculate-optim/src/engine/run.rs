@@ -7,7 +7,8 @@ use osculate_curvature::{FiniteFlags, ParamEntry, ParamVec};
 use rayon::prelude::*;
 
 use super::blocks::{Group, Part, groups, parts};
-use super::rule::{BlockRule, Field, Row, RuleError, Stepped};
+use super::error::RuleError;
+use super::rule::{BlockRule, Field, Row, Stepped};
 use super::state::BlockState;
 use super::store::{BlockStore, ParameterCounters, StackedState};
 use super::units::Units;

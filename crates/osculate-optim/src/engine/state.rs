@@ -2,7 +2,8 @@
 
 use burn::tensor::Tensor;
 
-use super::rule::{Field, RuleError};
+use super::error::RuleError;
+use super::rule::Field;
 
 /// The state of a stack of blocks, by the names that the rule declared.
 ///

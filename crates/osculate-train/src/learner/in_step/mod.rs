@@ -2,10 +2,11 @@
 
 mod carrier;
 mod objective;
+mod waiting;
 
 use std::fmt::{Debug, Display, Formatter};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
+use std::thread;
 
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::{Devices, Module, ModuleMapper, ModuleVisitor};
@@ -23,6 +24,7 @@ use super::monitor::{Monitor, Observed};
 use crate::idle::{idle, trainable};
 use carrier::{Carried, Carrier, exchange};
 use objective::{Batch, Batches};
+use waiting::{Waiting, mask_seed};
 
 /// A model with a closure optimizer inside it, for burn's own training loops: on one device, on several
 /// (`ExecutionStrategy::multi`), and distributed (`ExecutionStrategy::ddp`).
@@ -99,22 +101,6 @@ pub struct InStep<M: TrainStep, O> {
     seen: Arc<Mutex<Waiting<M::Input>>>,
 }
 
-/// Batches that wait for their step.
-struct Waiting<I> {
-    batches: Vec<Seen<I>>,
-    /// Whether the thread that makes the steps also evaluates its batches, as on one device and in a
-    /// distributed worker; not known before the first step.
-    by_one_thread: Option<bool>,
-}
-
-/// A batch with the thread that evaluated it.
-struct Seen<I> {
-    thread: ThreadId,
-    /// Steps that were made before.
-    step: u64,
-    batch: Batch<I>,
-}
-
 impl<M: TrainStep, O> InStep<M, O> {
     /// Puts an optimizer into a model.
     pub fn new(model: M, optimizer: O) -> Self {
@@ -128,10 +114,7 @@ impl<M: TrainStep, O> InStep<M, O> {
             evaluated: false,
             restored: false,
             idle: true,
-            seen: Arc::new(Mutex::new(Waiting {
-                batches: Vec::new(),
-                by_one_thread: None,
-            })),
+            seen: Arc::default(),
         }
     }
 
@@ -178,40 +161,6 @@ impl<M: TrainStep, O> InStep<M, O> {
     fn seen(&self) -> MutexGuard<'_, Waiting<M::Input>> {
         // No code panics while it holds the lock, and the data would be whole if it did.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The batches that the gradient was made of: those of this thread where it evaluates batches
-    /// itself, as a distributed worker does, and those of all threads otherwise.
-    fn take_batches(&self) -> Vec<(ThreadId, Batch<M::Input>)> {
-        let mut seen = self.seen();
-        let own = thread::current().id();
-        let by_this_thread = seen.batches.iter().any(|batch| batch.thread == own);
-        seen.by_one_thread = Some(by_this_thread);
-        let all = std::mem::take(&mut seen.batches);
-        let (taken, others): (Vec<_>, Vec<_>) = all
-            .into_iter()
-            .partition(|batch| !by_this_thread || batch.thread == own);
-        seen.batches = others;
-        taken
-            .into_iter()
-            // A batch of an earlier step was evaluated and then not used.
-            .filter(|seen| seen.step == self.steps)
-            .map(|seen| (seen.thread, seen.batch))
-            .collect()
-    }
-
-    /// Drops batches that no step was made on, at the end of an epoch whose loader never said that it was
-    /// complete: burn drops their gradients.
-    fn leave(&self) {
-        let mut seen = self.seen();
-        let own = thread::current().id();
-        let before = seen.batches.len();
-        if seen.batches.iter().any(|batch| batch.thread == own) {
-            seen.batches.retain(|batch| batch.thread != own);
-        } else if seen.by_one_thread != Some(true) {
-            seen.batches.clear();
-        }
-        self.monitor.pass_over(before - seen.batches.len());
     }
 
     /// The model stays as it was.
@@ -293,7 +242,8 @@ where
 
     /// burn asks for it when an epoch's training is over.
     fn valid(&self) -> Self {
-        self.leave();
+        let left = self.seen().leave();
+        self.monitor.pass_over(left);
         let averaged = match self.evaluated {
             true => Ok(self.model.clone()),
             false => self.optimizer.evaluation_model(&self.model),
@@ -348,20 +298,14 @@ where
     fn step(&self, input: M::Input) -> TrainOutput<M::Output> {
         let thread = thread::current().id();
         let device = self.model.devices().into_iter().next().unwrap_or_default();
-        let waiting = |seen: &&Seen<M::Input>| seen.thread == thread && seen.step == self.steps;
-        let number = self.seen().batches.iter().filter(waiting).count();
+        let number = self.seen().count(thread, self.steps);
         let batch = Batch {
             seed: mask_seed(self.seed, self.steps, number, &device),
             device,
             input,
         };
         let output = batch.evaluate(&self.model);
-        let step = self.steps;
-        self.seen().batches.push(Seen {
-            thread,
-            step,
-            batch,
-        });
+        self.seen().add(thread, self.steps, batch);
         output
     }
 
@@ -371,7 +315,7 @@ where
         lr_module: ModuleLearningRate,
         grads: GradientsParams,
     ) -> Self {
-        let batches = self.take_batches();
+        let batches = self.seen().take(self.steps);
         let carried = match self.sync(optim, &lr_module) {
             Ok(carried) => carried,
             Err(cause) => {
@@ -492,14 +436,4 @@ enum NotSynced {
     Learner(#[from] LearnerError),
     #[error("the optimizer's state in the checkpoint: {0}")]
     State(#[from] StateError),
-}
-
-/// A function of the run, the step, the batch within it and the device.
-fn mask_seed(seed: u64, step: u64, batch: usize, device: &Device) -> u64 {
-    // Odd multipliers keep neighbours apart.
-    let place = u64::from(crc32fast::hash(format!("{device:?}").as_bytes()));
-    seed.rotate_left(32)
-        ^ step.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-        ^ (batch as u64).wrapping_mul(0xC2B2_AE3D_27D4_EB4F)
-        ^ place.wrapping_mul(0x1656_67B1_9E37_79F9)
 }
