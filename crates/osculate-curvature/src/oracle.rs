@@ -237,6 +237,28 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         self.guarded(|| Ok(supervised.outputs(&model).without_autodiff()))
     }
 
+    /// The loss at `θ` by the supervised terms of the objective, one element: of an objective that runs its
+    /// own backward pass nothing else tells it.
+    ///
+    /// Cost: one forward pass for each term.
+    ///
+    /// # Errors
+    /// [`CurvatureError::NotSupervised`], as the criterion for its outputs, or a panic of the forward pass.
+    pub fn supervised_loss(&self) -> Result<Tensor<1>, CurvatureError> {
+        let terms = self.supervised_terms("a loss")?;
+        let model = self.snapshot.probe(None, false)?;
+        let mut losses = Vec::with_capacity(terms.len());
+        for term in terms {
+            self.spend(Cost::FORWARD);
+            let loss = self.guarded(|| {
+                let outputs = term.outputs(&model).without_autodiff();
+                term.criterion().loss(outputs)
+            });
+            losses.push(loss?);
+        }
+        Ok(Tensor::cat(losses, 0).sum())
+    }
+
     /// The gradient at `θ` of a scalar function of the outputs: for `sum(outputs * u)` with a
     /// constant `u` it is the vector-Jacobian product `J^T u`.
     ///

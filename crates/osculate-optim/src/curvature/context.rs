@@ -72,7 +72,7 @@ impl<M: Module> ErasedOracle for GradientOracle<'_, M> {
 }
 
 /// What must survive from one Hessian product to the next.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct ProductMemory {
     /// The finite-difference step that worked last: looking for it anew at every estimate would cost
     /// two forward passes. It is part of the state, or a resumed run would differ.
@@ -83,7 +83,25 @@ pub(crate) struct ProductMemory {
     differences: bool,
 }
 
+impl Clone for ProductMemory {
+    /// By value: a clone may step another model, of which exact products are possible.
+    fn clone(&self) -> Self {
+        let fallback = match self.fallback.reason() {
+            Some(reason) => HvpFallback::decided(reason),
+            None => HvpFallback::default(),
+        };
+        Self { fallback, ..*self }
+    }
+}
+
 impl ProductMemory {
+    /// Forgets what was found out in a step that was not made.
+    pub(crate) fn discard(&mut self) {
+        if !self.differences && self.fallback.reason().is_some() {
+            self.fallback = HvpFallback::default();
+        }
+    }
+
     /// Takes over what an estimate found, once its step has been made.
     pub(crate) fn commit(&mut self, last_step: Option<f64>) {
         self.last_step = last_step;

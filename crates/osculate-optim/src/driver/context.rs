@@ -28,17 +28,29 @@ pub(crate) struct StepContext<'a, M: Module> {
 }
 
 impl<'a, M: Module> StepContext<'a, M> {
-    /// Evaluates loss and gradient at the weights. `step` is the number of steps made before.
+    /// Evaluates loss and gradient at the weights. `step` is the number of steps made before, `needs_loss`
+    /// who asks for the loss of an objective that gives gradients alone.
     pub(crate) fn begin(
         model: &M,
         objective: &'a dyn Objective<M>,
         policy: &'a StepPolicy,
         step: u64,
+        needs_loss: Option<&'static str>,
     ) -> Result<Self, StepErrorCause> {
+        let gradients_alone = objective.gradient().is_some();
+        if let (Some(policy), true) = (needs_loss, gradients_alone)
+            && objective.supervised_terms().is_empty()
+        {
+            return Err(StepErrorCause::NoLoss { policy });
+        }
         let seed = step_seed(policy.seed, step);
         let oracle = GradientOracle::new(model, objective).with_seed(seed);
         let clean = oracle.clean()?;
-        let (loss, gradient) = (clean.loss.clone(), clean.gradient.clone());
+        let gradient = clean.gradient.clone();
+        let loss = match gradients_alone && needs_loss.is_some() {
+            true => oracle.supervised_loss()?,
+            false => clean.loss.clone(),
+        };
         let mut context = Self {
             oracle,
             policy,
@@ -51,7 +63,7 @@ impl<'a, M: Module> StepContext<'a, M> {
         };
         // The gradient first: it tells which parameters are the cause.
         context.gradient = context.accept(gradient)?;
-        context.check_loss(objective.gradient().is_some())?;
+        context.check_loss(gradients_alone)?;
         Ok(context)
     }
 

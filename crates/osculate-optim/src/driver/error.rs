@@ -60,7 +60,10 @@ pub enum StepErrorCause {
     },
 
     /// A step-size policy that needs the loss, over an objective that gives gradients alone.
-    #[error("the step sizes of {policy} need the loss, and the objective gives gradients alone")]
+    #[error(
+        "the step sizes of {policy} need the loss, and the objective gives gradients alone: give it a \
+         supervised form beside, as `Osculate::supervised` does in burn's Learner"
+    )]
     NoLoss {
         /// Name of the policy.
         policy: &'static str,

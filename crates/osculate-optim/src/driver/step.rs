@@ -44,6 +44,7 @@ impl<M: Module> ClosureOptimizer<M> for Driver {
             for update in self.updates_mut() {
                 update.discard();
             }
+            self.products.discard();
         }
         made.map_err(|cause| StepError { model, cause })
     }
@@ -85,9 +86,10 @@ impl Driver {
     ) -> Result<Step<M>, StepErrorCause> {
         let _span = tracing::debug_span!("step", optimizer = %self.name).entered();
         checked_rate(lr.base())?;
-        self.check_loss_is_given(objective.gradient().is_some())?;
         let policy = self.policy.clone();
-        let mut context = StepContext::begin(model, objective, &policy, self.steps)?;
+        let sizes = self.step_size.as_ref().filter(|sizes| sizes.needs_loss());
+        let needs_loss = sizes.map(|sizes| sizes.name());
+        let mut context = StepContext::begin(model, objective, &policy, self.steps, needs_loss)?;
 
         // Nothing was kept of a model whose objective fails.
         self.recognise(model)?;
@@ -287,15 +289,6 @@ impl Driver {
                 }
             })
             .collect()
-    }
-
-    fn check_loss_is_given(&self, gradients_alone: bool) -> Result<(), StepErrorCause> {
-        match &self.step_size {
-            Some(policy) if gradients_alone && policy.needs_loss() => Err(StepErrorCause::NoLoss {
-                policy: policy.name(),
-            }),
-            _ => Ok(()),
-        }
     }
 
     /// Bytes of the state, without reading any back.

@@ -62,8 +62,8 @@ pub trait StepSize: Debug + Send + Sync {
         &[]
     }
 
-    /// Whether it looks at the loss: over an objective that gives gradients alone there is none, and a step
-    /// is then an error.
+    /// Whether it looks at the loss. Of an objective that gives gradients alone it is evaluated by the
+    /// supervised terms, one forward pass more; without any a step is an error.
     fn needs_loss(&self) -> bool {
         true
     }
