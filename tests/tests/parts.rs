@@ -243,8 +243,9 @@ fn an_objective_that_fails_drops_no_state() {
     let before = driver.to_record().to_bytes().unwrap();
     // Another model, once, by mistake.
     let other = layers().rebuilt();
-    let fails =
-        Fallible(|_: &Layers| -> Result<Tensor<1>, ObjectiveError> { Err(ObjectiveError::new("no data")) });
+    let fails = Fallible(|_: &Layers| -> Result<Tensor<1>, ObjectiveError> {
+        Err(ObjectiveError::new("no data"))
+    });
     assert!(driver.step(LR, other, &fails).is_err());
     assert_eq!(driver.to_record().to_bytes().unwrap(), before);
     let batch = Targets::new(&model, 3, false);

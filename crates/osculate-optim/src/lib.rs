@@ -100,23 +100,7 @@ pub use gradient::{
 };
 pub use matrices::{ScaledLr, matrices_of};
 pub use optimizer::{ClosureOptimizer, StatefulOptimizer, Step};
-pub use optimizers::adahessian::{
-    AdaHessian, AdaHessianConfig, MatrixAveraging, TemporalAveraging,
-};
-pub use optimizers::kl::{KlShampoo, KlShampooConfig, KlSoap, KlSoapConfig};
-pub use optimizers::momentum::{AveragedGradient, AveragedGradientConfig};
-pub use optimizers::muon::{Muon, MuonConfig, MuonOrthogonalizer, MuonScale};
-pub use optimizers::psgd::{
-    PsgdDense, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKron,
-    PsgdKronConfig, PsgdLra, PsgdLraConfig, RowProbeFn, SpectralNorm,
-};
-pub use optimizers::sassha::SasshaConfig;
-pub use optimizers::shampoo::{
-    EigenSolver, ExponentOverride, Grafting, RootSolver, Shampoo, ShampooConfig, ShampooDecay,
-    ShampooForm, UpdateMomentum,
-};
-pub use optimizers::soap::{Soap, SoapConfig};
-pub use optimizers::sophia::{Sophia, SophiaConfig, SophiaEstimator, SophiaSchedule};
+pub use optimizers::*;
 pub use parameter::{Orientation, Parameter};
 pub use record::{KeepDtype, Kept, KeptState, RecordError, StateRecord};
 pub use step_size::{Momo, StepSize, StepSizeContext};
