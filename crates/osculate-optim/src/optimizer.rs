@@ -98,7 +98,6 @@ pub trait ClosureOptimizer<M: Module>: StatefulOptimizer {
     ///
     /// ```
     /// use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
-    /// use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
     /// use burn::module::ParamGroup;
     /// use burn::nn::{Linear, LinearConfig};
     /// use burn::tensor::{Device, Tensor};
@@ -108,9 +107,9 @@ pub trait ClosureOptimizer<M: Module>: StatefulOptimizer {
     /// let model: Linear = LinearConfig::new(2, 1).init(&device);
     /// let x = Tensor::<2>::ones([4, 2], &device);
     /// let loss = |model: &Linear| model.forward(x.clone()).square().mean();
-    /// let cosine = CosineAnnealingLrSchedulerConfig::new(0.01, 100).init()?;
-    /// let mut scheduler = ModuleLrScheduler::new(cosine)
-    ///     .with_group(ParamGroup::from_predicate("bias"), 0.0);
+    /// let mut scheduler = CosineAnnealingLrSchedulerConfig::new(0.01, 100)
+    ///     .init()?
+    ///     .with_group(ParamGroup::from_path("bias"), 0.0);
     /// let mut optimizer = SoapConfig::new().init()?;
     /// let bias = model.bias.as_ref().map(|bias| bias.to_data());
     /// let step = optimizer.step(scheduler.step(), model, &loss)?;

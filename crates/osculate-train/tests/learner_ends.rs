@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::data::dataset::DatasetError;
-use burn::lr_scheduler::module_lr_scheduler::ModuleLrSchedulerConfig;
-use burn::module::{Module, ModuleMapper, Param, ParamGroup};
+use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, ModuleOptimizer, SgdConfig};
 use burn::tensor::{Device, Tensor};
@@ -208,26 +207,6 @@ fn no_batch_goes_stale_and_metrics_agree() {
             assert!(costs.iter().all(|(cost, _)| *cost == 2.0), "{costs:?}");
         }
     }
-}
-
-#[test]
-fn rates_by_group_are_refused_inside_the_step_as_well() {
-    let _alone = alone();
-    let directory = tempfile::tempdir().unwrap();
-    let training = SupervisedTraining::new(directory.path(), batches(), valid_loader())
-        .with_metric_logger(FileMetricLogger::new(directory.path()))
-        .with_application_logger(None);
-    let model = InStep::new(Net::plain(&device()), sam()).with_interrupter(training.interrupter());
-    let schedule = ModuleLrSchedulerConfig::new(0.01.into())
-        .with_group(ParamGroup::from_path("head.bias"), 0.1)
-        .init()
-        .unwrap();
-    let result = training.launch(Learner::new(model, adamw(), schedule));
-    let error = result.error.unwrap().to_string();
-    assert!(
-        error.contains("head.bias") && error.contains("0.1"),
-        "{error}"
-    );
 }
 
 #[test]

@@ -116,10 +116,21 @@ impl<M: Module> Line<'_, '_, M> {
             minus.gradient.to_compute_dtype(),
         );
         let size = plus.norm().max(minus.norm());
+        // Tensor by tensor: nothing is held twice.
+        let layout = clean.layout().clone();
+        let pairs = plus.into_tensors().into_iter().zip(minus.into_tensors());
+        let (central, bend) = pairs
+            .zip(clean.into_tensors())
+            .map(|((plus, minus), clean)| {
+                let central = (plus.clone() - minus.clone()).mul_scalar(factor);
+                let bend = (plus + minus - clean.mul_scalar(2.0)).mul_scalar(factor);
+                (central, bend)
+            })
+            .unzip();
         Ok(Sides {
             step: h,
-            central: plus.sub(&minus).scale(factor),
-            bend: plus.add(&minus).axpy(-2.0, &clean).scale(factor),
+            central: ParamVec::new(layout.clone(), central),
+            bend: ParamVec::new(layout, bend),
             rounding: self.rounding(size, factor),
             moved,
         })

@@ -42,7 +42,8 @@ pub struct HessianConfig {
     /// Whether to estimate the error of every product: truncation, rounding and kinks. Under
     /// [`StepRule::Auto`] and [`Scheme::Central`] the step is then what the evidence favours, at two
     /// gradients more for the first product and wherever the loss bends more than it did there;
-    /// where it has kinks, the first product tries up to eight other steps. Default `true`.
+    /// where it has kinks, the first product tries up to eight other steps. A product takes
+    /// two copies of the weights more. Default `true`.
     pub estimate_error: bool,
 }
 

@@ -61,7 +61,7 @@ pub enum CurvatureEstimate {
 /// # let loss = |model: &Linear| model.forward(x.clone()).square().mean();
 /// let mut optimizer = SophiaConfig::h().init()?.with_curvature(SquaredGradient);
 /// let step = optimizer.step(0.01, model, &loss)?;
-/// assert_eq!(step.report.cost().gradients(), 1.0);
+/// assert_eq!(step.report.cost().gradient_evaluations(), 1.0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait CurvatureSource: Debug + Send + Sync {

@@ -15,9 +15,10 @@ use burn::tensor::{Device, Tensor};
 ///
 /// ```
 /// use burn::optim::{AdamWConfig, ModuleOptimizer};
-/// use osculate_optim::{FirstOrder, KeepDtype};
+/// use osculate_optim::{Driver, KeepDtype, StatefulOptimizer};
 /// let base = ModuleOptimizer::from(KeepDtype(AdamWConfig::new().build()));
-/// let optimizer = FirstOrder::new(base);
+/// let optimizer = Driver::from(base);
+/// assert_eq!(optimizer.name(), "first-order");
 /// ```
 #[derive(Debug, Clone)]
 pub struct KeepDtype<O>(pub O);
