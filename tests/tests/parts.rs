@@ -322,6 +322,44 @@ fn tied_parameters_are_in_the_groups_of_all_their_paths() {
 }
 
 #[test]
+fn what_excludes_one_place_of_a_tied_parameter_excludes_it() {
+    let device = Device::flex().autodiff();
+    let id = ParamId::new();
+    let weight = Tensor::<2>::ones([3, 3], &device).require_grad();
+    let model = Tied {
+        embedding: Param::initialized(id, weight.clone()),
+        head: Param::initialized(id, weight),
+    };
+    let loss = |model: &Tied| (model.embedding.val() + model.head.val()).square().sum();
+    for select in [
+        Select::rank(2..).except(Select::path("embedding")),
+        !Select::path("head"),
+    ] {
+        let none = ParameterGroup::new("none", select).with_lr_factor(0.5);
+        let mut driver = Driver::from(sgd()).with_group(none).unwrap();
+        let error = driver.step(0.1, model.clone(), &loss).unwrap_err();
+        let empty = matches!(error.cause, StepErrorCause::EmptyGroup { .. });
+        assert!(empty, "{error}");
+    }
+}
+
+/// Settings of Muon are for its matrices, whatever else the patterns of the group match.
+#[test]
+fn vectors_in_a_group_of_muon_stay_with_the_rest() {
+    let all = json!({ "groups": [{
+        "name": "all", "paths": ["*"], "settings": { "muon": { "momentum": 0.5 } },
+    }] });
+    let whole = json!({ "muon": { "momentum": 0.5 } });
+    let want = run(&mut spec("muon", whole), 0..4, layers());
+    let got = run(&mut spec("muon", all.clone()), 0..4, layers());
+    assert_eq!(got.values(), want.values());
+    let mut more = all;
+    more["groups"][0]["lr_factor"] = json!(0.5);
+    let spec: OptimizerSpec = "muon".parse().unwrap();
+    assert!(spec.with_overrides(&more).is_err());
+}
+
+#[test]
 fn patterns_are_about_whole_parts() {
     use osculate_optim::Parameter;
     let matches = |pattern: &str, path: &str| {

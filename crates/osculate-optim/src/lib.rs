@@ -80,7 +80,7 @@ mod update;
 mod vector_state;
 mod weight_decay;
 
-pub use averaging::{Averaging, AveragingContext, Ema, Lookahead, ScheduleFree};
+pub use averaging::*;
 pub use config::ConfigError;
 pub use curvature::{
     CurvatureContext, CurvatureEstimate, CurvatureSource, CustomDiagonal, DiagonalFn,
@@ -95,15 +95,13 @@ pub use engine::{
     RefreshSchedule, Row, RuleError, Solve, Stack, StackedCurvature, Stepped, modes, put_rows,
     take_rows,
 };
-pub use gradient::{
-    Asam, Clean, GradientContext, GradientPoint, GradientSource, Gsam, LookSam, Sam, TakenGradient,
-};
+pub use gradient::*;
 pub use matrices::{ScaledLr, matrices_of};
 pub use optimizer::{ClosureOptimizer, StatefulOptimizer, Step};
 pub use optimizers::*;
 pub use parameter::{Orientation, Parameter};
 pub use record::{KeepDtype, Kept, KeptState, RecordError, StateRecord};
-pub use step_size::{Momo, StepSize, StepSizeContext};
+pub use step_size::*;
 pub use update::{VectorRule, VectorStep};
 pub use vector_state::{VectorField, VectorState};
 pub use weight_decay::{DecayForm, WeightDecay};

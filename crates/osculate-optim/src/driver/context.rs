@@ -63,7 +63,7 @@ impl<'a, M: Module> StepContext<'a, M> {
         };
         // The gradient first: it tells which parameters are the cause.
         context.gradient = context.accept(gradient)?;
-        context.check_loss(gradients_alone)?;
+        context.check_loss(gradients_alone && needs_loss.is_none())?;
         Ok(context)
     }
 

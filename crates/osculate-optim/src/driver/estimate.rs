@@ -47,7 +47,10 @@ impl Driver {
             let mut at = CurvatureContext::new(oracle, products, steps);
             let estimate = source.estimate(&mut at)?;
             let (last_step, provenance) = at.found();
-            *found = (last_step, provenance.or(found.1));
+            // Who made no product found no step.
+            if provenance.is_some() {
+                *found = (last_step, provenance);
+            }
             Ok(estimate)
         })?;
         let value = match &estimate {

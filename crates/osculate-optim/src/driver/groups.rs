@@ -14,9 +14,11 @@ use crate::parameter::{Parameter, ParameterTable};
 use crate::record::RecordError;
 use crate::update::Update;
 
-type Predicate = dyn Fn(ParamId, &Parameter) -> bool + Send + Sync;
+/// Of a parameter's identity and all places that it has: several where it is tied.
+type Predicate = dyn Fn(ParamId, &[&Parameter]) -> bool + Send + Sync;
 
-/// Which parameters belong to a group.
+/// Which parameters belong to a group. A tied parameter has a path, a name or a layer where any of its places
+/// has.
 ///
 /// ```
 /// use burn::tensor::DType;
@@ -72,22 +74,25 @@ impl Select {
     /// Parameters for which a predicate on layer, path, name and shape holds.
     pub fn by(predicate: impl Fn(&Parameter) -> bool + Send + Sync + 'static) -> Self {
         Self {
-            matches: Arc::new(move |_, parameter| predicate(parameter)),
+            matches: Arc::new(move |_, places| places.iter().any(|place| predicate(place))),
         }
     }
 
     /// The parameters of one of burn's groups: by regular expression or identity, for instance.
     pub fn group(group: ParamGroup) -> Self {
         Self {
-            matches: Arc::new(move |id, parameter| group.matches(&id, Some(&parameter.path))),
+            matches: Arc::new(move |id, places| {
+                let mut places = places.iter();
+                places.any(|place| group.matches(&id, Some(&place.path)))
+            }),
         }
     }
 
     /// Parameters that both select.
     pub fn and(self, other: Self) -> Self {
         Self {
-            matches: Arc::new(move |id, parameter| {
-                (self.matches)(id, parameter) && (other.matches)(id, parameter)
+            matches: Arc::new(move |id, places| {
+                (self.matches)(id, places) && (other.matches)(id, places)
             }),
         }
     }
@@ -95,15 +100,15 @@ impl Select {
     /// Parameters that this selects and the other does not.
     pub fn except(self, other: Self) -> Self {
         Self {
-            matches: Arc::new(move |id, parameter| {
-                (self.matches)(id, parameter) && !(other.matches)(id, parameter)
+            matches: Arc::new(move |id, places| {
+                (self.matches)(id, places) && !(other.matches)(id, places)
             }),
         }
     }
 
     /// Whether a parameter of unknown identity is selected.
     pub fn matches(&self, parameter: &Parameter) -> bool {
-        (self.matches)(0.into(), parameter)
+        (self.matches)(0.into(), &[parameter])
     }
 }
 
@@ -166,7 +171,7 @@ impl std::ops::Not for Select {
     /// Parameters that this does not select.
     fn not(self) -> Self {
         Self {
-            matches: Arc::new(move |id, parameter| !(self.matches)(id, parameter)),
+            matches: Arc::new(move |id, places| !(self.matches)(id, places)),
         }
     }
 }
@@ -312,7 +317,7 @@ impl Assignment {
         table: &ParameterTable,
     ) -> Result<Self, StepErrorCause> {
         let mut counts = vec![0; groups.len()];
-        // Tied parameters are one: a group has it whichever of its paths it selects.
+        // Tied parameters are one, with several places.
         let mut tied: BTreeMap<ParamId, Vec<&Parameter>> = BTreeMap::new();
         for (id, parameter) in &table.entries {
             tied.entry(*id).or_default().push(parameter);
@@ -330,8 +335,8 @@ impl Assignment {
             let new = counted.insert(*id);
             for (index, group) in groups.iter().enumerate() {
                 parts += usize::from(group.update.is_some());
-                let mut places = tied.get(id).into_iter().flatten();
-                if !places.any(|parameter| (group.select.matches)(*id, parameter)) {
+                let places = tied.get(id).map_or(&[][..], Vec::as_slice);
+                if !(group.select.matches)(*id, places) {
                     continue;
                 }
                 counts[index] += usize::from(new);

@@ -265,14 +265,21 @@ impl Driver {
             && self.averaging.is_none()
             && self.weight_decay.is_none()
             && !self.cautious_decay
-            && !self.cautious_mask;
+            && !self.cautious_mask
+            && StepPolicy {
+                seed: 0,
+                ..self.policy.clone()
+            } == StepPolicy {
+                seed: 0,
+                ..StepPolicy::new()
+            };
         Check::of(config)
             .that(
                 alone,
                 field,
                 &self.name,
-                "a method alone: sources of gradients and curvature, step sizes, averages, groups, masks \
-                 and decays go over the whole optimizer",
+                "a method alone: policies, sources of gradients and curvature, step sizes, averages, groups, \
+                 masks and decays go over the whole optimizer",
             )
             .finish()?;
         Ok(self.update)

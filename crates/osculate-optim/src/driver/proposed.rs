@@ -55,11 +55,17 @@ impl Proposed {
         proposed
     }
 
-    /// Set for the parameters whose direction can be taken, and is not held.
-    pub fn moving(&self, direction: &ParamVec) -> FiniteFlags {
-        let flags = direction.tensors().iter().enumerate().map(|(at, u)| {
-            let mut flag = finite(u);
-            if let Some(own) = &self.flags[at] {
+    /// Set for the parameters that are not held, and whose direction can be taken where the others are
+    /// skipped.
+    pub fn moving(&self, direction: &ParamVec, skips: bool) -> FiniteFlags {
+        let all = FiniteFlags::all(direction.layout());
+        let each = direction.tensors().iter().zip(all.tensors()).enumerate();
+        let flags = each.map(|(at, (u, all))| {
+            let mut flag = match skips {
+                true => finite(u),
+                false => all.clone(),
+            };
+            if let (true, Some(own)) = (skips, &self.flags[at]) {
                 flag = flag.bool_and(own.clone());
             }
             if let Some(hold) = &self.holds[at] {

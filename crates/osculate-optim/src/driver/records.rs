@@ -128,6 +128,7 @@ impl StatefulOptimizer for Driver {
         self.gradient_age = record.count("gradient_age").ok().or(age.filter(|_| reuses));
         self.age = age.filter(|_| !reuses || record.count("gradient_age").is_ok());
         self.signature = Default::default();
+        self.fresh.clear();
         Ok(())
     }
 

@@ -20,8 +20,8 @@ use crate::update::{BurnUpdate, Proposal};
 use crate::vector_state::{VectorState, loss_for_state};
 
 impl Driver {
-    /// Moves the weights. Nothing of the driver's state changes but that of burn's optimizers, in the
-    /// end, when no check is left to be made.
+    /// Moves the weights. Nothing of the driver's state changes but that of burn's optimizers, which is put
+    /// back where the step is not made.
     pub(super) fn settle<M: Module>(
         &mut self,
         field: &Field,
@@ -38,11 +38,17 @@ impl Driver {
         if self.step_size.is_some() || self.averaging.is_some() || self.cautious_mask || burn_decays
         {
             // burn's optimizers change their state as they step: it is put back where anything fails after.
-            let burn = !proposed.burn.is_empty();
-            let before = burn.then(|| (self.update.clone(), self.groups.clone()));
+            let burn = self.updates_mut().into_iter();
+            let before: Vec<_> = burn
+                .map(|update| update.as_burn().map(|burn| burn.snapshot()))
+                .collect();
             let settled = self.settle_together(field, proposed, context, report, lr);
-            if let (Err(_), Some((update, groups))) = (&settled, before) {
-                (self.update, self.groups) = (update, groups);
+            if settled.is_err() {
+                for (update, before) in self.updates_mut().into_iter().zip(before) {
+                    if let (Some(burn), Some(before)) = (update.as_burn(), before) {
+                        burn.restore(before);
+                    }
+                }
             }
             return settled;
         }
@@ -179,9 +185,10 @@ impl Driver {
             .collect();
         let mut direction = ParamVec::new(layout.clone(), directions);
         let skips = self.policy.non_finite == NonFinitePolicy::Skip;
-        if skips && self.step_size.is_some() {
+        let holds = proposed.holds.iter().any(Option::is_some);
+        if self.step_size.is_some() && (skips || holds) {
             // A parameter that will not move says nothing of how far the others go.
-            let moving = proposed.moving(&direction);
+            let moving = proposed.moving(&direction, skips);
             direction = direction.zero_where_not(&moving);
         }
 
@@ -219,7 +226,7 @@ impl Driver {
         let moved = self.along(field, &proposed, &all, factor);
         let (mut new, mut flags): (Vec<_>, Vec<_>) = moved.into_iter().unzip();
         // At the full rate burn's step is burn's, to the last bit.
-        for &at in all.iter().filter(|at| !rules.contains(at)) {
+        for &at in all.iter().filter(|at| rules.binary_search(at).is_err()) {
             let exact = !self.cautious_mask && field.decays[at].rate == 0.0;
             if let (true, Some(stepped)) = (exact, &stepped) {
                 let burns = stepped.tensors()[at].clone();

@@ -68,7 +68,7 @@ impl Sam {
 /// The registry's row.
 pub(crate) static ROW: OptimizerRow = OptimizerRow {
     name: "sam",
-    text: "SGD at sharpness-aware gradients",
+    text: "the gradient at weights moved uphill",
     learning_rate: 5e-2,
     gradients: 2.0,
     state: "the base's",

@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 
 use super::kind::OptimizerKind;
 use super::merge::merge;
-use super::spec::{OptimizerSpec, SpecError, build_of};
+use super::spec::{OptimizerSpec, SpecError, build_of, read_plain};
 use super::{only_entry, read};
 use crate::config::{Check, ConfigError};
 use crate::driver::{Driver, ParameterGroup, Select};
+use crate::optimizer::StatefulOptimizer;
 use crate::optimizers::muon::MuonConfig;
 
 /// A parameter group in settings. Of several conditions all must hold.
@@ -66,7 +67,23 @@ impl GroupSpec {
         let mut settings = spec.settings().clone();
         merge(&mut settings, &overrides, "groups.settings")?;
         if settings != *spec.settings() {
-            group = group.with_update(method(spec.kind(), spec.settings(), &settings)?);
+            let update = method(spec.kind(), spec.settings(), &settings)?;
+            if update.name() == MUON {
+                // Vectors and excepted matrices are not Muon's.
+                let within = matrices_of_muon(spec.kind(), &settings)?;
+                group.select = group.select.and(within);
+                let plain: Result<(), ConfigError> = Check::of("groups")
+                    .that(
+                        group.lr_factor.is_none() && group.weight_decay.is_none(),
+                        "settings",
+                        &self.name,
+                        "settings of Muon, which are for matrices, in a group by themselves: `lr_factor` and \
+                         `weight_decay` in another of the same parameters",
+                    )
+                    .finish();
+                plain?;
+            }
+            group = group.with_update(update);
         }
         Ok(group)
     }
@@ -103,4 +120,21 @@ fn method(kind: OptimizerKind, whole: &Value, settings: &Value) -> Result<Driver
     })?;
     let before = whole.get("base").and_then(|base| base.get(name));
     method(kind, before.unwrap_or(settings), settings)
+}
+
+/// The name of the update for Muon's matrices.
+const MUON: &str = "muon";
+
+/// What Muon steps, at whatever depth it is the base.
+fn matrices_of_muon(kind: OptimizerKind, settings: &Value) -> Result<Select, SpecError> {
+    if kind == OptimizerKind::MUON {
+        let except: Vec<String> = read_plain(&settings["except"], "except")?;
+        return Ok(Select::rank(2..).except(Select::paths(except)));
+    }
+    let (name, settings) = only_entry(&settings["base"], "groups.settings.base")?;
+    let kind = name.parse().map_err(|source| SpecError::UnknownBase {
+        path: "groups.settings.base".to_string(),
+        source,
+    })?;
+    matrices_of_muon(kind, settings)
 }

@@ -37,6 +37,13 @@ impl std::fmt::Debug for BurnUpdate {
     }
 }
 
+/// A burn optimizer before a step.
+pub(crate) struct Snapshot {
+    optimizer: ModuleOptimizer,
+    live: BTreeMap<String, ParamId>,
+    elements: usize,
+}
+
 /// A parameter on which the size of a state is measured.
 #[derive(Module, Debug)]
 struct Tiny {
@@ -129,6 +136,25 @@ impl BurnUpdate {
             }
             None => model,
         }
+    }
+
+    /// What a step changes.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            optimizer: self.optimizer.clone(),
+            live: self.live.clone(),
+            elements: self.elements,
+        }
+    }
+
+    /// Undoes a step.
+    pub(crate) fn restore(&mut self, before: Snapshot) {
+        let Snapshot {
+            optimizer,
+            live,
+            elements,
+        } = before;
+        (self.optimizer, self.live, self.elements) = (optimizer, live, elements);
     }
 
     /// The rate of each parameter of a vector as burn takes it.

@@ -113,7 +113,9 @@ impl Monitor {
 
     /// Notes that no step was made on the next items.
     pub(super) fn pass_over(&self, items: usize) {
-        self.keep(None, items);
+        if items > 0 {
+            self.keep(None, items);
+        }
     }
 
     fn keep(&self, observed: Option<Arc<Observed>>, items: usize) {

@@ -139,8 +139,9 @@ where
     }
 
     fn supervised_terms(&self) -> Vec<&dyn SupervisedObjective<M>> {
-        let terms = self.supervised.iter();
-        terms.filter_map(|batch| batch.supervised()).collect()
+        // Some of them would be another loss than all.
+        let terms = self.supervised.iter().map(|batch| batch.supervised());
+        terms.collect::<Option<_>>().unwrap_or_default()
     }
 
     fn recordable(&self) -> Option<&dyn Recordable<M>> {
