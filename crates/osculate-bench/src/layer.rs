@@ -2,6 +2,7 @@
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Tensor};
+use osculate::curvature::Drawing;
 use osculate::prelude::*;
 
 use crate::error::BenchError;
@@ -24,13 +25,14 @@ pub(crate) fn layer([rows, columns]: [usize; 2], device: &Device) -> Layer {
 }
 
 /// Squared errors of the weights themselves: a loss that costs next to nothing and has outputs, which
-/// methods with Gauss-Newton products need.
+/// methods with Gauss-Newton products need. Other batches are the same.
 pub(crate) fn objective(shape: [usize; 2], device: &Device) -> Box<dyn Objective<Layer>> {
     let target = Tensor::<2>::full(shape, 0.1, device);
-    Box::new(Supervised::new(
-        |layer: &Layer| layer.weight.val(),
-        Criterion::mse(target),
-    ))
+    let batch = move || -> Box<dyn Objective<Layer>> {
+        let outputs = |layer: &Layer| layer.weight.val();
+        Box::new(Supervised::new(outputs, Criterion::mse(target.clone())))
+    };
+    Box::new(Drawing::new(batch(), move |_| Ok(batch())))
 }
 
 /// Reads `ROWSxCOLUMNS` of at most so many elements.

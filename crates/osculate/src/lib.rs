@@ -45,25 +45,28 @@ pub mod guide;
 /// What a training loop needs, and what a method of one's own is made of.
 pub mod prelude {
     pub use osculate_curvature::{
-        Accumulated, Batched, Criterion, Fallible, HvpMode, Objective, ParamVec, Supervised,
-        SupervisedBatch,
+        Accumulated, Batched, Criterion, Drawing, Fallible, HvpMode, Objective, ParamVec,
+        Supervised, SupervisedBatch,
     };
     pub use osculate_optim::registry::{OptimizerKind, OptimizerRow, OptimizerSpec, SpecError};
     pub use osculate_optim::{
-        AdaHessian, AdaHessianConfig, Asam, AveragedGradient, AveragedGradientConfig,
-        ClosureOptimizer, ConfigError, CustomDiagonal, DecayForm, Driver, EigenSolver, Ema,
-        GaussNewtonBartlett, Grafting, Gsam, Hutchinson, KeepDtype, KlShampoo, KlShampooConfig,
-        KlSoap, KlSoapConfig, LookSam, Lookahead, Momo, Muon, MuonConfig, NonFinitePolicy,
-        ParameterGroup, PsgdDense, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry,
-        PsgdKron, PsgdKronConfig, PsgdLra, PsgdLraConfig, RefreshSchedule, RootSolver, Sam,
-        SasshaConfig, ScheduleFree, Select, Shampoo, ShampooConfig, ShampooForm, Soap, SoapConfig,
-        Sophia, SophiaConfig, SophiaSchedule, StateRecord, StatefulOptimizer, Step, StepError,
-        StepErrorCause, StepPolicy, StepReport, WeightDecay,
+        AdaHessian, AdaHessianConfig, AdaptiveClip, Amp, Asam, AveragedGradient,
+        AveragedGradientConfig, Awp, CentralisedGradient, ClosureOptimizer, ConfigError,
+        CosineRestarts, CustomDiagonal, DecayForm, Driver, EigenSolver, Ema, EntropySgd, FastGam,
+        FriendlySam, Gam, GaussNewtonBartlett, Grafting, Gsam, Hutchinson, KeepDtype, KlShampoo,
+        KlShampooConfig, KlSoap, KlSoapConfig, LookSam, Lookahead, Momo, Muon, MuonConfig,
+        NonFinitePolicy, OneCycle, ParameterGroup, PerpGrad, PsgdDense, PsgdDenseConfig,
+        PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKron, PsgdKronConfig, PsgdLra,
+        PsgdLraConfig, RateSchedule, RefreshSchedule, RootSolver, Sam, SasshaConfig, ScheduleFree,
+        Select, Shampoo, ShampooConfig, ShampooForm, Soap, SoapConfig, Sophia, SophiaConfig,
+        SophiaSchedule, StateRecord, StatefulOptimizer, Step, StepError, StepErrorCause,
+        StepPolicy, StepReport, WarmupStableDecay, WeightDecay,
     };
     pub use osculate_optim::{
         Averaging, AveragingContext, BlockRule, BlockState, Clean, CurvatureContext,
-        CurvatureEstimate, CurvatureSource, Field, GradientContext, GradientPoint, GradientSource,
-        Joined, Parameter, PerParameter, RuleError, Stack, StackedCurvature, StepSize,
-        StepSizeContext, Stepped, TakenGradient, VectorField, VectorRule, VectorState, VectorStep,
+        CurvatureEstimate, CurvatureSource, Field, FilterContext, GradientContext, GradientFilter,
+        GradientPoint, GradientSource, Joined, Parameter, PerParameter, RuleError, Stack,
+        StackedCurvature, StepSize, StepSizeContext, Stepped, TakenGradient, VectorField,
+        VectorRule, VectorState, VectorStep,
     };
 }
