@@ -260,7 +260,12 @@ impl<M: Module> Evaluations for StepContext<'_, M> {
     ) -> Result<(ParamVec, Found), StepErrorCause> {
         let (product, found) = self.at(point, |oracle| {
             let mut at = CurvatureContext::new(oracle, memory, step);
-            let product = at.product_along(HessianConfig::default(), v)?;
+            // The error's estimate would take gradients and read norms back.
+            let config = HessianConfig {
+                estimate_error: false,
+                ..HessianConfig::default()
+            };
+            let product = at.product_along(config, v)?;
             Ok((product, at.found()))
         })?;
         let product = self.checked(SkipReason::Curvature, product)?;

@@ -118,10 +118,9 @@ impl GradientFilter for PerpGrad {
         context: &FilterContext<'_>,
         gradient: &ParamVec,
     ) -> Result<ParamVec, RuleError> {
-        let (wide, weights) = (
-            gradient.to_compute_dtype(),
-            context.weights.to_compute_dtype(),
-        );
+        let wide = gradient.to_compute_dtype();
+        // A weight that is not finite would take all others with it.
+        let weights = context.weights.to_compute_dtype().finite_or_zero();
         // Unit vectors keep the squares of tiny and huge weights in range.
         let left = if self.global {
             let unit = weights.scale_by(&weights.norm_on_device().add_scalar(TINY).recip());

@@ -106,7 +106,7 @@ impl GradientSource for FriendlySam {
         let clean = context.gradient().to_compute_dtype();
         let noise = clean.axpy(-self.sigma, context.state.vector(AVERAGE)?);
         let noise = noise.map(|(entry, x)| x.clone().cast(entry.dtype));
-        let average = context.state.start_at(AVERAGE, &clean)?;
+        let average = context.state.or_first(AVERAGE, &clean)?;
         let average = average.scale(self.lambda).axpy(1.0 - self.lambda, &clean);
         context.state.put(AVERAGE, average)?;
         Ok(TakenGradient {
