@@ -24,13 +24,17 @@ pub(crate) fn layer([rows, columns]: [usize; 2], device: &Device) -> Layer {
     }
 }
 
-/// Squared errors of the weights themselves: a loss that costs next to nothing and has outputs, which
-/// methods with Gauss-Newton products need. Other batches are the same.
+/// Binary cross-entropy of the weights themselves: a loss that costs next to nothing and has outputs, which
+/// methods with Gauss-Newton products need, and classes, which the orthogonal gradient does. Other batches are
+/// the same.
 pub(crate) fn objective(shape: [usize; 2], device: &Device) -> Box<dyn Objective<Layer>> {
     let target = Tensor::<2>::full(shape, 0.1, device);
     let batch = move || -> Box<dyn Objective<Layer>> {
         let outputs = |layer: &Layer| layer.weight.val();
-        Box::new(Supervised::new(outputs, Criterion::mse(target.clone())))
+        Box::new(Supervised::new(
+            outputs,
+            Criterion::bce_with_logits(target.clone()),
+        ))
     };
     Box::new(Drawing::new(batch(), move |_| Ok(batch())))
 }
