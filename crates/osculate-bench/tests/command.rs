@@ -95,7 +95,11 @@ fn a_race_over_several_rates_shows_the_fastest_and_tells_all() {
     ]);
     assert!(done.status.success(), "{}", text(&done.stderr));
     let told = text(&done.stdout);
-    for part in ["8 runs on", "| optimizer |   rate |", "these runs have chosen it"] {
+    for part in [
+        "8 runs on",
+        "| optimizer |   rate |",
+        "these runs have chosen it",
+    ] {
         assert!(told.contains(part), "{part} is missing in\n{told}");
     }
     let page = std::fs::read_to_string(out.join("report.md")).unwrap();

@@ -1,7 +1,8 @@
 //! What follows from the runs on a workload, in words.
 
 use super::{Cost, EntrantResults, Results, RunResult, WorkloadResults};
-use crate::stats::{paired_test, smallest_p};
+use crate::stats::{median, paired_test, smallest_p};
+use crate::workload::TargetRule;
 
 /// Differences that chance explains at least this often are called none.
 pub const CHANCE: f64 = 0.05;
@@ -45,9 +46,8 @@ impl Difference {
 #[derive(Debug, Clone, PartialEq)]
 struct Comparison {
     label: String,
-    /// Whether half of its runs reach the target.
-    arrives: bool,
-    /// Steps and seconds to the target over the baseline's, and whether it is the sooner one.
+    /// Steps and seconds to the target over the baseline's, and whether it is the sooner one; `None` where most of
+    /// its runs do not arrive.
     steps: Option<(f64, Difference)>,
     seconds: Option<(f64, Difference)>,
     /// Last measurements, its own and the baseline's.
@@ -81,12 +81,16 @@ pub fn verdict(one: &WorkloadResults, results: &Results) -> Option<Verdict> {
     }
     let seeds = baseline.runs.len();
     let decided = smallest_p(seeds) < CHANCE;
-    let target = one.target.map(|target| one.about.metric.show(target));
+    let target = match (one.about.target, one.target) {
+        (TargetRule::BaselineEnd, _) => format!("where {} ends", results.baseline),
+        (_, Some(target)) => one.about.metric.show(target),
+        (_, None) => "the target".to_string(),
+    };
     Some(Verdict {
         headline: headline(&found, &results.baseline, seeds),
         details: found
             .iter()
-            .map(|one| detail(one, &results.baseline, target.as_deref(), decided))
+            .map(|one| detail(one, &results.baseline, &target, decided))
             .collect(),
     })
 }
@@ -101,58 +105,55 @@ fn compare(own: &EntrantResults, baseline: &EntrantResults, one: &WorkloadResult
         let all_equal = paired.wins + paired.losses == 0;
         Difference::of(paired.test.mean, paired.test.p, all_equal)
     });
-    let way = |cost: Cost| {
-        let ratio = own.reached?.median(cost)? / baseline.reached?.median(cost)?;
-        let sooner = sooner(own, baseline, one, cost)?;
-        ratio.is_finite().then_some((ratio, sooner))
-    };
+    let way = |cost: Cost| way(own, baseline, one, cost);
+    let steps = way(Cost::Steps);
     Comparison {
         label: own.label.clone(),
-        arrives: own
-            .reached
-            .is_some_and(|reached| reached.median(Cost::Steps).is_some()),
-        steps: way(Cost::Steps),
+        steps,
         seconds: way(Cost::Seconds),
         ends: [shown(own), shown(baseline)],
         end,
     }
 }
 
-/// Whether it comes to the target sooner, seed by seed. A run that does not arrive counts as one that would have
-/// at twice its length.
-fn sooner(
+/// The way to the target over the baseline's, the median of the seeds, and whether it is shorter. A run that does not
+/// arrive counts in the test as one that would have at twice its length. `None` where most do not.
+///
+/// Where the target is what the baseline ends at, that is what it ends at with the same seed.
+fn way(
     own: &EntrantResults,
     baseline: &EntrantResults,
     one: &WorkloadResults,
     cost: Cost,
-) -> Option<Difference> {
-    let target = one.target?;
-    let arrival = |run: &RunResult| {
+) -> Option<(f64, Difference)> {
+    let metric = &one.about.metric;
+    let arrival = |run: &RunResult, target: f64| {
         let reached = run.points.iter().find(|point| {
             // Measurements are kept to six digits.
             let slack = 1e-5 * target.abs();
             let value = point.metric.unwrap_or(f64::NAN);
-            let metric = &one.about.metric;
             metric.reaches(value, target) || (value - target).abs() <= slack
         });
-        let end = run.points.last().map(|point| 2.0 * cost.of(point));
-        reached
-            .map(|point| cost.of(point))
-            .or(end)
-            .filter(|at| *at > 0.0)
+        // A run may begin there.
+        reached.map(|point| cost.of(point).max(f64::EPSILON))
     };
-    let differences: Option<Vec<f64>> = own
-        .runs
-        .iter()
-        .map(|run| {
-            let other = baseline.runs.iter().find(|other| other.seed == run.seed)?;
-            Some((arrival(other)? / arrival(run)?).ln())
-        })
-        .collect();
-    let differences = differences?;
+    let (mut ratios, mut differences) = (Vec::new(), Vec::new());
+    for run in &own.runs {
+        let other = baseline.runs.iter().find(|other| other.seed == run.seed)?;
+        let target = match one.about.target {
+            TargetRule::BaselineEnd => other.last?,
+            _ => one.target?,
+        };
+        let late = |run: &RunResult| run.points.last().map(|point| 2.0 * cost.of(point));
+        let [its, own] = [other, run].map(|run| arrival(run, target));
+        ratios.push(own.unwrap_or(f64::INFINITY) / its.or_else(|| late(other))?);
+        let ratio = own.or_else(|| late(run))? / its.or_else(|| late(other))?;
+        differences.push(-ratio.ln());
+    }
+    let ratio = median(&ratios).filter(|ratio| ratio.is_finite())?;
     let test = paired_test(&differences)?;
     let all_equal = differences.iter().all(|difference| *difference == 0.0);
-    Some(Difference::of(test.mean, test.p, all_equal))
+    Some((ratio, Difference::of(test.mean, test.p, all_equal)))
 }
 
 fn headline(found: &[Comparison], baseline: &str, seeds: usize) -> String {
@@ -200,7 +201,9 @@ fn headline(found: &[Comparison], baseline: &str, seeds: usize) -> String {
     }
     if parts.is_empty() {
         let behind = |one: &Comparison| {
-            one.end == Difference::Worse || is(&one.seconds, Difference::Worse) || !one.arrives
+            one.end == Difference::Worse
+                || is(&one.seconds, Difference::Worse)
+                || one.steps.is_none()
         };
         return if found.iter().all(behind) {
             format!("{baseline} wins.")
@@ -220,18 +223,17 @@ fn listed(names: &[&str]) -> String {
     }
 }
 
-fn detail(one: &Comparison, baseline: &str, target: Option<&str>, decided: bool) -> String {
+fn detail(one: &Comparison, baseline: &str, target: &str, decided: bool) -> String {
     let part = |(ratio, sooner): (f64, Difference)| {
         let chance = decided && sooner == Difference::None;
         let doubt = if chance { " (may be chance)" } else { "" };
         format!("{:.0} %{doubt}", 100.0 * ratio)
     };
-    let way = match (target, one.steps.map(part), one.seconds.map(part)) {
-        (Some(target), Some(steps), Some(seconds)) => {
+    let way = match (one.steps.map(part), one.seconds.map(part)) {
+        (Some(steps), Some(seconds)) => {
             format!("gets to {target} in {steps} of {baseline}'s steps and {seconds} of its time")
         }
-        (Some(target), ..) if !one.arrives => format!("does not get to {target} in most runs"),
-        _ => "has no way to the target to compare".to_string(),
+        _ => format!("does not get to {target} in most runs"),
     };
     let [own, its] = &one.ends;
     let end = match one.end {
@@ -276,11 +278,11 @@ mod tests {
         // ln 0.9 / ln 0.8 is 0.47, and a step takes three times as long.
         assert_eq!(
             soap,
-            "soap: gets to 0.016 in 48 % of adamw's steps and 142 % of its time; ends better, 1.36e-4 to adamw's 0.015."
+            "soap: gets to where adamw ends in 48 % of adamw's steps and 142 % of its time; ends better, 1.36e-4 to adamw's 0.015."
         );
         let sgd = &found.details[2];
         assert!(
-            sgd.starts_with("sgd: does not get to 0.016 in most runs; ends worse"),
+            sgd.starts_with("sgd: does not get to where adamw ends in most runs; ends worse"),
             "{sgd}"
         );
     }

@@ -77,6 +77,9 @@ pub struct Grid {
     pub rows: Vec<Vec<String>>,
 }
 
+/// Columns that a heading has in one line at least.
+const HEADING: usize = 12;
+
 impl Grid {
     /// A table without rows.
     pub fn new<T: Into<Column>>(header: impl IntoIterator<Item = T>) -> Self {
@@ -109,7 +112,7 @@ impl Grid {
         match notation {
             Notation::Html => self.html(),
             Notation::Terminal(columns) => self.fitted(columns),
-            Notation::Markdown => self.table(ASCII_MARKDOWN).to_string(),
+            Notation::Markdown => self.table(ASCII_MARKDOWN, false).to_string(),
         }
     }
 
@@ -127,7 +130,7 @@ impl Grid {
             left_out.insert(0, grid.header[index].heading.clone());
             grid.remove(index);
         }
-        let mut table = grid.table(UTF8_FULL_CONDENSED);
+        let mut table = grid.table(UTF8_FULL_CONDENSED, true);
         table.set_content_arrangement(ContentArrangement::Dynamic);
         table.set_width(u16::try_from(columns).unwrap_or(u16::MAX));
         let widths = table.column_max_content_widths();
@@ -148,7 +151,8 @@ impl Grid {
 
     /// Columns that the table takes with its prose as narrow as may be.
     fn least_width(&self) -> usize {
-        let widths = self.table(UTF8_FULL_CONDENSED).column_max_content_widths();
+        let table = self.table(UTF8_FULL_CONDENSED, true);
+        let widths = table.column_max_content_widths();
         let widths = widths.into_iter().zip(&self.header);
         let cell = |(width, about): (u16, &Column)| {
             let width = usize::from(width);
@@ -158,10 +162,20 @@ impl Grid {
         1 + widths.map(cell).sum::<usize>()
     }
 
-    fn table(&self, style: TableStyle) -> Table {
+    /// `broken` breaks headings that are wider than what stands below them.
+    fn table(&self, style: TableStyle, broken: bool) -> Table {
         let mut table = Table::new();
         table.load_style(style);
-        table.set_header(self.header.iter().map(|column| &column.heading));
+        let headings = self.header.iter().enumerate().map(|(index, column)| {
+            let cells = self.rows.iter().filter_map(|row| row.get(index));
+            let width = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+            if broken {
+                textwrap::fill(&column.heading, width.max(HEADING))
+            } else {
+                column.heading.clone()
+            }
+        });
+        table.set_header(headings);
         for row in &self.rows {
             table.add_row(row);
         }

@@ -78,7 +78,7 @@ fn verdicts(results: &Results, blocks: &mut Vec<Block>) {
     for one in &results.workloads {
         if let Some(verdict) = verdict(one, results) {
             found.push(Block::Heading(3, one.about.title.clone()));
-            found.push(Block::Text(capital(&verdict.headline)));
+            found.push(Block::Text(verdict.headline));
             found.push(Block::List(verdict.details));
         }
     }
