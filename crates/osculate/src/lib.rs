@@ -58,7 +58,7 @@ pub mod prelude {
         PsgdKron, PsgdKronConfig, PsgdLra, PsgdLraConfig, RefreshSchedule, RootSolver, Sam,
         SasshaConfig, ScheduleFree, Select, Shampoo, ShampooConfig, ShampooForm, Soap, SoapConfig,
         Sophia, SophiaConfig, SophiaSchedule, StateRecord, StatefulOptimizer, Step, StepError,
-        StepErrorCause, StepPolicy, StepReport, WeightDecay,
+        StepErrorCause, StepPolicy, StepReport, WeightDecay, settled,
     };
     pub use osculate_optim::{
         Averaging, AveragingContext, BlockRule, BlockState, Clean, CurvatureContext,
