@@ -125,7 +125,7 @@ fn moves_as_its_copy(kind: OptimizerKind, dtype: DType) {
                 let off = (got - want).abs();
                 // It scales the difference of two rounded gradients up to the gradient's own length.
                 let share = if kind == OptimizerKind::LOOKSAM {
-                    0.8
+                    1.5
                 } else {
                     0.05
                 };

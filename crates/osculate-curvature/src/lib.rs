@@ -70,6 +70,10 @@
 //! # Ok::<(), osculate_curvature::CurvatureError>(())
 //! ```
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod cost;
 mod error;
 mod estimate;

@@ -19,7 +19,7 @@ use super::log::{Line, Log, finite, read as read_log};
 use super::picture;
 use super::plan::Plan;
 use super::run::Finished;
-use super::sharpness::measure;
+use super::sharpness::{announced, measure};
 use super::state::{Best, Evaluated, State};
 use super::summary::{Ending, Summary};
 use super::task::{Batch, BatchAt, Metrics, Task, listed};
@@ -50,6 +50,8 @@ pub(crate) struct Drive<'a, T: Task> {
     /// Steps whose numbers are still on the device.
     pending: Vec<(u64, StepReport)>,
     trainable: usize,
+    /// Whether it was said what a measurement of the sharpness costs.
+    announced: bool,
     /// A parameter that the last step left out, where it left out all.
     idle: Option<Skipped>,
     lr: LearningRate,
@@ -76,6 +78,7 @@ impl<'a, T: Task> Drive<'a, T> {
             start: Instant::now(),
             pending: Vec::new(),
             trainable: 0,
+            announced: false,
             idle: None,
             lr: 0.0,
         }
@@ -365,7 +368,18 @@ impl<'a, T: Task> Drive<'a, T> {
             .sharpness_batch(self.config.seed)
             .map_err(TrainerError::task("making the batch for the sharpness"))?;
         let settings = &self.config.sharpness;
-        let found = measure(model, batch.objective.as_ref(), settings, self.config.seed)
+        let kind = settings.kind(self.task.has_kinks());
+        if !self.announced {
+            self.announced = true;
+            self.with.console.say(format!(
+                "sharpness, every {} steps: {}",
+                settings.every,
+                announced(kind, batch.samples)
+            ));
+        }
+        self.with.console.busy("measuring the sharpness");
+        let objective = batch.objective.as_ref();
+        let found = measure(model, objective, kind, settings.rho, self.config.seed)
             .map_err(TrainerError::Sharpness)?;
         self.with.log.write(&Line::Sharpness {
             step: self.state.step,

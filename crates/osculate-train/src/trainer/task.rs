@@ -213,6 +213,13 @@ pub trait Task {
     /// The metric by which weights are called best.
     fn judged(&self) -> Judged;
 
+    /// Whether the network has kinks: ReLU, max pooling. What is measured as sharpness is then the Gauss-Newton
+    /// matrix, unless the settings say otherwise, because the Hessian by finite differences is that of a smoothed
+    /// loss.
+    fn has_kinks(&self) -> bool {
+        false
+    }
+
     /// The batch on which sharpness is measured, the same all through a run. Default: the first
     /// batch of the first pass.
     ///
