@@ -88,6 +88,7 @@ mod params;
 mod penalty;
 mod solve;
 mod spectrum;
+mod stream;
 mod tally;
 #[cfg(test)]
 mod testing;
@@ -141,4 +142,5 @@ pub use spectrum::{
     PowerIterationConfig, Quadrature, SpectralDensity, Spectrum, Width, block_lanczos,
     generalised_lanczos, kernel_polynomial, lanczos, power_iteration, spectral_density,
 };
+pub use stream::RandomStream;
 pub use tally::Budget;

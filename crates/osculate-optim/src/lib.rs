@@ -98,8 +98,8 @@ pub use curvature::{
     DiagonalRequest, GaussNewtonBartlett, Hutchinson, ProbeFn,
 };
 pub use driver::{
-    Driver, FreshState, GroupReport, NonFinitePolicy, ParameterGroup, Select, SkipReason, Skipped,
-    StepError, StepErrorCause, StepPolicy, StepReport,
+    Driver, Forecast, FreshState, GroupReport, NonFinitePolicy, ParameterGroup, Select, SkipReason,
+    Skipped, StepError, StepErrorCause, StepPolicy, StepReport,
 };
 pub use engine::{
     BlockRule, BlockState, Field, Joined, PerParameter, PerParameterState, Refresh,
@@ -112,7 +112,7 @@ pub use matrices::{ScaledLr, matrices_of};
 pub use optimizer::{ClosureOptimizer, StatefulOptimizer, Step};
 pub use optimizers::*;
 pub use parameter::{Orientation, Parameter};
-pub use record::{KeepDtype, Kept, KeptState, RecordError, StateRecord};
+pub use record::{KeepDtype, Kept, KeptState, RecordError, StateRecord, settled};
 pub use schedule::{
     CosineRestarts, OneCycle, RangeCurve, RangePoint, RangeTest, RangeTestError, RateSchedule,
     ScheduledRate, WarmupStableDecay, normalised_weight_decay,

@@ -84,7 +84,7 @@ pub mod prelude {
         PsgdLraConfig, RateSchedule, RecordError, RefreshSchedule, RootSolver, Sam, SasshaConfig,
         ScheduleFree, Select, Shampoo, ShampooConfig, ShampooForm, SkipReason, Skipped, Soap,
         SoapConfig, Sophia, SophiaConfig, SophiaSchedule, StateRecord, StatefulOptimizer, Step,
-        StepError, StepErrorCause, StepPolicy, StepReport, WarmupStableDecay, WeightDecay,
+        StepError, StepErrorCause, StepPolicy, StepReport, WarmupStableDecay, WeightDecay, settled,
     };
     pub use osculate_optim::{
         Averaging, AveragingContext, BlockRule, BlockState, Clean, CurvatureContext,

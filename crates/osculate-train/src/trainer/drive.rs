@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::optim::LearningRate;
+use burn::tensor::Device;
 use osculate_curvature::{Accumulated, Drawing, ObjectiveError};
 use osculate_optim::{ClosureOptimizer, Skipped, StepReport};
 use osculate_program::Interrupt;
@@ -145,13 +146,17 @@ impl<'a, T: Task> Drive<'a, T> {
 
     /// Makes one step, and what is due after it.
     fn advance(&mut self, model: T::Model) -> Result<T::Model, TrainerError> {
-        let batch = self.guarded(&model, |drive| drive.batch())?;
+        let devices = model.devices();
+        let batch = self.guarded(&model, |drive| drive.batch(&devices))?;
         let steps = self.with.plan.steps();
         self.lr = self.config.peak_lr() * self.config.schedule.factor(self.state.step, steps);
         let (task, seed, step) = (self.task, self.config.seed, self.state.step);
         let objective = Drawing::new(batch.objective, |number| {
-            let drawn = task.batch(BatchAt::drawn(seed, step, number, task.batches_per_epoch()));
-            drawn
+            let at = BatchAt::drawn(seed, step, number, task.batches_per_epoch());
+            for device in &devices {
+                device.seed(at.seed());
+            }
+            task.batch(at)
                 .map(|batch| batch.objective)
                 .map_err(ObjectiveError::new)
         });
@@ -214,8 +219,8 @@ impl<'a, T: Task> Drive<'a, T> {
         self.saved == Some(self.state.step) && self.with.log.bytes() == self.state.log_bytes
     }
 
-    /// The batches of the next step as one.
-    fn batch(&self) -> Result<Batch<T::Model>, TrainerError> {
+    /// The batches of the next step as one. Each is made with the model's devices under its own seed.
+    fn batch(&self, devices: &[Device]) -> Result<Batch<T::Model>, TrainerError> {
         let at = self.with.plan.at(self.state.step);
         let mut batches = (at.first..at.first + at.count)
             .map(|index| {
@@ -224,6 +229,9 @@ impl<'a, T: Task> Drive<'a, T> {
                     epoch: at.epoch,
                     index,
                 };
+                for device in devices {
+                    device.seed(at.seed());
+                }
                 self.task.batch(at)
             })
             .collect::<Result<Vec<_>, _>>()
