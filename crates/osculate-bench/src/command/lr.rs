@@ -52,7 +52,7 @@ pub(super) fn run(args: &LrArgs, workloads: Workloads, out: &Output) -> Result<u
         }
         out.say(format_args!(
             "\n{}\nAt the first weights, for so many of the workload's batches as one; flat from {:.1} on.",
-            grid.write(Notation::Terminal),
+            grid.write(Notation::of(out)),
             noise.saturation()
         ));
     }
