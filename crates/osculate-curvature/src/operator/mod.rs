@@ -11,6 +11,7 @@ mod ggn;
 mod ggn_factor;
 mod hessian;
 mod jacobian;
+mod keeping;
 mod low_rank;
 mod preconditioned;
 mod replay;
