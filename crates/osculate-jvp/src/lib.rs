@@ -67,6 +67,7 @@ mod module;
 mod parallel;
 mod partition;
 mod placeholder;
+mod plan;
 mod program;
 mod quiet;
 mod recorder;

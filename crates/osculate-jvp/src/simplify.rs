@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use burn::tensor::DType;
 use burn_backend::BoolDType;
 use burn_ir::{
-    ActivationOperationIr, BaseOperationIr, BinaryOpIr, FloatOperationIr, IrVisitorMut,
+    ActivationOperationIr, BaseOperationIr, BinaryOpIr, CatOpIr, FloatOperationIr, IrVisitorMut,
     MaskFillOpIr, MatmulOpIr, NumericOperationIr, OperationIr, ReduceDimOpIr, ScalarIr, ScalarOpIr,
     ShapeOpIr, SwapDimsOpIr, TensorId, TensorIr, UnaryOpIr,
 };
@@ -167,10 +167,13 @@ impl Rewriter {
             OperationIr::NumericFloat(dtype, N::Add(o)) if o.lhs.id == o.rhs.id => {
                 self.scaled(dtype, o.lhs, 2.0, o.out);
             }
-            OperationIr::NumericFloat(dtype, N::Add(o)) => {
-                let o = self.narrow(o);
-                self.push(OperationIr::NumericFloat(dtype, N::Add(o)));
-            }
+            OperationIr::NumericFloat(dtype, N::Add(o)) => match self.sum_of_products(&o) {
+                Some(pairs) => self.stacked_product(dtype, pairs, o.out),
+                None => {
+                    let o = self.narrow(o);
+                    self.push(OperationIr::NumericFloat(dtype, N::Add(o)));
+                }
+            },
             OperationIr::NumericFloat(dtype, N::Sub(o)) => {
                 let o = self.narrow(o);
                 self.push(OperationIr::NumericFloat(dtype, N::Sub(o)));
@@ -293,22 +296,61 @@ impl Rewriter {
         ));
     }
 
-    /// The `x` and `y` of a sum over the first dimension of products `xᵀ y`.
-    fn summed_products(&self, o: &ReduceDimOpIr) -> Option<(TensorIr, TensorIr)> {
+    /// The `x` and `y` of two products `xᵀ y` that are added, where stacking them moves less memory than
+    /// adding.
+    fn sum_of_products(&self, o: &BinaryOpIr) -> Option<[(TensorIr, TensorIr); 2]> {
+        let pair = |tensor: &TensorIr| {
+            let (x, y) = self.transposed_product(tensor)?;
+            (x.shape.num_dims() == 2 && y.shape.num_dims() == 2).then_some((x, y))
+        };
+        let (first, second) = (pair(&o.lhs)?, pair(&o.rhs)?);
+        let [m, n] = [o.out.shape[0], o.out.shape[1]];
+        let rows = first.0.shape[0] + second.0.shape[0];
+        (m * n > rows * (m + n)).then_some([first, second])
+    }
+
+    /// `x₁ᵀ y₁ + x₂ᵀ y₂` as one product.
+    fn stacked_product(
+        &mut self,
+        dtype: DType,
+        [(x, y), (u, v)]: [(TensorIr, TensorIr); 2],
+        out: TensorIr,
+    ) {
+        let rows = x.shape[0] + u.shape[0];
+        let [x, y] = [[x, u], [y, v]].map(|tensors| {
+            let stacked = self.like(&tensors[0], &[rows, tensors[0].shape[1]]);
+            let cat = CatOpIr {
+                tensors: tensors.into(),
+                dim: 0,
+                out: stacked.clone(),
+            };
+            self.push(OperationIr::BaseFloat(BaseOperationIr::Cat(cat)));
+            stacked
+        });
+        self.outer_product(dtype, x, y, out);
+    }
+
+    /// The `x` and `y` of a product `xᵀ y`.
+    fn transposed_product(&self, tensor: &TensorIr) -> Option<(TensorIr, TensorIr)> {
         let matrix = |tensor: &TensorIr| self.matrix[slot(tensor)].as_ref();
-        let Some(OperationIr::Float(_, FloatOperationIr::Matmul(product))) = matrix(&o.input)
-        else {
+        let Some(OperationIr::Float(_, FloatOperationIr::Matmul(product))) = matrix(tensor) else {
             return None;
         };
         let Some(OperationIr::BaseFloat(BaseOperationIr::SwapDims(swap))) = matrix(&product.lhs)
         else {
             return None;
         };
-        let (x, y) = (&swap.input, &product.rhs);
-        let dims = (swap.dim1.min(swap.dim2), swap.dim1.max(swap.dim2));
-        let batched = x.shape.num_dims() == 3 && y.shape.num_dims() == 3 && dims == (1, 2);
+        let rank = swap.input.shape.num_dims();
+        let (first, second) = (swap.dim1.min(swap.dim2), swap.dim1.max(swap.dim2));
+        (first + 2 == rank && second + 1 == rank).then(|| (swap.input.clone(), product.rhs.clone()))
+    }
+
+    /// The `x` and `y` of a sum over the first dimension of products `xᵀ y`.
+    fn summed_products(&self, o: &ReduceDimOpIr) -> Option<(TensorIr, TensorIr)> {
+        let (x, y) = self.transposed_product(&o.input)?;
+        let batched = x.shape.num_dims() == 3 && y.shape.num_dims() == 3;
         let alike = batched && x.shape[0] == y.shape[0] && x.shape[1] == y.shape[1];
-        (o.axis == 0 && alike).then(|| (x.clone(), y.clone()))
+        (o.axis == 0 && alike).then_some((x, y))
     }
 
     /// `xᵀ y` over all rows at once.
@@ -323,8 +365,18 @@ impl Rewriter {
             self.push(OperationIr::BaseFloat(BaseOperationIr::Reshape(step)));
             flat
         });
-        let (m, n) = (x.shape[1], y.shape[1]);
-        let lhs = self.like(&x, &[m, rows]);
+        let product = self.like(&out, &[x.shape[1], y.shape[1]]);
+        self.outer_product(dtype, x, y, product.clone());
+        let step = ShapeOpIr {
+            input: product,
+            out,
+        };
+        self.push(OperationIr::BaseFloat(BaseOperationIr::Reshape(step)));
+    }
+
+    /// `xᵀ y` of two matrices.
+    fn outer_product(&mut self, dtype: DType, x: TensorIr, y: TensorIr, out: TensorIr) {
+        let lhs = self.like(&x, &[x.shape[1], x.shape[0]]);
         let swap = SwapDimsOpIr {
             input: x,
             out: lhs.clone(),
@@ -332,18 +384,8 @@ impl Rewriter {
             dim2: 1,
         };
         self.push(OperationIr::BaseFloat(BaseOperationIr::SwapDims(swap)));
-        let product = self.like(&out, &[m, n]);
-        let matmul = MatmulOpIr {
-            lhs,
-            rhs: y,
-            out: product.clone(),
-        };
+        let matmul = MatmulOpIr { lhs, rhs: y, out };
         self.push(OperationIr::Float(dtype, FloatOperationIr::Matmul(matmul)));
-        let step = ShapeOpIr {
-            input: product,
-            out,
-        };
-        self.push(OperationIr::BaseFloat(BaseOperationIr::Reshape(step)));
     }
 }
 

@@ -93,7 +93,7 @@ impl Default for HessianConfig {
 /// gradients for every direction that is not a random probe. Where the first product meets kinks or
 /// noise it tries up to eight other steps, at 4 gradients each, and keeps the best for those after it.
 /// Every [`Product`] says what it cost. Each reads back the movement of the outputs and some norms.
-/// KeptMemory: up to six gradients and one copy of the weights beside the result.
+/// Memory: up to six gradients and one copy of the weights beside the result.
 ///
 /// # Example
 /// ```

@@ -8,12 +8,12 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use osculate_jvp::{AnyTensor, Bound, KeptJacobian, Mode, Program, Tangents, Wrt};
 
+use super::batches::{Batch, batches, bind};
 use super::fallback::{Attempts, is_recoverable};
 use super::keeping::{KEPT_PRODUCT, KEPT_PULL_BACK, KEPT_TANGENT, Keeping};
 use super::reproduced::scalar;
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::objective::{Objective, Recordable};
 use crate::oracle::GradientOracle;
 use crate::params::{ParamLayout, ParamVec};
 
@@ -58,12 +58,6 @@ pub(super) struct Piece {
     positions: Vec<usize>,
     /// The program of second derivatives along a direction, made at its first use.
     second: OnceCell<Program>,
-}
-
-/// A batch of an objective, and its share in the loss.
-struct Batch<'a, M> {
-    weight: f64,
-    recordable: &'a dyn Recordable<M>,
 }
 
 impl Replay {
@@ -433,64 +427,4 @@ fn positions(layout: &ParamLayout, program: &Program) -> Result<Vec<usize>, Curv
             })
         })
         .collect()
-}
-
-/// The batches of an objective: one, or those that are accumulated.
-fn batches<'a, M: Module>(
-    oracle: &GradientOracle<'a, M>,
-) -> Result<Vec<Batch<'a, M>>, CurvatureError> {
-    let mut found = Vec::new();
-    collect(oracle.objective(), 1.0, &mut found)?;
-    Ok(found)
-}
-
-fn collect<'a, M>(
-    objective: &'a dyn Objective<M>,
-    weight: f64,
-    found: &mut Vec<Batch<'a, M>>,
-) -> Result<(), CurvatureError> {
-    if let Some(recordable) = objective.recordable() {
-        found.push(Batch { weight, recordable });
-        return Ok(());
-    }
-    if objective.parts().is_empty() {
-        return Err(CurvatureError::NotRecordable);
-    }
-    for part in objective.parts() {
-        collect(part.objective(), weight * part.weight(), found)?;
-    }
-    Ok(())
-}
-
-impl<M: Module> Batch<'_, M> {
-    fn record(&self, recorded: Recorded, model: &M, mode: Mode) -> Result<Program, CurvatureError> {
-        let program = match recorded {
-            Recorded::Loss => self.recordable.record_loss_in(mode, model),
-            Recorded::Outputs => self
-                .recordable
-                .record_outputs_in(mode, model)
-                .ok_or(CurvatureError::NotRecordable)?,
-        };
-        Ok(program?)
-    }
-}
-
-/// Binds recordings, in the order of an evaluation: random numbers are drawn after its seed.
-fn bind<M: Module>(
-    oracle: &GradientOracle<'_, M>,
-    batches: &[Batch<'_, M>],
-    recorded: Recorded,
-    programs: &[Program],
-    model: &M,
-) -> Result<Vec<Bound>, CurvatureError> {
-    if programs.iter().any(|program| program.num_draws() > 0) {
-        oracle.reseed();
-    }
-    let bound = batches.iter().zip(programs).map(|(batch, program)| {
-        Ok(match recorded {
-            Recorded::Loss => batch.recordable.bind_loss(program, model)?,
-            Recorded::Outputs => batch.recordable.bind_outputs(program, model)?,
-        })
-    });
-    bound.collect()
 }
