@@ -130,7 +130,8 @@ where
         assert!(used <= within * of_gradient, "{told}");
         assert!(used <= 1.3 * foretold.peak as f64, "{told}");
     }
-    assert!(held <= 1.1 * foretold.kept as f64, "{told}");
+    // The recorded operations themselves are not foretold.
+    assert!(held <= 1.2 * foretold.kept as f64, "{told}");
 
     let config = config(0.5 * foretold.peak as f64 / foretold.gradient as f64);
     let hessian = Hessian::with_config(&oracle, config).expect("a gradient");
