@@ -45,6 +45,10 @@
 //! # Ok::<(), osculate_jvp::JvpError>(())
 //! ```
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod adjoint;
 mod binding;
 mod bound;

@@ -89,7 +89,10 @@ impl Driver {
         let policy = self.policy.clone();
         let sizes = self.step_size.as_ref().filter(|sizes| sizes.needs_loss());
         let needs_loss = sizes.map(|sizes| sizes.name());
-        let mut context = StepContext::begin(model, objective, &policy, self.steps, needs_loss)?;
+        let mut context = StepContext::begin(
+            model, objective, &policy, self.steps, self.noise, needs_loss,
+        )?;
+        let noise = context.noise();
 
         // Nothing was kept of a model whose objective fails.
         self.recognise(model)?;
@@ -131,6 +134,7 @@ impl Driver {
         let (model, states) = self.settle(&field, proposals, context, &mut report, lr.base())?;
 
         // Nothing can fail from here on.
+        self.noise = Some(noise);
         self.fresh.clear();
         self.gradient_state
             .commit(source_state, gradient_keep.as_ref());
