@@ -50,14 +50,17 @@ pub mod prelude {
     };
     pub use osculate_optim::registry::{OptimizerKind, OptimizerRow, OptimizerSpec, SpecError};
     pub use osculate_optim::{
-        AdaHessian, AdaHessianConfig, Asam, AveragedGradient, AveragedGradientConfig,
+        AdaHessian, AdaHessianConfig, Armijo, Asam, AveragedGradient, AveragedGradientConfig,
         ClosureOptimizer, ConfigError, CustomDiagonal, DecayForm, Driver, EigenSolver, Ema,
-        GaussNewtonBartlett, Grafting, Gsam, Hutchinson, KeepDtype, KlShampoo, KlShampooConfig,
-        KlSoap, KlSoapConfig, LookSam, Lookahead, Momo, Muon, MuonConfig, NonFinitePolicy,
-        ParameterGroup, PsgdDense, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry,
-        PsgdKron, PsgdKronConfig, PsgdLra, PsgdLraConfig, RefreshSchedule, RootSolver, Sam,
-        SasshaConfig, ScheduleFree, Select, Shampoo, ShampooConfig, ShampooForm, Soap, SoapConfig,
-        Sophia, SophiaConfig, SophiaSchedule, StateRecord, StatefulOptimizer, Step, StepError,
+        GaussNewtonBartlett, GradientPrediction, Grafting, Gsam, Hutchinson, Hyperball,
+        InducedMetric, InducedMetricConfig, KeepDtype, KlShampoo, KlShampooConfig, KlSoap,
+        KlSoapConfig, LookSam, Lookahead, Mars, Momo, Muon, MuonConfig, NagGs, NewtonCgConfig,
+        NonFinitePolicy, NorMuon, NorMuonConfig, OptimisticAmsgradConfig, ParameterGroup, Prodigy,
+        PsgdDense, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKron,
+        PsgdKronConfig, PsgdLra, PsgdLraConfig, RandomScale, RefreshSchedule, RootSolver, Sam,
+        Sania, SasshaConfig, ScheduleFree, Select, Sgdw, SgdwConfig, Shampoo, ShampooConfig,
+        ShampooForm, Soap, SoapConfig, Sophia, SophiaConfig, SophiaSchedule, SquareFloor,
+        SquaredGradient, SquaredGradientConfig, StateRecord, StatefulOptimizer, Step, StepError,
         StepErrorCause, StepPolicy, StepReport, WeightDecay,
     };
     pub use osculate_optim::{
