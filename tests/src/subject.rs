@@ -9,10 +9,11 @@ use burn::optim::{AdamWConfig, ModuleOptimizer, SgdConfig};
 use osculate_optim::registry::OptimizerSpec;
 use osculate_optim::{
     AdaHessianConfig, Asam, ClosureOptimizer, CustomDiagonal, DiagonalRequest, Driver, EigenSolver,
-    GradientPrediction, Grafting, Gsam, KeepDtype, KlShampooConfig, KlSoapConfig, LookSam, Mars,
-    MuonConfig, NorMuonConfig, OptimisticAmsgradConfig, ParameterGroup, PsgdDenseConfig,
-    PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKronConfig, PsgdLraConfig, RefreshSchedule, Sam,
-    Select, ShampooConfig, ShampooForm, SoapConfig, SophiaConfig, SophiaSchedule, StepPolicy,
+    GradientPrediction, Grafting, Gsam, InducedMetricConfig, KeepDtype, KlShampooConfig,
+    KlSoapConfig, LookSam, Mars, MuonConfig, NorMuonConfig, OptimisticAmsgradConfig,
+    ParameterGroup, Prodigy, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry,
+    PsgdKronConfig, PsgdLraConfig, RefreshSchedule, Sam, Select, ShampooConfig, ShampooForm,
+    SoapConfig, SophiaConfig, SophiaSchedule, StepPolicy,
 };
 
 use crate::model::Ranked;
@@ -293,9 +294,17 @@ rows! {
     sania_adam = "sania(adam-sqr)";
     armijo = "armijo";
     random_scale = "random-scale";
-    prodigy = "prodigy(induced-metric)";
     mars = "mars(soap)";
     hyperball = "hyperball(kl-shampoo)";
+    armijo_mars = "schedule-free(armijo(mars(shampoo)))";
+    sania_sam = "ema(sania(sam(adam-sqr)))";
+}
+
+/// Prodigy over RMSProp's metric, from an estimate that moves weights of every type.
+pub fn prodigy<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let base = InducedMetricConfig::new().init().expect("valid");
+    let prodigy = Prodigy::new().with_initial(0.5);
+    subject(prodigy.over(base).expect("valid"), policy)
 }
 
 /// NorMuon for every parameter.
@@ -387,6 +396,8 @@ macro_rules! for_each_optimizer {
         $suite!(mars_exact, $crate::subject::mars_exact, false);
         $suite!(hyperball, $crate::subject::hyperball, true);
         $suite!(normuon, $crate::subject::normuon, false);
+        $suite!(armijo_mars, $crate::subject::armijo_mars, true);
+        $suite!(sania_sam, $crate::subject::sania_sam, true);
     };
 }
 

@@ -108,8 +108,8 @@ loops! {
     optimistic_amsgrad at 3e-3: OptimisticAmsgradConfig::new().init()?;
     induced_metric at 1e-2: InducedMetricConfig::new().init()?;
     newton_cg at 0.3: NewtonCgConfig::new().init()?;
-    sania at 1.0: Sania::new().over(SquaredGradientConfig::new().init()?)?;
-    sania_over_newton at 1.0: Sania::new().over(NewtonCgConfig::new().init()?)?;
+    sania at 1e-2: Sania::new().over(SquaredGradientConfig::new().init()?)?;
+    sania_over_newton at 0.3: Sania::new().over(NewtonCgConfig::new().init()?)?;
     armijo_over_shampoo at 1.0: Armijo::new().over(ShampooConfig::new().init()?)?;
     prodigy_over_soap at 1.0: Prodigy::new().with_initial(1e-4).over(SoapConfig::new().init()?)?;
     random_scale at 0.02: RandomScale::new().over(SgdwConfig::new().init()?)?;

@@ -72,9 +72,13 @@ impl Move<'_> {
             decayed = decayed.mask_fill(aligned.bool_not(), 0.0);
         }
         if let (true, Some(factor)) = (self.scales_decay, self.factor) {
-            // The forms differ by less than the factor's own choice.
-            let decayed = decayed * local(factor, entry);
-            return w - decayed.mul_scalar(rate) - direction.mul_scalar(self.lr);
+            let rate = local(factor, entry).mul_scalar(rate);
+            let moved = w - direction.mul_scalar(self.lr);
+            return match self.decay.form {
+                DecayForm::Proximal if !self.cautious_decay => moved / rate.add_scalar(1.0),
+                DecayForm::After if !self.cautious_decay => moved.clone() - moved * rate,
+                _ => moved - decayed * rate,
+            };
         }
         if self.cautious_decay {
             return w - decayed.mul_scalar(rate) - direction.mul_scalar(self.lr);

@@ -305,12 +305,12 @@ impl OptimisticAmsgrad {
         // Not so where the weights are no numbers either.
         let tame = size.lower_equal_elem(max_weight);
         let mut own = g.tensors().iter();
-        Ok(sum.map(|(entry, sum)| {
-            let tame = tame.clone().to_device(&entry.device).expand(sum.dims());
-            match own.next() {
-                Some(g) if !sum.dims().contains(&0) => g.clone().mask_where(tame, sum.clone()),
-                _ => sum.clone(),
+        Ok(sum.map(|(entry, sum)| match own.next() {
+            Some(g) if entry.num_elements() > 0 => {
+                let tame = tame.clone().to_device(&entry.device);
+                g.clone().mask_where(tame.expand(sum.dims()), sum.clone())
             }
+            _ => sum.clone(),
         }))
     }
 }

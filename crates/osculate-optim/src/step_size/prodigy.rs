@@ -1,5 +1,6 @@
 use burn::config::Config;
 use burn::tensor::Tensor;
+use osculate_curvature::ParamVec;
 
 use super::{StepSize, StepSizeContext, over};
 use crate::config::{Check, ConfigError};
@@ -98,7 +99,8 @@ pub(crate) static ROW: OptimizerRow = OptimizerRow {
     build: |settings| Ok(read::<Prodigy>(settings, "settings")?.over(base_of(settings)?)?),
 };
 
-const START: &str = "start";
+/// `θ0 - θ`.
+const AWAY: &str = "away";
 const SUM: &str = "s";
 const DISTANCE: &str = "distance";
 const NUMERATOR: &str = "r";
@@ -109,7 +111,7 @@ impl StepSize for Prodigy {
     }
 
     fn fields(&self) -> &'static [VectorField] {
-        const { &[VectorField::wide(START), VectorField::wide(SUM)] }
+        const { &[VectorField::wide(AWAY), VectorField::wide(SUM)] }
     }
 
     fn scalars(&self) -> &'static [&'static str] {
@@ -129,8 +131,6 @@ impl StepSize for Prodigy {
     }
 
     fn factor(&self, context: &mut StepSizeContext<'_>) -> Result<Tensor<1>, RuleError> {
-        let start = context.state.start_at(START, context.weights)?;
-        context.state.put(START, start.clone())?;
         // How far the estimate is above the first one is kept, so that it is zero at first.
         let risen = context.state.scalar(DISTANCE)?;
         let d = risen.add_scalar(self.initial);
@@ -138,8 +138,8 @@ impl StepSize for Prodigy {
         // In units of the first estimate, whose square leaves the range of half precision.
         let weight = d.clone().square().div_scalar(self.initial);
 
-        let away = start.sub(context.weights);
-        let slope = context.weighted_dot(context.lrs, context.gradient, &away) * weight.clone();
+        let away = context.state.vector(AWAY)?;
+        let slope = context.weighted_dot(context.lrs, context.gradient, away) * weight.clone();
         let r = context.state.scalar(NUMERATOR)?.mul_scalar(decay) + slope;
         let mut rates = context.lrs.iter();
         let step = context.gradient.map(|(_, g)| {
@@ -165,5 +165,14 @@ impl StepSize for Prodigy {
             .state
             .put_scalar(DISTANCE, next.add_scalar(-self.initial))?;
         Ok(d)
+    }
+
+    fn observe(
+        &self,
+        context: &mut StepSizeContext<'_>,
+        displacement: &ParamVec,
+    ) -> Result<(), RuleError> {
+        let away = context.state.vector(AWAY)?.sub(displacement);
+        context.state.put(AWAY, away)
     }
 }

@@ -28,7 +28,8 @@ use crate::vector_state::VectorField;
 ///
 /// - Cost: a dot product; no gradient. State: one number; with `beta` 1 element for each parameter element.
 /// - Defaults: `lower_bound` 0, `beta` 0: the authors' code.
-/// - Learning rate: 1 over the methods above; over others their own, or several times it.
+/// - Learning rate: 1, the paper's, over the methods above where the model can fit all of its batches, as the
+///   paper's do; elsewhere the method's own, or several times it, as an upper bound.
 /// - When not to use it: where the loss ends far above the bound: `λ` stays 1. With a bound above what the loss
 ///   can reach steps become 0 there, and under [`NonFinitePolicy::Error`](crate::NonFinitePolicy::Error) an
 ///   error.
@@ -92,7 +93,7 @@ impl Sania {
 pub(crate) static ROW: OptimizerRow = OptimizerRow {
     name: "sania",
     text: "Polyak steps in the preconditioner's norm",
-    learning_rate: 1.0,
+    learning_rate: 1e-2,
     gradients: 1.0,
     state: "the base's",
     defaults: || over_base(to_value(&Sania::new())?, "adagrad-sqr"),
