@@ -112,6 +112,12 @@ pub fn sophia_g<M: Module>(policy: StepPolicy) -> Subject<M> {
     subject(config.init().expect("valid"), policy)
 }
 
+/// Sophia-H whose gamma is steered.
+pub fn sophia_steered<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = SophiaConfig::h().with_period(2).with_target_rate(Some(0.3));
+    subject(config.init().expect("valid"), policy)
+}
+
 /// Sophia with squared gradients for its curvature, in the authors' order: it works on objectives
 /// that are not supervised too.
 pub fn sophia_custom<M: Module>(policy: StepPolicy) -> Subject<M> {
@@ -356,6 +362,7 @@ macro_rules! for_each_optimizer {
         $suite!(adahessian_lazy, $crate::subject::adahessian_lazy, false);
         $suite!(sophia_h, $crate::subject::sophia_h, false);
         $suite!(sophia_g, $crate::subject::sophia_g, true);
+        $suite!(sophia_steered, $crate::subject::sophia_steered, false);
         $suite!(sophia_custom, $crate::subject::sophia_custom, false);
         $suite!(psgd_kron, $crate::subject::psgd_kron, false);
         $suite!(psgd_kron_eq, $crate::subject::psgd_kron_eq, false);

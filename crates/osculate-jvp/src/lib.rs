@@ -43,6 +43,10 @@
 //! # Ok::<(), osculate_jvp::JvpError>(())
 //! ```
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod binding;
 mod bound;
 mod cache;

@@ -71,6 +71,10 @@
 //! - Batch normalisation's running statistics move as in one clean pass, and all passes of a step
 //!   see one dropout mask.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod averaging;
 mod config;
 mod curvature;
@@ -95,8 +99,8 @@ pub use curvature::{
     DiagonalRequest, GaussNewtonBartlett, Hutchinson, ProbeFn,
 };
 pub use driver::{
-    Driver, FreshState, GroupReport, NonFinitePolicy, ParameterGroup, Select, SkipReason, Skipped,
-    StepError, StepErrorCause, StepPolicy, StepReport,
+    Driver, Forecast, FreshState, GroupReport, NonFinitePolicy, ParameterGroup, Select, SkipReason,
+    Skipped, StepError, StepErrorCause, StepPolicy, StepReport,
 };
 pub use engine::{
     BlockRule, BlockState, Field, Joined, PerParameter, PerParameterState, Refresh,
@@ -108,7 +112,7 @@ pub use matrices::{ScaledLr, matrices_of};
 pub use optimizer::{ClosureOptimizer, StatefulOptimizer, Step};
 pub use optimizers::*;
 pub use parameter::{Orientation, Parameter};
-pub use record::{KeepDtype, Kept, KeptState, RecordError, StateRecord};
+pub use record::{KeepDtype, Kept, KeptState, RecordError, StateRecord, settled};
 pub use step_size::*;
 pub use update::{VectorRule, VectorStep};
 pub use vector_state::{VectorField, VectorState};

@@ -422,14 +422,18 @@ fn bind<M: Module>(
     programs: &[Program],
     model: &M,
 ) -> Result<Vec<Bound>, CurvatureError> {
+    let bind = || {
+        let bound = batches.iter().zip(programs).map(|(batch, program)| {
+            Ok(match recorded {
+                Recorded::Loss => batch.recordable.bind_loss(program, model)?,
+                Recorded::Outputs => batch.recordable.bind_outputs(program, model)?,
+            })
+        });
+        bound.collect()
+    };
     if programs.iter().any(|program| program.num_draws() > 0) {
-        oracle.reseed();
+        oracle.seeded(bind)
+    } else {
+        bind()
     }
-    let bound = batches.iter().zip(programs).map(|(batch, program)| {
-        Ok(match recorded {
-            Recorded::Loss => batch.recordable.bind_loss(program, model)?,
-            Recorded::Outputs => batch.recordable.bind_outputs(program, model)?,
-        })
-    });
-    bound.collect()
 }

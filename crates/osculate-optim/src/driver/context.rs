@@ -16,6 +16,7 @@ use crate::gradient::{Evaluations, GradientPoint};
 pub(crate) struct StepContext<'a, M: Module> {
     oracle: GradientOracle<'a, M>,
     policy: &'a StepPolicy,
+    noise: u64,
     loss: Tensor<1>,
     gradient: ParamVec,
     checks: Vec<(SkipReason, FiniteFlags)>,
@@ -28,13 +29,15 @@ pub(crate) struct StepContext<'a, M: Module> {
 }
 
 impl<'a, M: Module> StepContext<'a, M> {
-    /// Evaluates loss and gradient at the weights. `step` is the number of steps made before, `needs_loss` who
-    /// asks for the loss of an objective that gives gradients alone, `bound` who takes what for its lower bound.
+    /// Evaluates loss and gradient at the weights. `step` is the number of steps made before, `noise` what
+    /// the run has drawn for its noise, `needs_loss` who asks for the loss of an objective that gives
+    /// gradients alone, `bound` who takes what for its lower bound.
     pub(crate) fn begin(
         model: &M,
         objective: &'a dyn Objective<M>,
         policy: &'a StepPolicy,
         step: u64,
+        noise: Option<u64>,
         needs_loss: Option<&str>,
         bound: Option<(&'static str, f64)>,
     ) -> Result<Self, StepErrorCause> {
@@ -48,15 +51,28 @@ impl<'a, M: Module> StepContext<'a, M> {
         }
         let seed = step_seed(policy.seed, step);
         let oracle = GradientOracle::new(model, objective).with_seed(seed);
+        let (oracle, mut noise) = match noise {
+            Some(noise) => (oracle, noise),
+            None => {
+                let drawn = oracle.stream().number();
+                (oracle.watching_draws(), drawn)
+            }
+        };
+        let oracle = oracle.with_noise_seed(step_seed(policy.seed ^ noise, step));
         let clean = oracle.clean()?;
         let gradient = clean.gradient.clone();
         let loss = match gradients_alone && needs_loss.is_some() {
             true => oracle.supervised_loss()?,
             false => clean.loss.clone(),
         };
+        if oracle.watches_draws() && !oracle.drew() {
+            // A state without noise does not depend on the device's generator.
+            noise = 0;
+        }
         let mut context = Self {
             oracle,
             policy,
+            noise,
             loss,
             gradient: gradient.clone(),
             checks: Vec::new(),
@@ -75,6 +91,11 @@ impl<'a, M: Module> StepContext<'a, M> {
     /// The oracle at the weights before the step.
     pub(crate) fn oracle(&self) -> &GradientOracle<'a, M> {
         &self.oracle
+    }
+
+    /// What the run has drawn for its noise.
+    pub(crate) fn noise(&self) -> u64 {
+        self.noise
     }
 
     /// The gradient at the weights, in the parameters' element types, zero where it is skipped.

@@ -94,9 +94,11 @@ impl Driver {
             objective,
             &policy,
             self.steps,
+            self.noise,
             needs_loss.as_deref(),
             bound,
         )?;
+        let noise = context.noise();
 
         // Nothing was kept of a model whose objective fails.
         self.recognise(model)?;
@@ -138,6 +140,7 @@ impl Driver {
         let (model, states) = self.settle(&field, proposals, context, &mut report, lr.base())?;
 
         // Nothing can fail from here on.
+        self.noise = Some(noise);
         self.fresh.clear();
         self.gradient_state
             .commit(source_state, gradient_keep.as_ref());

@@ -28,9 +28,11 @@ mod burn_rows;
 mod group;
 mod kind;
 mod merge;
+mod settings;
 mod spec;
 
 pub use kind::{OptimizerKind, OptimizerRow, UnknownOptimizer, register};
+pub use settings::{settings_of, words_of};
 pub use spec::{OptimizerSpec, SpecError};
 
 use burn::config::Config;

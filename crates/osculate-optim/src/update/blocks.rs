@@ -1,12 +1,14 @@
 use std::sync::Arc;
 
-use osculate_curvature::FiniteFlags;
+use osculate_curvature::{FiniteFlags, ParamEntry};
 
 use super::{Proposal, ProposalKind, Update, UpdateInput};
 use crate::curvature::{CurvatureEstimate, CurvatureSource};
-use crate::driver::StepErrorCause;
-use crate::engine::{BlockInput, BlockRule, BlockStore, Prepared, RuleError, Units, prepare};
-use crate::parameter::ParameterTable;
+use crate::driver::{Expense, StepErrorCause};
+use crate::engine::{
+    BlockInput, BlockRule, BlockStore, Prepared, RuleError, Units, expenses, prepare,
+};
+use crate::parameter::{Parameter, ParameterTable};
 use crate::record::{RecordError, StateRecord};
 use crate::weight_decay::WeightDecay;
 
@@ -123,6 +125,10 @@ impl<R: BlockRule> Update for BlockUpdate<R> {
 
     fn num_bytes(&self) -> usize {
         self.store.num_bytes()
+    }
+
+    fn expenses(&self, entries: &[ParamEntry], parameters: &[Parameter]) -> Vec<Expense> {
+        expenses(&self.rule, entries, parameters)
     }
 
     fn write(&self, record: &mut StateRecord, prefix: &str) {
