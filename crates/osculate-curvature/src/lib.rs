@@ -123,7 +123,7 @@ pub use operator::{
     Sum, SymmetryCheck, dense_diagonal, dense_matrix, symmetry_check,
 };
 pub use oracle::{Evaluation, GradientOracle};
-pub use osculate_jvp::{AnyTensor, Held, JvpError, Mode, Tensors, detach};
+pub use osculate_jvp::{AnyTensor, Held, JvpError, KeptMemory, Mode, Tensors, detach};
 pub use params::{FiniteFlags, ParamEntry, ParamLayout, ParamVec, assign, unflatten};
 pub use penalty::{
     AlignmentConfig, AlignmentPenalty, GradientNorm, GradientNormPenalty, LocalLinearity,

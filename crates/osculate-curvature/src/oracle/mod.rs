@@ -213,6 +213,12 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         self.clean.into_inner().map(|clean| clean.model)
     }
 
+    /// A copy of what [`into_model`](Self::into_model) gives; the oracle goes on evaluating at the weights
+    /// before.
+    pub fn model_after(&self) -> Option<M> {
+        self.clean.get().map(|clean| clean.model.clone())
+    }
+
     /// Loss and gradient at `θ + scale * offset`. The gradient has the offset's layout: parameters
     /// that take no part in the loss there have zeros.
     ///
@@ -312,18 +318,55 @@ impl<'a, M: Module> GradientOracle<'a, M> {
     /// # Errors
     /// [`CurvatureError::NotSupervised`], as the criterion for its outputs, or a panic of the forward pass.
     pub fn supervised_loss(&self) -> Result<Tensor<1>, CurvatureError> {
-        let terms = self.supervised_terms("a loss")?;
         let model = self.snapshot.probe(None, false)?;
+        self.loss_of_terms(&model)
+    }
+
+    fn loss_of_terms(&self, model: &M) -> Result<Tensor<1>, CurvatureError> {
+        let terms = self.supervised_terms("a loss")?;
         let mut losses = Vec::with_capacity(terms.len());
         for term in terms {
             self.spend(Cost::FORWARD);
             let loss = self.guarded(|| {
-                let outputs = term.outputs(&model).without_autodiff();
+                let outputs = term.outputs(model).without_autodiff();
                 term.criterion().loss(outputs)
             });
             losses.push(loss?);
         }
         Ok(Tensor::cat(losses, 0).sum())
+    }
+
+    /// The loss at `θ + scale * offset`, one element, without recording a tape. Of an objective that runs its
+    /// own backward pass it is that of the supervised terms, as in [`supervised_loss`](Self::supervised_loss).
+    ///
+    /// Cost: one forward pass for each term or part.
+    ///
+    /// # Errors
+    /// [`CurvatureError::LayoutMismatch`] for the offset of another model, and whatever the objective fails
+    /// with.
+    pub fn loss_at(&self, offset: &ParamVec, scale: f64) -> Result<Tensor<1>, CurvatureError> {
+        let model = self.snapshot.probe(Some((offset, scale)), false)?;
+        if self.objective.gradient().is_some() {
+            return self.loss_of_terms(&model);
+        }
+        let whole = |objective: &dyn Objective<M>| {
+            self.spend(Cost::FORWARD);
+            let loss = self.guarded(|| match objective.supervised() {
+                Some(terms) => terms.criterion().loss(terms.outputs(&model)),
+                None => Ok(objective.loss(&model)?),
+            })?;
+            Ok(loss.without_autodiff().reshape([1]))
+        };
+        match self.objective.parts() {
+            [] => whole(self.objective),
+            parts => {
+                let losses = parts
+                    .iter()
+                    .map(|part| Ok(whole(part.objective())?.mul_scalar(part.weight())));
+                let losses = losses.collect::<Result<Vec<_>, CurvatureError>>()?;
+                Ok(Tensor::cat(losses, 0).sum())
+            }
+        }
     }
 
     /// The gradient at `θ` of a scalar function of the outputs: for `sum(outputs * u)` with a

@@ -32,20 +32,23 @@ pub(crate) struct StepContext<'a, M: Module> {
 impl<'a, M: Module> StepContext<'a, M> {
     /// Evaluates loss and gradient at the weights. `step` is the number of steps made before, `noise` what
     /// the run has drawn for its noise, `needs_loss` who asks for the loss of an objective that gives
-    /// gradients alone.
+    /// gradients alone, `bound` who takes what for its lower bound.
     pub(crate) fn begin(
         model: &M,
         objective: &'a dyn Objective<M>,
         policy: &'a StepPolicy,
         step: u64,
         noise: Option<u64>,
-        needs_loss: Option<&'static str>,
+        needs_loss: Option<&str>,
+        bound: Option<(&'static str, f64)>,
     ) -> Result<Self, StepErrorCause> {
         let gradients_alone = objective.gradient().is_some();
         if let (Some(policy), true) = (needs_loss, gradients_alone)
             && objective.supervised_terms().is_empty()
         {
-            return Err(StepErrorCause::NoLoss { policy });
+            return Err(StepErrorCause::NoLoss {
+                policy: policy.to_string(),
+            });
         }
         let seed = step_seed(policy.seed, step);
         let oracle = GradientOracle::new(model, objective).with_seed(seed);
@@ -80,7 +83,9 @@ impl<'a, M: Module> StepContext<'a, M> {
         };
         // The gradient first: it tells which parameters are the cause.
         context.gradient = context.accept(gradient)?;
-        context.check_loss(gradients_alone && needs_loss.is_none())?;
+        if !gradients_alone || needs_loss.is_some() {
+            context.check_loss(bound)?;
+        }
         Ok(context)
     }
 
@@ -99,14 +104,24 @@ impl<'a, M: Module> StepContext<'a, M> {
         &self.gradient
     }
 
-    /// Under the policy `Error` a loss that is not finite is one. Reads it back.
-    fn check_loss(&self, has_none: bool) -> Result<(), StepErrorCause> {
-        if has_none || self.policy.non_finite != NonFinitePolicy::Error {
+    /// Under the policy `Error` a loss that is not finite is one, and one below what the step-size policy
+    /// takes for its lower bound. Reads it back.
+    fn check_loss(&self, bound: Option<(&'static str, f64)>) -> Result<(), StepErrorCause> {
+        if self.policy.non_finite != NonFinitePolicy::Error {
             return Ok(());
         }
-        let value = self.loss.to_data().iter::<f64>().next();
-        match value {
-            Some(value) if !value.is_finite() => Err(StepErrorCause::NonFiniteLoss { value }),
+        let Some(value) = self.loss.to_data().iter::<f64>().next() else {
+            return Ok(());
+        };
+        if !value.is_finite() {
+            return Err(StepErrorCause::NonFiniteLoss { value });
+        }
+        match bound {
+            Some((policy, bound)) if value < bound => Err(StepErrorCause::BelowBound {
+                policy,
+                bound,
+                loss: value,
+            }),
             _ => Ok(()),
         }
     }
@@ -210,6 +225,14 @@ impl<'a, M: Module> StepContext<'a, M> {
                 self.cost(),
             )
         }
+    }
+
+    /// A copy of what [`into_model`](Self::into_model) gives, where losses at other weights are to be looked
+    /// at yet.
+    pub(crate) fn model_after(&self) -> Result<M, StepErrorCause> {
+        self.oracle
+            .model_after()
+            .ok_or(StepErrorCause::Curvature(CurvatureError::NoGradient))
     }
 
     /// The model after its clean pass: its weights are those before the step, its running

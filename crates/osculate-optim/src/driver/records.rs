@@ -134,7 +134,7 @@ impl StatefulOptimizer for Driver {
         }
         let age = record.count("age").ok();
         // The first records, which do not tell their parameters, have one age: under LookSAM its own.
-        let reuses = !self.gradient.fields().is_empty() && record.parameters.is_empty();
+        let reuses = self.gradient.name() == "looksam" && record.parameters.is_empty();
         self.gradient_age = record.count("gradient_age").ok().or(age.filter(|_| reuses));
         self.age = age.filter(|_| !reuses || record.count("gradient_age").is_ok());
         self.signature = Default::default();

@@ -175,6 +175,10 @@ impl Driver {
             decay: field.decays[at],
             cautious_decay: self.cautious_decay,
             factor,
+            scales_decay: self
+                .step_size
+                .as_ref()
+                .is_some_and(|sizes| sizes.scales_decay()),
         }
     }
 
@@ -221,7 +225,7 @@ impl Driver {
         let (looks, loss) = (context.looks(), context.loss().clone());
         let gradient_flags = context.gradient_flags();
         let rules = proposed.of_rules();
-        let model = context.into_model()?;
+        let model = context.model_after()?;
         let model = self.step_burn(field, &proposed.burn, model, gradient_flags.as_ref());
 
         let weights = field.weights.to_compute_dtype();
@@ -250,23 +254,27 @@ impl Driver {
             direction = direction.zero_where_not(&moving);
         }
 
-        let decays: Vec<f64> = field.decays.iter().map(|decay| decay.rate).collect();
+        let decays: Vec<f64> = field.decays.iter().map(|decay| decay.shrinks()).collect();
+        let trial = |offset: &ParamVec, scale: f64| context.oracle().loss_at(offset, scale);
+        let sizing = |state: VectorState| StepSizeContext {
+            state,
+            loss: loss_for_state(&loss, &layout),
+            weights: &weights,
+            gradient: &gradient,
+            direction: &direction,
+            lrs: &field.lrs,
+            weight_decays: &decays,
+            step: self.steps,
+            seed: self.policy.seed,
+            trial: &trial,
+        };
         let mut sized: Option<(VectorState, Tensor<1>)> = None;
         if let Some(policy) = &self.step_size {
             let (fields, scalars) = (policy.fields(), policy.scalars());
             let state = self
                 .step_size_state
                 .open(policy.name(), fields, scalars, &layout)?;
-            let mut at = StepSizeContext {
-                state,
-                loss: loss_for_state(&loss, &layout),
-                weights: &weights,
-                gradient: &gradient,
-                direction: &direction,
-                lrs: &field.lrs,
-                weight_decays: &decays,
-                step: self.steps,
-            };
+            let mut at = sizing(state);
             let factor = policy.factor(&mut at)?;
             if factor.dims() != [1] {
                 return Err(StepErrorCause::Rule(RuleError::DirectionShape {
@@ -276,6 +284,7 @@ impl Driver {
                 }));
             }
             report.step_size_factor = Some(factor.clone());
+            report.cost = context.cost();
             sized = Some((at.state, factor));
         }
         let factor = sized.as_ref().map(|(_, factor)| factor);
@@ -339,16 +348,7 @@ impl Driver {
             wide = ParamVec::new(layout.clone(), own);
         }
         if let (Some((state, _)), Some(policy)) = (sized, &self.step_size) {
-            let mut at = StepSizeContext {
-                state,
-                loss: loss_for_state(&loss, &layout),
-                weights: &weights,
-                gradient: &gradient,
-                direction: &direction,
-                lrs: &field.lrs,
-                weight_decays: &decays,
-                step: self.steps,
-            };
+            let mut at = sizing(state);
             policy.observe(&mut at, &wide.sub(&weights))?;
             states.step_size = Some(at.state);
         }

@@ -10,6 +10,7 @@ mod friendly_sam;
 mod gam;
 mod gsam;
 mod looksam;
+mod mars;
 mod sam;
 
 pub use amp::Amp;
@@ -22,12 +23,13 @@ pub use friendly_sam::FriendlySam;
 pub use gam::Gam;
 pub use gsam::Gsam;
 pub use looksam::LookSam;
+pub use mars::Mars;
 pub use sam::Sam;
 
 pub(crate) use {
     amp::ROW as AMP, asam::ROW as ASAM, awp::ROW as AWP, entropy_sgd::ROW as ENTROPY_SGD,
     fast_gam::ROW as FAST_GAM, friendly_sam::ROW as FRIENDLY_SAM, gam::ROW as GAM,
-    gsam::ROW as GSAM, looksam::ROW as LOOKSAM, sam::ROW as SAM,
+    gsam::ROW as GSAM, looksam::ROW as LOOKSAM, mars::ROW as MARS, sam::ROW as SAM,
 };
 
 use std::fmt::Debug;

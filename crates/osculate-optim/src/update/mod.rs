@@ -66,6 +66,10 @@ pub(crate) trait Update: Debug + Send + Sync {
 
     fn clone_box(&self) -> Box<dyn Update>;
 
+    fn needs_loss(&self) -> bool {
+        false
+    }
+
     fn wants_curvature(&self, step: u64) -> bool {
         let _ = step;
         false

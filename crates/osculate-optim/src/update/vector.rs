@@ -67,6 +67,12 @@ pub trait VectorRule: Clone + Debug + Send + Sync + 'static {
         &[]
     }
 
+    /// Whether the rule looks at the loss. Of an objective that gives gradients alone it is evaluated by the
+    /// supervised terms, one forward pass more; without any a step is an error.
+    fn needs_loss(&self) -> bool {
+        false
+    }
+
     /// Whether the rule asks for curvature in this step.
     fn wants_curvature(&self, step: u64) -> bool {
         let _ = step;
@@ -143,6 +149,10 @@ impl<R: VectorRule> Update for VectorUpdate<R> {
             store: self.store.clone(),
             pending: None,
         })
+    }
+
+    fn needs_loss(&self) -> bool {
+        self.rule.needs_loss()
     }
 
     fn wants_curvature(&self, step: u64) -> bool {
