@@ -48,7 +48,7 @@ fn usual(optimizer: &OptimizerSpec) -> Value {
     if [OptimizerKind::SOPHIA_H, OptimizerKind::SOPHIA_G].contains(&kind) {
         return json!({ "gamma": 1.0 });
     }
-    if kind == OptimizerKind::MUON {
+    if [OptimizerKind::MUON, OptimizerKind::NORMUON].contains(&kind) {
         return json!({ "except": ["embedding", "head"] });
     }
     match optimizer.base() {

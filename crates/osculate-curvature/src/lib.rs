@@ -87,6 +87,7 @@ mod params;
 mod penalty;
 mod solve;
 mod spectrum;
+mod stream;
 mod tally;
 #[cfg(test)]
 mod testing;
@@ -120,7 +121,7 @@ pub use operator::{
     Sum, SymmetryCheck, dense_diagonal, dense_matrix, symmetry_check,
 };
 pub use oracle::{Evaluation, GradientOracle};
-pub use osculate_jvp::{AnyTensor, Held, JvpError, Mode, Tensors, detach};
+pub use osculate_jvp::{AnyTensor, Held, JvpError, KeptMemory, Mode, Tensors, detach};
 pub use params::{FiniteFlags, ParamEntry, ParamLayout, ParamVec, assign, unflatten};
 pub use penalty::{
     AlignmentConfig, AlignmentPenalty, GradientNorm, GradientNormPenalty, LocalLinearity,
@@ -139,4 +140,5 @@ pub use spectrum::{
     PowerIterationConfig, Quadrature, SpectralDensity, Spectrum, Width, block_lanczos,
     generalised_lanczos, kernel_polynomial, lanczos, power_iteration, spectral_density,
 };
+pub use stream::RandomStream;
 pub use tally::Budget;

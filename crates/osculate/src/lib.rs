@@ -74,15 +74,19 @@ pub mod prelude {
         OptimizerKind, OptimizerRow, OptimizerSpec, SpecError, settings_of,
     };
     pub use osculate_optim::{
-        AdaHessian, AdaHessianConfig, Asam, AveragedGradient, AveragedGradientConfig,
+        AdaHessian, AdaHessianConfig, Armijo, Asam, AveragedGradient, AveragedGradientConfig,
         ClosureOptimizer, ConfigError, CustomDiagonal, DecayForm, Driver, EigenSolver, Ema,
-        GaussNewtonBartlett, Grafting, Gsam, Hutchinson, KeepDtype, KlShampoo, KlShampooConfig,
-        KlSoap, KlSoapConfig, LookSam, Lookahead, Momo, Muon, MuonConfig, NonFinitePolicy,
-        ParameterGroup, PsgdDense, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry,
-        PsgdKron, PsgdKronConfig, PsgdLra, PsgdLraConfig, RecordError, RefreshSchedule, RootSolver,
-        Sam, SasshaConfig, ScheduleFree, Select, Shampoo, ShampooConfig, ShampooForm, SkipReason,
-        Skipped, Soap, SoapConfig, Sophia, SophiaConfig, SophiaSchedule, StateRecord,
+        GaussNewtonBartlett, GradientPrediction, Grafting, Gsam, Hutchinson, Hyperball,
+        InducedMetric, InducedMetricConfig, KeepDtype, KlShampoo, KlShampooConfig, KlSoap,
+        KlSoapConfig, LookSam, Lookahead, Mars, Momo, Muon, MuonConfig, NagGs, NewtonCgConfig,
+        NonFinitePolicy, NorMuon, NorMuonConfig, OptimisticAmsgradConfig, ParameterGroup, Prodigy,
+        PsgdDense, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKron,
+        PsgdKronConfig, PsgdLra, PsgdLraConfig, RandomScale, RecordError, RefreshSchedule,
+        RootSolver, Sam, Sania, SasshaConfig, ScheduleFree, Select, Sgdw, SgdwConfig, Shampoo,
+        ShampooConfig, ShampooForm, SkipReason, Skipped, Soap, SoapConfig, Sophia, SophiaConfig,
+        SophiaSchedule, SquareFloor, SquaredGradient, SquaredGradientConfig, StateRecord,
         StatefulOptimizer, Step, StepError, StepErrorCause, StepPolicy, StepReport, WeightDecay,
+        settled,
     };
     pub use osculate_optim::{
         Averaging, AveragingContext, BlockRule, BlockState, Clean, CurvatureContext,

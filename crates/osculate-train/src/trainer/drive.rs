@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::optim::LearningRate;
+use burn::tensor::Device;
 use osculate_curvature::Accumulated;
 use osculate_optim::{ClosureOptimizer, Skipped, StepReport};
 use osculate_program::Interrupt;
@@ -145,7 +146,8 @@ impl<'a, T: Task> Drive<'a, T> {
 
     /// Makes one step, and what is due after it.
     fn advance(&mut self, model: T::Model) -> Result<T::Model, TrainerError> {
-        let batch = self.guarded(&model, |drive| drive.batch())?;
+        let devices = model.devices();
+        let batch = self.guarded(&model, |drive| drive.batch(&devices))?;
         let steps = self.with.plan.steps();
         self.lr = self.config.peak_lr() * self.config.schedule.factor(self.state.step, steps);
         let objective = batch.objective.as_ref();
@@ -208,8 +210,8 @@ impl<'a, T: Task> Drive<'a, T> {
         self.saved == Some(self.state.step) && self.with.log.bytes() == self.state.log_bytes
     }
 
-    /// The batches of the next step as one.
-    fn batch(&self) -> Result<Batch<T::Model>, TrainerError> {
+    /// The batches of the next step as one. Each is made with the model's devices under its own seed.
+    fn batch(&self, devices: &[Device]) -> Result<Batch<T::Model>, TrainerError> {
         let at = self.with.plan.at(self.state.step);
         let mut batches = (at.first..at.first + at.count)
             .map(|index| {
@@ -218,6 +220,9 @@ impl<'a, T: Task> Drive<'a, T> {
                     epoch: at.epoch,
                     index,
                 };
+                for device in devices {
+                    device.seed(at.seed());
+                }
                 self.task.batch(at)
             })
             .collect::<Result<Vec<_>, _>>()
