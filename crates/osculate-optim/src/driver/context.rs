@@ -25,17 +25,22 @@ pub(crate) struct StepContext<'a, M: Module> {
     last: Option<(ParamVec, Evaluation)>,
     /// What was spent at other points.
     elsewhere: Cost,
+    /// Whether flags are read back as soon as they are made.
+    reads: bool,
 }
 
 impl<'a, M: Module> StepContext<'a, M> {
     /// Evaluates loss and gradient at the weights. `step` is the number of steps made before, `needs_loss`
-    /// who asks for the loss of an objective that gives gradients alone.
+    /// who asks for the loss of an objective that gives gradients alone. `reads` says that the gradient's
+    /// flags are read back in this step anyway: then it is done first, and nothing is masked where all are
+    /// set.
     pub(crate) fn begin(
         model: &M,
         objective: &'a dyn Objective<M>,
         policy: &'a StepPolicy,
         step: u64,
         needs_loss: Option<&'static str>,
+        reads: bool,
     ) -> Result<Self, StepErrorCause> {
         let gradients_alone = objective.gradient().is_some();
         if let (Some(policy), true) = (needs_loss, gradients_alone)
@@ -60,6 +65,7 @@ impl<'a, M: Module> StepContext<'a, M> {
             sound: None,
             last: None,
             elsewhere: Cost::ZERO,
+            reads,
         };
         // The gradient first: it tells which parameters are the cause.
         context.gradient = context.accept(gradient)?;
@@ -128,6 +134,9 @@ impl<'a, M: Module> StepContext<'a, M> {
         let Some(flags) = self.check(reason, vector.finite_flags())? else {
             return Ok(vector);
         };
+        if self.reads {
+            flags.to_vec();
+        }
         let vector = vector.zero_where_not(&flags);
         self.sound = Some(match self.sound.take() {
             Some(sound) => sound.and(&flags),
@@ -180,14 +189,10 @@ impl<'a, M: Module> StepContext<'a, M> {
 
     /// The report of the step so far.
     pub(crate) fn report(&self) -> StepReport {
-        StepReport {
-            checks: self.checks.clone(),
-            ..StepReport::new(
-                self.loss.clone(),
-                self.gradient.norm_on_device(),
-                self.cost(),
-            )
-        }
+        let mut report =
+            StepReport::of_gradient(self.loss.clone(), self.gradient.clone(), self.cost());
+        report.checks.clone_from(&self.checks);
+        report
     }
 
     /// The model after its clean pass: its weights are those before the step, its running

@@ -89,7 +89,11 @@ impl Driver {
         let policy = self.policy.clone();
         let sizes = self.step_size.as_ref().filter(|sizes| sizes.needs_loss());
         let needs_loss = sizes.map(|sizes| sizes.name());
-        let mut context = StepContext::begin(model, objective, &policy, self.steps, needs_loss)?;
+        // burn's optimizers need the flags on the host; of one gradient they are read once.
+        let reads =
+            self.gradient.name() == "clean" && self.updates().all(|update| update.is_burn());
+        let steps = self.steps;
+        let mut context = StepContext::begin(model, objective, &policy, steps, needs_loss, reads)?;
 
         // Nothing was kept of a model whose objective fails.
         self.recognise(model)?;

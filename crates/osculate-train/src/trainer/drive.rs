@@ -161,7 +161,7 @@ impl<'a, T: Task> Drive<'a, T> {
         let model = made.model;
         self.state.step += 1;
         self.state.spend(made.report.cost());
-        self.pending.push((self.state.step, made.report));
+        self.pending.push((self.state.step, made.report.compact()));
         self.with.console.step(self.state.step);
 
         let step = self.state.step;
