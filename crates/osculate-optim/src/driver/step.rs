@@ -8,11 +8,10 @@ use burn::tensor::Tensor;
 use osculate_curvature::{FiniteFlags, Objective, ParamVec, assign};
 
 use super::Driver;
-use super::context::StepContext;
+use super::context::{StepContext, StepNeeds};
 use super::error::{StepError, StepErrorCause};
 use super::estimate::Estimated;
 use super::report::{GroupReport, StepReport};
-use crate::curvature::CurvatureEstimate;
 use crate::gradient::GradientContext;
 use crate::optimizer::{ClosureOptimizer, Step};
 use crate::parameter::{Parameter, ParameterTable};
@@ -87,13 +86,16 @@ impl Driver {
         let _span = tracing::debug_span!("step", optimizer = %self.name).entered();
         checked_rate(lr.base())?;
         let policy = self.policy.clone();
-        let sizes = self.step_size.as_ref().filter(|sizes| sizes.needs_loss());
-        let needs_loss = sizes.map(|sizes| sizes.name());
-        // burn's optimizers need the flags on the host; of one gradient they are read once.
-        let reads =
-            self.gradient.name() == "clean" && self.updates().all(|update| update.is_burn());
-        let steps = self.steps;
-        let mut context = StepContext::begin(model, objective, &policy, steps, needs_loss, reads)?;
+        let sizes = self.step_size.clone();
+        let loss = self.needs_loss();
+        let needs = StepNeeds {
+            loss: loss.as_deref(),
+            bound: sizes.and_then(|sizes| Some((sizes.name(), sizes.lower_bound()?))),
+            reads: self.gradient.name() == "clean" && self.updates().all(|update| update.is_burn()),
+        };
+        let (steps, noise) = (self.steps, self.noise);
+        let mut context = StepContext::begin(model, objective, &policy, steps, noise, needs)?;
+        let noise = context.noise();
 
         // Nothing was kept of a model whose objective fails.
         self.recognise(model)?;
@@ -135,6 +137,7 @@ impl Driver {
         let (model, states) = self.settle(&field, proposals, context, &mut report, lr.base())?;
 
         // Nothing can fail from here on.
+        self.noise = Some(noise);
         self.fresh.clear();
         self.gradient_state
             .commit(source_state, gradient_keep.as_ref());
@@ -185,6 +188,19 @@ impl Driver {
         Ok(Step { model, report })
     }
 
+    /// Who looks at the loss, if anyone does.
+    fn needs_loss(&self) -> Option<String> {
+        let sizes = self.step_size.as_ref().filter(|sizes| sizes.needs_loss());
+        let update = || {
+            let mut updates = self.updates();
+            updates.find(|update| update.needs_loss())
+        };
+        match sizes {
+            Some(sizes) => Some(sizes.name().to_string()),
+            None => update().map(|update| update.name().to_string()),
+        }
+    }
+
     fn field(
         &self,
         lr: &ModuleLearningRate,
@@ -233,21 +249,10 @@ impl Driver {
         };
         let (curvature, curvature_flags) = match estimated {
             None => (None, None),
-            Some(Estimated { estimate, flags }) => {
-                let estimate = match estimate {
-                    CurvatureEstimate::Product { probe, product } => CurvatureEstimate::Product {
-                        probe: cut(&probe),
-                        product: cut(&product),
-                    },
-                    CurvatureEstimate::Diagonal(diagonal) => {
-                        CurvatureEstimate::Diagonal(cut(&diagonal))
-                    }
-                };
-                (
-                    Some(estimate),
-                    flags.map(|flags| part_of(&flags, positions)),
-                )
-            }
+            Some(Estimated { estimate, flags }) => (
+                Some(estimate.map(cut)),
+                flags.map(|flags| part_of(&flags, positions)),
+            ),
         };
         let parameters: Vec<Parameter> = positions
             .iter()

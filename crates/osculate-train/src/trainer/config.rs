@@ -52,17 +52,30 @@ pub enum SharpnessKind {
 pub struct SharpnessConfig {
     /// Steps from one measurement to the next, 0 for none. Default 0.
     pub every: u64,
-    /// What is measured. Default: the Hessian's largest eigenvalue.
-    pub kind: SharpnessKind,
+    /// What is measured. Default `None`: the Hessian's largest eigenvalue, and the Gauss-Newton matrix's where
+    /// the network [has kinks](super::Task::has_kinks).
+    #[serde(default)]
+    pub kind: Option<SharpnessKind>,
     /// Radius of the ball of [`SharpnessKind::Sam`]. Default 0.05, SAM's own.
     pub rho: f64,
+}
+
+impl SharpnessConfig {
+    /// What is measured of a network with kinks or without.
+    pub(crate) fn kind(&self, has_kinks: bool) -> SharpnessKind {
+        self.kind.unwrap_or(if has_kinks {
+            SharpnessKind::GaussNewton
+        } else {
+            SharpnessKind::Hessian
+        })
+    }
 }
 
 impl Default for SharpnessConfig {
     fn default() -> Self {
         Self {
             every: 0,
-            kind: SharpnessKind::Hessian,
+            kind: None,
             rho: 0.05,
         }
     }
@@ -117,8 +130,10 @@ pub struct TrainerConfig {
     pub non_finite: NonFiniteLoss,
 }
 
-/// Settings that a resumed run may change, because they do not move its weights.
-pub(crate) const FREE: [&str; 7] = [
+/// Settings that a resumed run may change: those that do not move its weights, and its length, which decides
+/// what is left of it.
+pub(crate) const FREE: [&str; 8] = [
+    "length",
     "max_seconds",
     "max_gradients",
     "checkpoint_every",

@@ -5,7 +5,7 @@ use osculate_curvature::{
     CurvatureError, GaussNewton, GradientOracle, Hessian, LanczosConfig, Objective, lanczos,
 };
 
-use super::config::{SharpnessConfig, SharpnessKind};
+use super::config::SharpnessKind;
 
 /// Products that an eigenvalue may take.
 const PRODUCTS: usize = 30;
@@ -18,11 +18,28 @@ pub(crate) struct Sharpness {
     pub(crate) converged: bool,
 }
 
+/// What a measurement is, and what it may cost, in words.
+pub(crate) fn announced(kind: SharpnessKind, samples: usize) -> String {
+    let (what, gradients) = match kind {
+        SharpnessKind::Hessian => ("largest eigenvalue of the Hessian", GRADIENTS * PRODUCTS),
+        SharpnessKind::GaussNewton => (
+            "largest eigenvalue of the Gauss-Newton matrix",
+            GRADIENTS * PRODUCTS,
+        ),
+        SharpnessKind::Sam => ("loss uphill, less the loss", 2),
+    };
+    format!("the {what}, for up to {gradients} gradients of {samples} samples")
+}
+
+/// Gradients that a product takes, about.
+const GRADIENTS: usize = 2;
+
 /// Measures on one batch. The model is only read.
 pub(crate) fn measure<M: Module>(
     model: &M,
     objective: &dyn Objective<M>,
-    config: &SharpnessConfig,
+    kind: SharpnessKind,
+    rho: f64,
     seed: u64,
 ) -> Result<Sharpness, CurvatureError> {
     let oracle = GradientOracle::new(model, objective).with_seed(seed);
@@ -33,10 +50,10 @@ pub(crate) fn measure<M: Module>(
         seed,
         ..LanczosConfig::default()
     };
-    let spectrum = match config.kind {
+    let spectrum = match kind {
         SharpnessKind::Hessian => lanczos(&Hessian::new(&oracle)?, &settings)?,
         SharpnessKind::GaussNewton => lanczos(&GaussNewton::new(&oracle)?, &settings)?,
-        SharpnessKind::Sam => return climb(&oracle, config.rho),
+        SharpnessKind::Sam => return climb(&oracle, rho),
     };
     Ok(Sharpness {
         value: spectrum.largest.first().map_or(f64::NAN, |pair| pair.value),
@@ -67,6 +84,7 @@ mod tests {
     use burn::tensor::{Device, Tensor};
 
     use super::*;
+    use crate::trainer::SharpnessConfig;
 
     /// A loss `(3 x^2 + y^2) / 2` of two weights.
     #[derive(Module, Debug)]
@@ -82,20 +100,34 @@ mod tests {
         };
         let scale = Tensor::<1>::from_data([1.5, 0.5], &device);
         let loss = move |bowl: &Bowl| (bowl.at.val().square() * scale.clone()).sum();
-        let mut config = SharpnessConfig::default();
-        let found = measure(&bowl, &loss, &config, 1).unwrap();
+        let hessian = SharpnessKind::Hessian;
+        let found = measure(&bowl, &loss, hessian, 0.05, 1).unwrap();
         assert!(
             found.converged && (found.value - 3.0).abs() < 1e-2,
             "{found:?}"
         );
 
-        config.kind = SharpnessKind::Sam;
-        config.rho = 0.1;
-        let found = measure(&bowl, &loss, &config, 1).unwrap();
+        let found = measure(&bowl, &loss, SharpnessKind::Sam, 0.1, 1).unwrap();
         // From y = 2 up to y = 2.1.
         assert!((found.value - 0.205).abs() < 1e-5, "{found:?}");
 
-        config.kind = SharpnessKind::GaussNewton;
-        assert!(measure(&bowl, &loss, &config, 1).is_err());
+        assert!(measure(&bowl, &loss, SharpnessKind::GaussNewton, 0.05, 1).is_err());
+        let told = announced(hessian, 64);
+        assert!(
+            told.ends_with("for up to 60 gradients of 64 samples"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn networks_with_kinks_have_the_gauss_newton_matrix_measured() {
+        let usual = SharpnessConfig::default();
+        assert_eq!(usual.kind(false), SharpnessKind::Hessian);
+        assert_eq!(usual.kind(true), SharpnessKind::GaussNewton);
+        let said = SharpnessConfig {
+            kind: Some(SharpnessKind::Hessian),
+            ..usual
+        };
+        assert_eq!(said.kind(true), SharpnessKind::Hessian);
     }
 }

@@ -1,8 +1,14 @@
 //! Decay of the weights, over any direction.
 
+mod hyperball;
+
+pub use hyperball::Hyperball;
+
+pub(crate) use hyperball::ROW as HYPERBALL;
+
 use burn::config::Config;
 
-/// In which order a step decays and moves. The forms differ by `lr² λ u` at most; each method has its
+/// In which order a step decays and moves. The first four differ by `lr² λ u` at most; each method has its
 /// authors' one.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub enum DecayForm {
@@ -14,6 +20,9 @@ pub enum DecayForm {
     Together,
     /// `θ ← (θ - lr u) / (1 + lr λ)`: the proximal step of `λ |θ|² / 2`.
     Proximal,
+    /// No decay: steps of the angle `lr` that keep the norm of a matrix, see [`Hyperball`]. Any rate above 0 turns
+    /// it on.
+    Hyperball,
 }
 
 /// Decoupled weight decay at a rate `λ`, in units of the learning rate.
@@ -35,5 +44,13 @@ impl WeightDecay {
     /// A decay of this rate and form.
     pub const fn new(rate: f64, form: DecayForm) -> Self {
         Self { rate, form }
+    }
+
+    /// How much of the weights a step at the rate 1 takes off.
+    pub(crate) fn shrinks(self) -> f64 {
+        match self.form {
+            DecayForm::Hyperball => 0.0,
+            _ => self.rate,
+        }
     }
 }

@@ -1,18 +1,21 @@
 //! Gradients and outputs at and around the weights, without touching the model.
 
+mod passes;
+
 use std::any::Any;
 use std::cell::{Cell, OnceCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::objective::{GradientObjective, Objective, Part, SupervisedObjective};
-use crate::params::{ParamLayout, ParamVec, Snapshot, collect_gradients, collect_registered};
+use crate::objective::{GradientObjective, Objective, SupervisedObjective};
+use crate::params::{ParamLayout, ParamVec, Snapshot, collect_registered};
+use crate::stream::RandomStream;
+use passes::{accumulate, backward, pass};
 
 /// A loss and its gradient at one point.
 #[derive(Debug, Clone)]
@@ -38,8 +41,10 @@ struct Clean<M> {
 /// weights are restored by never having been changed, whatever the objective does, a panic
 /// included. All evaluations of one oracle are made of the same function: the device's random
 /// generator is seeded alike before each (so every pass sees one dropout mask), and each probe has
-/// running statistics of its own. The CPU backends have one generator for the whole program: other
-/// threads must not draw from it or seed it while a model with dropout is evaluated.
+/// running statistics of its own. After each the generator goes on from a seed that follows from what
+/// the program would have drawn next (see [`RandomStream`]): its noise never repeats. The CPU backends
+/// have one generator for the whole program: other threads must not draw from it or seed it while a
+/// model with dropout is evaluated.
 ///
 /// The first evaluation at `θ` itself, the *clean pass*, is kept. [`into_model`](Self::into_model)
 /// gives the model after exactly that one pass, which is where batch normalisation's running
@@ -62,8 +67,11 @@ struct Clean<M> {
 pub struct GradientOracle<'a, M: Module> {
     objective: &'a dyn Objective<M>,
     snapshot: Snapshot<M>,
-    devices: Vec<Device>,
+    stream: Arc<RandomStream>,
     seed: u64,
+    noise_seed: Option<u64>,
+    /// Whether an evaluation drew random numbers, where it is watched.
+    drew: Option<Cell<bool>>,
     clean: OnceCell<Clean<M>>,
     parameters: OnceCell<ParamVec>,
     cost: Cell<Cost>,
@@ -75,21 +83,50 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         Self {
             objective,
             snapshot: Snapshot::new(model),
-            devices: model.devices(),
+            stream: Arc::new(RandomStream::of(model.devices())),
             seed: 0,
+            noise_seed: None,
+            drew: None,
             clean: OnceCell::new(),
             parameters: OnceCell::new(),
             cost: Cell::new(Cost::ZERO),
         }
     }
 
-    /// Sets the seed that the device's random generator gets before each evaluation.
-    ///
-    /// The generator belongs to the device, not to the oracle: what the caller draws on the device
-    /// afterwards continues this stream.
+    /// Sets the seed that the device's random generator gets before each evaluation. Default 0: every
+    /// oracle sees the same noise.
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
+    }
+
+    /// Sets the seed of the device's generator alone, where [`seed`](Self::seed) is for other numbers.
+    pub fn with_noise_seed(mut self, seed: u64) -> Self {
+        self.noise_seed = Some(seed);
+        self
+    }
+
+    /// Looks whether evaluations draw random numbers: [`drew`](Self::drew) tells. It costs two draws that are
+    /// read back for each.
+    pub fn watching_draws(mut self) -> Self {
+        self.drew = Some(Cell::new(false));
+        self
+    }
+
+    /// Whether somebody looks.
+    pub fn watches_draws(&self) -> bool {
+        self.drew.is_some()
+    }
+
+    /// Whether an evaluation drew random numbers on the model's devices, as dropout does; `false` where nobody
+    /// looked.
+    pub fn drew(&self) -> bool {
+        self.drew.as_ref().is_some_and(Cell::get)
+    }
+
+    /// The program's random streams on the model's devices.
+    pub fn stream(&self) -> &RandomStream {
+        &self.stream
     }
 
     /// The seed of the evaluations.
@@ -176,6 +213,12 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         self.clean.into_inner().map(|clean| clean.model)
     }
 
+    /// A copy of what [`into_model`](Self::into_model) gives; the oracle goes on evaluating at the weights
+    /// before.
+    pub fn model_after(&self) -> Option<M> {
+        self.clean.get().map(|clean| clean.model.clone())
+    }
+
     /// Loss and gradient at `θ + scale * offset`. The gradient has the offset's layout: parameters
     /// that take no part in the loss there have zeros.
     ///
@@ -212,8 +255,10 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         Ok(Self {
             objective: self.objective,
             snapshot,
-            devices: self.devices.clone(),
+            stream: self.stream.clone(),
             seed: self.seed,
+            noise_seed: self.noise_seed,
+            drew: None,
             clean,
             parameters: OnceCell::new(),
             cost: Cell::new(Cost::ZERO),
@@ -245,18 +290,55 @@ impl<'a, M: Module> GradientOracle<'a, M> {
     /// # Errors
     /// [`CurvatureError::NotSupervised`], as the criterion for its outputs, or a panic of the forward pass.
     pub fn supervised_loss(&self) -> Result<Tensor<1>, CurvatureError> {
-        let terms = self.supervised_terms("a loss")?;
         let model = self.snapshot.probe(None, false)?;
+        self.loss_of_terms(&model)
+    }
+
+    fn loss_of_terms(&self, model: &M) -> Result<Tensor<1>, CurvatureError> {
+        let terms = self.supervised_terms("a loss")?;
         let mut losses = Vec::with_capacity(terms.len());
         for term in terms {
             self.spend(Cost::FORWARD);
             let loss = self.guarded(|| {
-                let outputs = term.outputs(&model).without_autodiff();
+                let outputs = term.outputs(model).without_autodiff();
                 term.criterion().loss(outputs)
             });
             losses.push(loss?);
         }
         Ok(Tensor::cat(losses, 0).sum())
+    }
+
+    /// The loss at `θ + scale * offset`, one element, without recording a tape. Of an objective that runs its
+    /// own backward pass it is that of the supervised terms, as in [`supervised_loss`](Self::supervised_loss).
+    ///
+    /// Cost: one forward pass for each term or part.
+    ///
+    /// # Errors
+    /// [`CurvatureError::LayoutMismatch`] for the offset of another model, and whatever the objective fails
+    /// with.
+    pub fn loss_at(&self, offset: &ParamVec, scale: f64) -> Result<Tensor<1>, CurvatureError> {
+        let model = self.snapshot.probe(Some((offset, scale)), false)?;
+        if self.objective.gradient().is_some() {
+            return self.loss_of_terms(&model);
+        }
+        let whole = |objective: &dyn Objective<M>| {
+            self.spend(Cost::FORWARD);
+            let loss = self.guarded(|| match objective.supervised() {
+                Some(terms) => terms.criterion().loss(terms.outputs(&model)),
+                None => Ok(objective.loss(&model)?),
+            })?;
+            Ok(loss.without_autodiff().reshape([1]))
+        };
+        match self.objective.parts() {
+            [] => whole(self.objective),
+            parts => {
+                let losses = parts
+                    .iter()
+                    .map(|part| Ok(whole(part.objective())?.mul_scalar(part.weight())));
+                let losses = losses.collect::<Result<Vec<_>, CurvatureError>>()?;
+                Ok(Tensor::cat(losses, 0).sum())
+            }
+        }
     }
 
     /// The gradient at `θ` of a scalar function of the outputs: for `sum(outputs * u)` with a
@@ -301,11 +383,15 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         self.snapshot.probe(Some((offset, scale)), true)
     }
 
-    /// Seeds the devices as before every evaluation.
-    pub(crate) fn reseed(&self) {
-        for device in &self.devices {
-            device.seed(self.seed);
-        }
+    /// Runs with the devices seeded as for every evaluation.
+    pub(crate) fn seeded<T>(&self, run: impl FnOnce() -> T) -> T {
+        let seed = self.noise_seed.unwrap_or(self.seed);
+        let Some(watched) = &self.drew else {
+            return self.stream.seeded(seed, run);
+        };
+        let (made, drew) = self.stream.watched(seed, run);
+        watched.set(watched.get() || drew);
+        made
     }
 
     fn evaluate(&self, model: &M) -> Result<Evaluation, CurvatureError> {
@@ -327,7 +413,7 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         objective: &dyn GradientObjective<M>,
     ) -> Result<Evaluation, CurvatureError> {
         let gradient = collect_registered(model, objective.gradients(model)?);
-        let device = self.devices.first().cloned().unwrap_or_default();
+        let device = model.devices().into_iter().next().unwrap_or_default();
         Ok(Evaluation {
             gradient,
             loss: Tensor::full([1], f64::NAN, &device.inner()),
@@ -340,73 +426,19 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         &self,
         run: impl FnOnce() -> Result<T, CurvatureError>,
     ) -> Result<T, CurvatureError> {
-        self.reseed();
         // Nothing outlives the closure but its result: the probe model is dropped with it.
-        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
-            Err(CurvatureError::ObjectivePanicked {
-                message: panic_message(payload.as_ref()),
+        self.seeded(|| catch_unwind(AssertUnwindSafe(run)))
+            .unwrap_or_else(|payload| {
+                Err(CurvatureError::ObjectivePanicked {
+                    message: panic_message(payload.as_ref()),
+                })
             })
-        })
     }
 
     /// Counts passes.
     pub(crate) fn spend(&self, cost: Cost) {
         self.cost.set(self.cost.get() + cost);
     }
-}
-
-/// One forward and one backward pass.
-fn pass<M: Module>(model: &M, objective: &dyn Objective<M>) -> Result<Evaluation, CurvatureError> {
-    let (loss, outputs) = match objective.supervised() {
-        Some(supervised) => {
-            let outputs = supervised.outputs(model);
-            let kept = outputs.clone().without_autodiff();
-            (supervised.criterion().loss(outputs)?, Some(kept))
-        }
-        None => (objective.loss(model)?, None),
-    };
-    let value = loss.clone().without_autodiff();
-    Ok(Evaluation {
-        gradient: backward(model, loss)?,
-        loss: value,
-        outputs,
-    })
-}
-
-/// One forward and one backward pass for each part.
-fn accumulate<M: Module>(model: &M, parts: &[Part<M>]) -> Result<Evaluation, CurvatureError> {
-    let mut gradients = GradientsAccumulator::new();
-    let mut losses = Vec::with_capacity(parts.len());
-    for part in parts {
-        let loss = part.objective().loss(model)?.mul_scalar(part.weight());
-        check_loss(&loss)?;
-        losses.push(loss.clone().without_autodiff().reshape([1]));
-        let own = GradientsParams::from_grads(loss.backward(), model);
-        gradients.accumulate(model, own);
-    }
-    Ok(Evaluation {
-        loss: Tensor::cat(losses, 0).sum(),
-        gradient: collect_registered(model, gradients.grads()),
-        outputs: None,
-    })
-}
-
-fn backward<M: Module>(model: &M, loss: Tensor<1>) -> Result<ParamVec, CurvatureError> {
-    check_loss(&loss)?;
-    Ok(collect_gradients(model, loss.backward()))
-}
-
-/// Whether there is a backward pass to take from a loss.
-fn check_loss(loss: &Tensor<1>) -> Result<(), CurvatureError> {
-    if loss.shape().num_elements() != 1 {
-        return Err(CurvatureError::LossNotScalar {
-            shape: loss.dims().to_vec(),
-        });
-    }
-    if !loss.is_autodiff() || !loss.is_tracked() {
-        return Err(CurvatureError::NoGradient);
-    }
-    Ok(())
 }
 
 /// Rewrites a gradient to a layout, with zeros for parameters that it lacks.
