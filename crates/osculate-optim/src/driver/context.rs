@@ -3,13 +3,14 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 use osculate_curvature::{
-    Cost, CurvatureError, Evaluation, FiniteFlags, GradientOracle, Objective, ParamVec,
+    Cost, CurvatureError, Evaluation, FiniteFlags, GradientOracle, HessianConfig, Objective,
+    ParamVec,
 };
 
 use super::error::StepErrorCause;
 use super::policy::{NonFinitePolicy, StepPolicy, step_seed};
 use super::report::{SkipReason, StepReport};
-use crate::curvature::ErasedOracle;
+use crate::curvature::{CurvatureContext, ErasedOracle, Found, ProductMemory};
 use crate::gradient::{Evaluations, GradientPoint};
 
 /// One step under way: the clean pass is made, and its gradient is fit for use.
@@ -294,6 +295,43 @@ impl<M: Module> Evaluations for StepContext<'_, M> {
         let gradient = self.accept(evaluation.gradient.clone())?;
         self.last = Some((offset.clone(), evaluation));
         Ok(gradient)
+    }
+
+    fn drawn_gradient_at(
+        &mut self,
+        what: &'static str,
+        number: u64,
+        offset: &ParamVec,
+    ) -> Result<ParamVec, StepErrorCause> {
+        let evaluation = self.oracle.evaluate_drawn(what, number, offset)?;
+        self.accept(evaluation.gradient)
+    }
+
+    fn hessian_product(
+        &mut self,
+        point: GradientPoint,
+        memory: &ProductMemory,
+        step: u64,
+        v: &ParamVec,
+    ) -> Result<(ParamVec, Found), StepErrorCause> {
+        let (product, found) = self.at(point, |oracle| {
+            let mut at = CurvatureContext::new(oracle, memory, step);
+            // The error's estimate would take gradients and read norms back.
+            let config = HessianConfig {
+                estimate_error: false,
+                ..HessianConfig::default()
+            };
+            let product = at.product_along(config, v)?;
+            Ok((product, at.found()))
+        })?;
+        let product = self.checked(SkipReason::Curvature, product)?;
+        // Products are in the type of statistics, gradients in the parameters' own.
+        let product = product.map(|(entry, x)| x.clone().cast(entry.dtype));
+        Ok((product, found))
+    }
+
+    fn seed(&self) -> u64 {
+        self.oracle.seed()
     }
 
     fn accept_combined(&mut self, gradient: ParamVec) -> Result<ParamVec, StepErrorCause> {

@@ -44,6 +44,7 @@ impl<M: Module> ClosureOptimizer<M> for Driver {
                 update.discard();
             }
             self.products.discard();
+            self.gradient_products.discard();
         }
         made.map_err(|cause| StepError { model, cause })
     }
@@ -105,13 +106,15 @@ impl Driver {
         let state = self
             .gradient_state
             .open(source.name(), source.fields(), &[], &layout)?;
-        let mut taking = GradientContext::new(&mut context, state, lr.base(), self.steps);
+        let (products, steps) = (&self.gradient_products, self.steps);
+        let mut taking = GradientContext::new(&mut context, state, products, lr.base(), steps);
         let taken = source.take(&mut taking)?;
-        let source_state = taking.state;
+        let (source_state, source_found) = taking.finish();
         layout
             .check(taken.gradient.layout())
             .map_err(StepErrorCause::Curvature)?;
-        let gradient = context.clip(taken.gradient);
+        let gradient = self.filtered(&mut context, taken.gradient)?;
+        let gradient = context.clip(gradient);
         let field = self.field(lr, context.oracle().parameters()?.clone(), gradient)?;
 
         let mut found = (self.products.last_step(), None);
@@ -128,7 +131,7 @@ impl Driver {
             proposals.push(Some(proposal));
         }
         let mut report = context.report();
-        report.provenance = found.1;
+        report.provenance = found.1.or(source_found.1);
         report.fresh.clone_from(&self.fresh);
         report.groups = self.group_reports(&field);
         let refreshed = count(&mut report, &proposals);
@@ -165,6 +168,7 @@ impl Driver {
             update.commit(keep.as_ref());
         }
         self.products.commit(found.0);
+        self.gradient_products.commit(source_found.0);
         self.take_ownership(&field);
         self.steps += 1;
         let estimates = self
