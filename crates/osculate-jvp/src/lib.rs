@@ -58,6 +58,7 @@ mod held;
 mod merge;
 mod mode;
 mod module;
+mod normalised;
 mod parallel;
 mod placeholder;
 mod program;
