@@ -10,6 +10,6 @@ mod train;
 pub use curvature::Curvature;
 pub use machine::{Environment, computes_here, peak_memory, reset_peak_memory};
 pub(crate) use panic::caught;
-pub use record::{Outcome, Point, Trial, TrialSpec};
+pub use record::{Outcome, Point, Products, Trial, TrialSpec};
 pub use step_times::{StepBlocks, StepTimes, StepTimesSpec, interleaved};
 pub use train::{Trainer, Watch};

@@ -35,6 +35,9 @@ pub enum NonFiniteLoss {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum SharpnessKind {
+    /// The Hessian's where its products are exact or as good as is asked for. Where they are finite
+    /// differences that kinks (ReLU, max pooling) spoil, the Gauss-Newton matrix's.
+    Auto,
     /// The largest eigenvalue of the Hessian of the loss: up to 30 Hessian products.
     Hessian,
     /// The largest eigenvalue of the Gauss-Newton matrix, for networks with kinks (ReLU, max
@@ -52,7 +55,7 @@ pub enum SharpnessKind {
 pub struct SharpnessConfig {
     /// Steps from one measurement to the next, 0 for none. Default 0.
     pub every: u64,
-    /// What is measured. Default: the Hessian's largest eigenvalue.
+    /// What is measured. Default [`SharpnessKind::Auto`].
     pub kind: SharpnessKind,
     /// Radius of the ball of [`SharpnessKind::Sam`]. Default 0.05, SAM's own.
     pub rho: f64,
@@ -62,7 +65,7 @@ impl Default for SharpnessConfig {
     fn default() -> Self {
         Self {
             every: 0,
-            kind: SharpnessKind::Hessian,
+            kind: SharpnessKind::Auto,
             rho: 0.05,
         }
     }
