@@ -42,11 +42,18 @@ fn peak(run: impl FnOnce()) -> f64 {
     PEAK.peak_usage().saturating_sub(before) as f64
 }
 
+/// Largest accepted ratios: of products with what they share kept, Hessian and Gauss-Newton.
+struct Limits {
+    anew: f64,
+    kept: f64,
+    kept_ggn: f64,
+}
+
 fn exact<M, I, F>(
     bench: &mut Bench,
     ratios: &mut Ratios,
     name: &str,
-    limit: f64,
+    limits: Limits,
     model: M,
     objective: SupervisedBatch<I, F>,
 ) where
@@ -55,54 +62,92 @@ fn exact<M, I, F>(
     F: Fn(&M, &I) -> Tensor<2>,
 {
     let oracle = GradientOracle::new(&model, &objective);
-    let config = HessianConfig {
+    let config = |keep_within| HessianConfig {
         mode: HvpMode::Exact,
+        keep_within,
         ..HessianConfig::default()
     };
-    let hessian = Hessian::with_config(&oracle, config).expect("a gradient");
-    let ggn = GaussNewton::with_mode(&oracle, HvpMode::Exact).expect("supervised");
+    let hessian = |within| Hessian::with_config(&oracle, config(within)).expect("a gradient");
+    let ggn = |within| {
+        let ggn = GaussNewton::with_mode(&oracle, HvpMode::Exact).expect("supervised");
+        ggn.with_keep_within(within).expect("a valid setting")
+    };
+    let anew = (hessian(0.0), ggn(0.0));
+    // Without a limit: the table says what each takes.
+    let kept = (hessian(f64::INFINITY), ggn(f64::INFINITY));
     let probes: Vec<ParamVec> = (0..4)
-        .map(|seed| ParamVec::rademacher(&hessian.layout(), seed))
+        .map(|seed| ParamVec::rademacher(&anew.0.layout(), seed))
         .collect();
     let v = &probes[0];
+    let product = |operator: &dyn CurvatureOperator| operator.apply(v).expect("an exact product");
     // What is recorded and checked once is not part of a product.
-    hessian.apply(v).expect("an exact product");
-    hessian.quadratic_form(v).expect("an exact product");
-    ggn.apply(v).expect("an exact product");
+    product(&anew.0);
+    product(&anew.1);
+    anew.0.quadratic_form(v).expect("an exact product");
 
     let start = Instant::now();
     let program = objective.record_loss(&model).expect("a recording");
     let recording = 1e3 * start.elapsed().as_secs_f64();
     let operations = program.num_operations();
-    let (ours, theirs) = (
-        peak(|| drop(hessian.apply(v))),
-        peak(|| gradient(&model, &objective)),
-    );
     println!(
-        "{name}: {operations} operations recorded in {recording:.2} ms, {:.2} ms for 1000; peak \
-         memory of a product {:.2}x a gradient's",
+        "{name}: {operations} operations recorded in {recording:.2} ms, {:.2} ms for 1000",
         1e3 * recording / operations as f64,
-        ours / theirs
     );
+    let gradients = peak(|| gradient(&model, &objective));
+    let memory = |what: &str, anew: &dyn CurvatureOperator, kept: &dyn CurvatureOperator| {
+        product(kept);
+        let ours = peak(|| drop(product(anew)));
+        let before = PEAK.current_usage();
+        let start = Instant::now();
+        // The second product at a point makes what is kept.
+        let making = peak(|| drop(product(kept)));
+        let seconds = start.elapsed().as_secs_f64();
+        let held = PEAK.current_usage().saturating_sub(before) as f64;
+        let later = held + peak(|| drop(product(kept)));
+        println!(
+            "{name}, {what}: peak memory over a gradient's {:.2}x anew, {:.2}x kept ({:.2}x held, \
+             {:.2}x while made, in {:.1} ms)",
+            ours / gradients,
+            later / gradients,
+            held / gradients,
+            making / gradients,
+            1e3 * seconds,
+        );
+    };
+    memory("hvp", &anew.0, &kept.0);
+    memory("ggn_vp", &anew.1, &kept.1);
+    println!("{name}: {:?}, {:?}", kept.0.kept(), kept.1.kept());
 
     let cases = vec![
         Case::new("hvp", || {
-            black_box(hessian.apply(v).expect("a product"));
+            black_box(product(&anew.0));
         })
-        .at_most(limit),
+        .at_most(limits.anew),
+        Case::new("hvp, kept", || {
+            black_box(product(&kept.0));
+        })
+        .at_most(limits.kept),
         Case::new("hvp, four probes", || {
-            black_box(hessian.apply_many(&probes).expect("products"));
+            black_box(anew.0.apply_many(&probes).expect("products"));
+        })
+        .at_most(8.0),
+        Case::new("hvp, four probes, kept", || {
+            black_box(kept.0.apply_many(&probes).expect("products"));
         })
         .at_most(8.0),
         Case::new("v'Hv, forward only", || {
-            black_box(hessian.quadratic_form(v).expect("a number"));
+            black_box(anew.0.quadratic_form(v).expect("a number"));
         })
         .at_most(1.0),
         Case::new("ggn_vp", || {
-            black_box(ggn.apply(v).expect("a product"));
+            black_box(product(&anew.1));
         }),
+        Case::new("ggn_vp, kept", || {
+            black_box(product(&kept.1));
+        })
+        .at_most(limits.kept_ggn),
         Case::new("v'Gv, forward only", || {
-            black_box(ggn.quadratic_form(v).expect("a number"));
+            black_box(anew.1.quadratic_form(v).expect("a number"));
         }),
     ];
     ratios.compare(
@@ -118,9 +163,22 @@ fn main() {
     let mut ratios = Ratios::default();
     let device = device();
     device.seed(1);
+    let limits = |anew, kept, kept_ggn| Limits {
+        anew,
+        kept,
+        kept_ggn,
+    };
     for (name, limit, widths) in [
-        ("mlp 64-256-256-10", 2.5, vec![64, 256, 256, 10]),
-        ("mlp 64-1024-1024-10", 2.2, vec![64, 1024, 1024, 10]),
+        (
+            "mlp 64-256-256-10",
+            limits(2.5, 1.3, 1.3),
+            vec![64, 256, 256, 10],
+        ),
+        (
+            "mlp 64-1024-1024-10",
+            limits(2.2, 1.85, 1.6),
+            vec![64, 1024, 1024, 10],
+        ),
     ] {
         let objective = SupervisedBatch::new(
             Tensor::<2>::random([128, 64], Distribution::Default, &device),
@@ -139,7 +197,7 @@ fn main() {
         &mut bench,
         &mut ratios,
         "conv net",
-        2.5,
+        limits(2.5, 1.65, 1.5),
         GroupNetConfig::new().init(&device),
         objective,
     );
@@ -152,7 +210,7 @@ fn main() {
         &mut bench,
         &mut ratios,
         "transformer, 4 layers",
-        2.5,
+        limits(2.5, 1.5, 1.3),
         EncoderModelConfig::new(VOCABULARY).init(&device),
         objective,
     );

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use burn::module::{Module, ParamGroup};
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, ModuleOptimizer, SgdConfig};
+use osculate_optim::registry::OptimizerSpec;
 use osculate_optim::{
     AdaHessianConfig, Asam, ClosureOptimizer, CustomDiagonal, DiagonalRequest, Driver, EigenSolver,
-    Grafting, Gsam, KeepDtype, KlShampooConfig, KlSoapConfig, LookSam, MuonConfig, ParameterGroup,
-    PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKronConfig, PsgdLraConfig,
-    RefreshSchedule, Sam, Select, ShampooConfig, ShampooForm, SoapConfig, SophiaConfig,
-    SophiaSchedule, StepPolicy,
+    GradientPrediction, Grafting, Gsam, InducedMetricConfig, KeepDtype, KlShampooConfig,
+    KlSoapConfig, LookSam, Mars, MuonConfig, NorMuonConfig, OptimisticAmsgradConfig,
+    ParameterGroup, Prodigy, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry,
+    PsgdKronConfig, PsgdLraConfig, RefreshSchedule, Sam, Select, ShampooConfig, ShampooForm,
+    SoapConfig, SophiaConfig, SophiaSchedule, StepPolicy,
 };
 
 use crate::model::Ranked;
@@ -107,6 +109,12 @@ pub fn sophia_h<M: Module>(policy: StepPolicy) -> Subject<M> {
 /// Sophia-G.
 pub fn sophia_g<M: Module>(policy: StepPolicy) -> Subject<M> {
     let config = SophiaConfig::g().with_period(3);
+    subject(config.init().expect("valid"), policy)
+}
+
+/// Sophia-H whose gamma is steered.
+pub fn sophia_steered<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = SophiaConfig::h().with_period(2).with_target_rate(Some(0.3));
     subject(config.init().expect("valid"), policy)
 }
 
@@ -264,6 +272,76 @@ pub fn kl_soap<M: Module>(policy: StepPolicy) -> Subject<M> {
     subject(config.init().expect("valid"), policy)
 }
 
+/// A row of the registry, or a composition of rows, with its default settings.
+fn row<M: Module>(text: &str, policy: StepPolicy) -> Subject<M> {
+    let spec: OptimizerSpec = text.parse().expect("a row");
+    subject(spec.build(policy.seed).expect("valid"), policy)
+}
+
+/// Subjects that are rows of the registry.
+macro_rules! rows {
+    ($($name:ident = $text:literal;)*) => {
+        $(
+            #[doc = concat!("The optimizer `", $text, "`.")]
+            pub fn $name<M: Module>(policy: StepPolicy) -> Subject<M> {
+                row($text, policy)
+            }
+        )*
+    };
+}
+
+// Over optimizers of our own: burn's records forget the type of a state.
+rows! {
+    sgdw = "sgdw";
+    optimistic_amsgrad = "optimistic-amsgrad";
+    induced_metric = "induced-metric";
+    newton_cg = "newton-cg";
+    sania = "sania";
+    sania_adam = "sania(adam-sqr)";
+    armijo = "armijo";
+    random_scale = "random-scale";
+    mars = "mars(soap)";
+    hyperball = "hyperball(kl-shampoo)";
+    armijo_mars = "schedule-free(armijo(mars(shampoo)))";
+    sania_sam = "ema(sania(sam(adam-sqr)))";
+}
+
+/// Prodigy over RMSProp's metric, from an estimate that moves weights of every type.
+pub fn prodigy<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let base = InducedMetricConfig::new().init().expect("valid");
+    let prodigy = Prodigy::new().with_initial(0.5);
+    subject(prodigy.over(base).expect("valid"), policy)
+}
+
+/// NorMuon for every parameter.
+pub fn normuon<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let config = NorMuonConfig::new();
+    subject(config.init().expect("valid"), policy)
+}
+
+/// MARS over Shampoo, with the older gradient on the present batch.
+pub fn mars_exact<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let shampoo = ShampooConfig::new().with_period(2).with_start(2);
+    let mars = Mars::new().with_exact(true);
+    subject(
+        mars.over(shampoo.init().expect("valid")).expect("valid"),
+        policy,
+    )
+}
+
+/// Optimistic AMSGrad with extrapolated gradients.
+pub fn optimistic_extrapolated<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let prediction = GradientPrediction::Extrapolated {
+        span: 2,
+        regularization: 1e-3,
+        relative: true,
+        newest: false,
+        max_weight: 10.0,
+    };
+    let config = OptimisticAmsgradConfig::new().with_prediction(prediction);
+    subject(config.init().expect("valid"), policy)
+}
+
 /// Calls a macro once for every optimizer: `suite!(name, constructor, needs_supervised)`.
 #[macro_export]
 macro_rules! for_each_optimizer {
@@ -284,6 +362,7 @@ macro_rules! for_each_optimizer {
         $suite!(adahessian_lazy, $crate::subject::adahessian_lazy, false);
         $suite!(sophia_h, $crate::subject::sophia_h, false);
         $suite!(sophia_g, $crate::subject::sophia_g, true);
+        $suite!(sophia_steered, $crate::subject::sophia_steered, false);
         $suite!(sophia_custom, $crate::subject::sophia_custom, false);
         $suite!(psgd_kron, $crate::subject::psgd_kron, false);
         $suite!(psgd_kron_eq, $crate::subject::psgd_kron_eq, false);
@@ -302,6 +381,30 @@ macro_rules! for_each_optimizer {
         $suite!(soap_small, $crate::subject::soap_small, true);
         $suite!(kl_shampoo, $crate::subject::kl_shampoo, true);
         $suite!(kl_soap, $crate::subject::kl_soap, true);
+        $suite!(sgdw, $crate::subject::sgdw, false);
+        $suite!(
+            optimistic_amsgrad,
+            $crate::subject::optimistic_amsgrad,
+            false
+        );
+        $suite!(
+            optimistic_extrapolated,
+            $crate::subject::optimistic_extrapolated,
+            false
+        );
+        $suite!(induced_metric, $crate::subject::induced_metric, false);
+        $suite!(newton_cg, $crate::subject::newton_cg, true);
+        $suite!(sania, $crate::subject::sania, true);
+        $suite!(sania_adam, $crate::subject::sania_adam, true);
+        $suite!(armijo, $crate::subject::armijo, true);
+        $suite!(random_scale, $crate::subject::random_scale, false);
+        $suite!(prodigy, $crate::subject::prodigy, false);
+        $suite!(mars, $crate::subject::mars, true);
+        $suite!(mars_exact, $crate::subject::mars_exact, false);
+        $suite!(hyperball, $crate::subject::hyperball, true);
+        $suite!(normuon, $crate::subject::normuon, false);
+        $suite!(armijo_mars, $crate::subject::armijo_mars, true);
+        $suite!(sania_sam, $crate::subject::sania_sam, true);
     };
 }
 

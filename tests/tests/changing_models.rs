@@ -31,7 +31,7 @@ const LR: f64 = 0.01;
 
 /// Methods in which every parameter is in the step of every other: by a norm over all of them, by
 /// finite differences along one probe, or by targets that are drawn for all outputs together.
-const COUPLED: [&str; 13] = [
+const COUPLED: [&str; 23] = [
     "sam",
     "sam_adaptive",
     "asam",
@@ -43,6 +43,16 @@ const COUPLED: [&str; 13] = [
     "sophia_h",
     "sophia_g",
     "psgd_kron_newton",
+    "optimistic_extrapolated",
+    "induced_metric",
+    "newton_cg",
+    "sania",
+    "sania_adam",
+    "armijo",
+    "prodigy",
+    "mars_exact",
+    "armijo_mars",
+    "sania_sam",
     "momo_shampoo",
     "ema_sam",
 ];

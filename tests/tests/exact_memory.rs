@@ -1,4 +1,5 @@
-//! The memory of an exact Hessian product in units of a gradient's, on the flex backend.
+//! The memory of an exact Hessian product in units of a gradient's, on the flex backend: made anew, and
+//! with what products share kept.
 //!
 //! One test, so that no other allocates meanwhile.
 #![allow(
@@ -49,11 +50,12 @@ where
         drop(burn::optim::GradientsParams::from_grads(gradients, model));
     };
     let oracle = GradientOracle::new(model, objective);
-    let config = HessianConfig {
+    let config = |keep_within| HessianConfig {
         mode: HvpMode::Exact,
+        keep_within,
         ..HessianConfig::default()
     };
-    let hessian = Hessian::with_config(&oracle, config).expect("a gradient");
+    let hessian = Hessian::with_config(&oracle, config(0.0)).expect("a gradient");
     let v = ParamVec::rademacher(&hessian.layout(), 2);
     // The first calls record and fill caches.
     gradient();
@@ -69,6 +71,40 @@ where
     );
     assert!(of_gradient >= hessian.layout().num_bytes() as f64, "{told}");
     assert!(of_product <= limit * of_gradient, "{told}");
+
+    // What is kept is within the default bound, in what is foretold and in what is used.
+    let within = HessianConfig::default().keep_within;
+    let hessian = Hessian::with_config(&oracle, config(within)).expect("a gradient");
+    hessian.apply(&v).expect("a product");
+    let before = ALLOCATOR.current_usage();
+    let making = peak(|| {
+        hessian.apply(&v).expect("a product");
+    });
+    let held = ALLOCATOR.current_usage().saturating_sub(before) as f64;
+    let of_product = held
+        + peak(|| {
+            hessian.apply(&v).expect("a product");
+        });
+    let foretold = hessian.kept().expect("memory for what products share");
+    let told = format!(
+        "{told}; {:.2} while parts are computed to be kept, {:.2} with {:.2} of it kept; {foretold:?}",
+        making / of_gradient,
+        of_product / of_gradient,
+        held / of_gradient,
+    );
+    for used in [making, of_product] {
+        assert!(used <= within * of_gradient, "{told}");
+        assert!(used <= 1.3 * foretold.peak as f64, "{told}");
+    }
+    // The recorded operations themselves are not foretold.
+    assert!(held <= 1.2 * foretold.kept as f64, "{told}");
+
+    let config = config(0.5 * foretold.peak as f64 / foretold.gradient as f64);
+    let hessian = Hessian::with_config(&oracle, config).expect("a gradient");
+    for _ in 0..2 {
+        hessian.apply(&v).expect("a product");
+    }
+    assert!(hessian.kept().is_none(), "beyond the bound");
     told
 }
 

@@ -9,10 +9,11 @@ use burn::tensor::{Device, Int, Tensor};
 use osculate_curvature::{Criterion, Supervised};
 use osculate_optim::registry::{OptimizerKind, OptimizerSpec};
 use osculate_optim::{
-    AdaHessianConfig, Asam, AveragedGradientConfig, ClosureOptimizer, Driver, Ema, Gsam,
-    KlShampooConfig, KlSoapConfig, LookSam, Lookahead, Momo, MuonConfig, PsgdDenseConfig,
-    PsgdDiagonalConfig, PsgdKronConfig, PsgdLraConfig, Sam, SasshaConfig, ScheduleFree,
-    ShampooConfig, SoapConfig, SophiaConfig,
+    AdaHessianConfig, Armijo, Asam, AveragedGradientConfig, ClosureOptimizer, Driver, Ema, Gsam,
+    Hyperball, InducedMetricConfig, KlShampooConfig, KlSoapConfig, LookSam, Lookahead, Mars, Momo,
+    MuonConfig, NewtonCgConfig, NorMuonConfig, OptimisticAmsgradConfig, Prodigy, PsgdDenseConfig,
+    PsgdDiagonalConfig, PsgdKronConfig, PsgdLraConfig, RandomScale, Sam, Sania, SasshaConfig,
+    ScheduleFree, SgdwConfig, ShampooConfig, SoapConfig, SophiaConfig, SquaredGradientConfig,
 };
 use osculate_tests::model::{labels, wave};
 
@@ -103,6 +104,19 @@ loops! {
     momo at 1.0: Momo::new().over(AveragedGradientConfig::new().init()?)?;
     schedule_free at 1e-2: ScheduleFree::new().over(adamw())?;
     ema at 1e-2: Ema::new(0.9).over(adamw())?;
+    sgdw at 0.05: SgdwConfig::new().init()?;
+    optimistic_amsgrad at 3e-3: OptimisticAmsgradConfig::new().init()?;
+    induced_metric at 1e-2: InducedMetricConfig::new().init()?;
+    newton_cg at 0.3: NewtonCgConfig::new().init()?;
+    sania at 1e-2: Sania::new().over(SquaredGradientConfig::new().init()?)?;
+    sania_over_newton at 0.3: Sania::new().over(NewtonCgConfig::new().init()?)?;
+    armijo_over_shampoo at 1.0: Armijo::new().over(ShampooConfig::new().init()?)?;
+    prodigy_over_soap at 1.0: Prodigy::new().with_initial(1e-4).over(SoapConfig::new().init()?)?;
+    random_scale at 0.02: RandomScale::new().over(SgdwConfig::new().init()?)?;
+    mars_over_soap at 1e-2: Mars::new().over(SoapConfig::new().init()?)?;
+    mars_over_shampoo at 1e-2: Mars::new().over(ShampooConfig::new().init()?)?;
+    hyperball_over_soap at 1e-2: Hyperball::new().over(SoapConfig::new().init()?)?;
+    normuon at 1e-2: NorMuonConfig::new().init()?.for_matrices(AdamWConfig::new().init())?;
     lookahead at 1e-2: Lookahead::new().over(adamw())?;
     sam_over_sophia at 1e-2: Sam::new(0.05).over(SophiaConfig::h().init()?)?;
     sam_over_soap at 1e-2: Sam::new(0.05).over(SoapConfig::new().init()?)?;

@@ -12,14 +12,31 @@ const MARK: &str = "<!-- optimizers -->";
 
 /// Gradient evaluations to two digits after the point, without zeros at the end.
 fn short(gradients: f64) -> String {
-    let text = format!("{gradients:.2}");
+    short_to(gradients, 2)
+}
+
+fn short_to(number: f64, digits: usize) -> String {
+    let text = format!("{number:.digits$}");
+    if digits == 0 {
+        return text;
+    }
     text.trim_end_matches('0').trim_end_matches('.').to_string()
+}
+
+/// An optimizer's best rate over AdamW's in the study, and the range of it.
+fn over_adamw(name: &str) -> String {
+    let ratios = osculate_bench::tuned::over_adamw(name).filter(|_| name != "adamw");
+    ratios.map_or(String::new(), |[middle, least, most]| {
+        let digits = |ratio: f64| if ratio < 10.0 { 2 } else { 0 };
+        let shown = |ratio: f64| short_to(ratio, digits(ratio));
+        format!("{} ({} to {})", shown(middle), shown(least), shown(most))
+    })
 }
 
 fn table() -> String {
     let mut text = String::from(
-        "| name | what it does | gradients a step | state, numbers per parameter | rate to start from |\n\
-         |---|---|---|---|---|\n",
+        "| name | what it does | gradients a step | state, numbers per parameter | rate to start from | times AdamW's in \
+         the study |\n|---|---|---|---|---|---|\n",
     );
     for kind in OptimizerKind::BUILT_IN {
         let row = kind.row();
@@ -29,11 +46,12 @@ fn table() -> String {
         };
         writeln!(
             text,
-            "| `{}` | {what} | {} | {} | {:?} |",
+            "| `{}` | {what} | {} | {} | {:?} | {} |",
             row.name,
             short(row.gradients),
             row.state,
             row.learning_rate,
+            over_adamw(row.name),
         )
         .expect("a text takes all that is written");
     }

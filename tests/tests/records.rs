@@ -48,8 +48,11 @@ fn files(make: fn(StepPolicy) -> Subject, supervised: bool) {
     for keep in [0, 10, whole.len() / 2, whole.len() - 1] {
         std::fs::write(&path, &whole[..keep]).expect("a file");
         let before = other.to_record();
-        let error = other.load(&path).expect_err("a truncated file");
-        assert!(!error.to_string().is_empty());
+        match other.load(&path) {
+            Err(error) => assert!(!error.to_string().is_empty()),
+            // Without tensors only padding may be missing.
+            Ok(()) => assert_eq!(optimizer.state_bytes(), 0, "a truncated file was read"),
+        }
         assert_eq!(other.to_record(), before, "a failed load changed the state");
     }
     let missing = folder.path().join("missing.bpk");

@@ -1,7 +1,7 @@
 //! What has changed between two results.
 
-use crate::analysis::{Cost, EntrantResults, Results, RunResult, WorkloadResults};
-use crate::report::Grid;
+use crate::analysis::{Cost, Difference, EntrantResults, Results, RunResult, WorkloadResults};
+use crate::report::{Column, Grid};
 use crate::stats::paired_test;
 use crate::trial::Environment;
 use crate::workload::Metric;
@@ -173,15 +173,15 @@ impl Comparison {
     /// The rows as a table.
     pub fn table(&self) -> Grid {
         let mut grid = Grid::new([
-            "workload, optimizer",
-            "last before",
-            "last after",
-            "change",
-            "p",
-            "gradients before",
-            "gradients after",
-            "step time before",
-            "step time after",
+            Column::new("workload, optimizer"),
+            Column::new("last before"),
+            Column::new("last after"),
+            Column::new("change"),
+            Column::new("p"),
+            Column::new("gradients before").spare(1),
+            Column::new("gradients after").spare(2),
+            Column::new("step time before").spare(1),
+            Column::new("step time after").spare(2),
         ]);
         let nothing = || "—".to_string();
         for row in &self.rows {
@@ -191,17 +191,14 @@ impl Comparison {
             let (change, p) = row.difference.map_or_else(
                 || (nothing(), nothing()),
                 |(mean, p)| {
-                    let way = if mean > 0.0 {
-                        "better"
-                    } else if mean < 0.0 {
-                        "worse"
-                    } else {
-                        "equal"
+                    let by = row.metric.show(mean.abs());
+                    let text = match Difference::of(mean, p, mean == 0.0) {
+                        Difference::Tied => "tied".to_string(),
+                        Difference::None if mean > 0.0 => format!("none (better by {by})"),
+                        Difference::None => format!("none (worse by {by})"),
+                        beyond => format!("{} by {by}", beyond.word()),
                     };
-                    (
-                        format!("{way} by {}", row.metric.show(mean.abs())),
-                        format!("{p:.3}"),
-                    )
+                    (text, format!("{p:.3}"))
                 },
             );
             grid.rows.push(vec![
@@ -308,11 +305,7 @@ mod tests {
         assert!(compare(&after, &before).regressions(0.05).is_empty());
         let same = compare(&before, &before);
         assert_eq!(same.rows[0].difference, Some((0.0, 1.0)));
-        assert!(
-            same.table().rows[0][3].starts_with("equal"),
-            "{:?}",
-            same.table()
-        );
+        assert!(same.table().rows[0][3] == "tied", "{:?}", same.table());
     }
 
     #[test]

@@ -3,26 +3,28 @@
 use std::str::FromStr;
 
 use burn::module::Module;
-use osculate::optim::registry::{OptimizerKind, OptimizerSpec};
+use osculate::optim::registry::{OptimizerKind, OptimizerSpec, settings_of, words_of};
 use osculate::prelude::ClosureOptimizer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::BenchError;
+use crate::shell;
 
 /// An optimizer with its settings, under a name.
 ///
-/// As text it is `METHOD`, or `NAME=METHOD:{SETTINGS}` with settings as JSON that are laid over the
-/// usual ones. A method is a name or one over another, as in `sam(soap)`, which is called
-/// `sam-over-soap` where it has no other name.
+/// As text it is `METHOD` or `NAME=METHOD`, without settings: [`with_settings`](Self::with_settings) has those. A
+/// method is a name or one over another, as in `sam(soap)`, which is called `sam-over-soap` where it has no other
+/// name.
 ///
 /// ```
 /// use osculate_bench::entrant::Entrant;
 ///
 /// let plain: Entrant = "adamw".parse()?;
-/// let named: Entrant = r#"wide-sam=sam:{"rho": 0.2}"#.parse()?;
+/// let named = "wide-sam=sam".parse::<Entrant>()?.with_settings(["rho=0.2"])?;
 /// assert_eq!((plain.label.as_str(), named.label.as_str()), ("adamw", "wide-sam"));
 /// assert_eq!(named.recipe.settings()["rho"], 0.2);
+/// assert_eq!(named.words(), ["--optimizer", "wide-sam=sam", "--set", "rho=0.2"]);
 /// let composed: Entrant = "ema(sam(soap))".parse()?;
 /// assert_eq!(composed.label, "ema-over-sam-over-soap");
 /// assert!("adamv".parse::<Entrant>().is_err());
@@ -46,7 +48,7 @@ fn usual(optimizer: &OptimizerSpec) -> Value {
     if [OptimizerKind::SOPHIA_H, OptimizerKind::SOPHIA_G].contains(&kind) {
         return json!({ "gamma": 1.0 });
     }
-    if kind == OptimizerKind::MUON {
+    if [OptimizerKind::MUON, OptimizerKind::NORMUON].contains(&kind) {
         return json!({ "except": ["embedding", "head"] });
     }
     match optimizer.base() {
@@ -75,6 +77,39 @@ impl Entrant {
             label: label(&optimizer),
             recipe: optimizer.with_overrides(&usual)?,
         })
+    }
+
+    /// The same with settings `KEY=VALUE` laid over its own.
+    ///
+    /// # Errors
+    /// [`BenchError::Recipe`].
+    pub fn with_settings<T: AsRef<str>>(
+        self,
+        words: impl IntoIterator<Item = T>,
+    ) -> Result<Self, BenchError> {
+        Ok(Self {
+            recipe: self.recipe.with_overrides(&settings_of(words)?)?,
+            ..self
+        })
+    }
+
+    /// The options that make it: its name, and the settings that are not its usual ones.
+    pub fn words(&self) -> Vec<String> {
+        let method = self.recipe.to_string();
+        let plain = method.parse::<Self>().ok();
+        let known = plain
+            .as_ref()
+            .map_or(Vec::new(), |plain| words_of(plain.recipe.settings()));
+        let name = match &plain {
+            Some(plain) if plain.label == self.label => method,
+            _ => format!("{}={method}", self.label),
+        };
+        let mut words = vec!["--optimizer".to_string(), name];
+        let own = words_of(self.recipe.settings()).into_iter();
+        for setting in own.filter(|setting| !known.contains(setting)) {
+            words.extend(["--set".to_string(), setting]);
+        }
+        words
     }
 
     /// The peak learning rate that the optimizer's documentation begins a search at.
@@ -122,22 +157,18 @@ impl FromStr for Entrant {
 
     fn from_str(text: &str) -> Result<Self, BenchError> {
         let wrong = |why: String| BenchError::Usage(format!("optimizer {text:?}: {why}"));
-        let (head, settings) = match text.split_once(':') {
-            Some((head, settings)) => (head, Some(settings)),
-            None => (text, None),
-        };
-        let (label, method) = match head.split_once('=') {
+        if text.contains(':') {
+            return Err(BenchError::Usage(format!(
+                "settings are not written as JSON: {}",
+                respelled(text)
+            )));
+        }
+        let (label, method) = match text.split_once('=') {
             Some((label, method)) => (Some(label), method),
-            None => (None, head),
+            None => (None, text),
         };
         let method: OptimizerSpec = method.parse().map_err(|error| wrong(format!("{error}")))?;
         let mut entrant = Self::new(method)?;
-        if let Some(settings) = settings {
-            let settings: Value = serde_json::from_str(settings)
-                .map_err(|error| wrong(format!("settings are not JSON: {error}")))?;
-            let made = entrant.recipe.with_overrides(&settings);
-            entrant.recipe = made.map_err(|error| wrong(error.to_string()))?;
-        }
         if let Some(label) = label {
             let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
             if label.is_empty() || label.starts_with('.') || !label.chars().all(allowed) {
@@ -149,6 +180,18 @@ impl FromStr for Entrant {
         }
         Ok(entrant)
     }
+}
+
+/// What was written as `NAME=METHOD:{SETTINGS}` in the words of today.
+pub(crate) fn respelled(text: &str) -> String {
+    let (head, settings) = text.split_once(':').unwrap_or((text, "{}"));
+    let settings: Value =
+        serde_json::from_str(settings).unwrap_or_else(|_| json!({ "KEY": "VALUE" }));
+    let mut words = vec!["--optimizer".to_string(), head.to_string()];
+    for setting in words_of(&settings) {
+        words.extend(["--set".to_string(), setting]);
+    }
+    format!("write {}", shell::line(words))
 }
 
 /// Checks that no two entrants have one name, or names that differ in case alone: names become folders,
@@ -183,8 +226,10 @@ mod tests {
             let read: Entrant = serde_json::from_str(&text).unwrap();
             assert!(entrant.is_same(&read), "{text}");
         }
-        let a: Entrant = "x=sam:{\"rho\":0.1}".parse().unwrap();
-        let b: Entrant = "x=sam:{\"rho\":0.2}".parse().unwrap();
+        let [a, b] = ["rho=0.1", "rho=0.2"].map(|rho| {
+            let sam: Entrant = "x=sam".parse().unwrap();
+            sam.with_settings([rho]).unwrap()
+        });
         assert!(!a.is_same(&b));
     }
 
@@ -196,8 +241,8 @@ mod tests {
             plain.recipe.settings()["base"]["sophia-g"]["gamma"],
             json!(1.0)
         );
-        let text = r#"wide=ema(sam(muon)):{"base": {"sam": {"rho": 0.2}}}"#;
-        let set: Entrant = text.parse().unwrap();
+        let set: Entrant = "wide=ema(sam(muon))".parse().unwrap();
+        let set = set.with_settings(["base.sam.rho=0.2"]).unwrap();
         assert_eq!(
             (set.label.as_str(), set.recipe.to_string().as_str()),
             ("wide", "ema(sam(muon))")
@@ -208,11 +253,33 @@ mod tests {
     }
 
     #[test]
+    fn words_make_the_same_again() {
+        let wide: Entrant = "wide=ema(sam(muon))".parse().unwrap();
+        let wide = wide
+            .with_settings(["base.sam.rho=0.2", "decay=0.9"])
+            .unwrap();
+        let words = wide.words();
+        let settings: Vec<&String> = words[2..].iter().filter(|word| *word != "--set").collect();
+        let again = words[1].parse::<Entrant>().unwrap();
+        assert!(
+            again.with_settings(settings).unwrap().is_same(&wide),
+            "{words:?}"
+        );
+        assert_eq!(
+            Entrant::new(OptimizerKind::SOPHIA_G).unwrap().words().len(),
+            2
+        );
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let cases = [
             ("adamv", "adamw"),
-            ("sam:{\"roh\":1}", "rho"),
-            ("sam:rho", "JSON"),
+            (
+                "wide=sam:{\"rho\":0.2}",
+                "write --optimizer wide=sam --set rho=0.2",
+            ),
+            ("sam:rho", "write --optimizer sam --set KEY=VALUE"),
             ("a/b=sam", "a/b"),
             ("..=sam", "expected letters"),
         ];
@@ -224,7 +291,11 @@ mod tests {
         assert!(error.contains("`soap` goes over no other"), "{error}");
         let twice = [
             Entrant::new(OptimizerKind::SAM).unwrap(),
-            "sam:{\"rho\":0.2}".parse().unwrap(),
+            "sam"
+                .parse::<Entrant>()
+                .unwrap()
+                .with_settings(["rho=0.2"])
+                .unwrap(),
         ];
         let message = check_labels(&twice).unwrap_err().to_string();
         assert!(message.contains("NAME=sam"), "{message}");

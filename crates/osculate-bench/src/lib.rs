@@ -8,6 +8,10 @@
 //! - [`analysis`] and [`report`]: what follows from the trials, as tables, figures and one page.
 //! - [`command`]: the program.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod accuracy;
 pub mod analysis;
 pub mod bench_step;
@@ -16,12 +20,15 @@ pub mod command;
 pub mod compare;
 pub mod entrant;
 pub mod error;
+mod first;
 mod layer;
 pub mod memory;
 mod number;
 pub mod race;
 pub mod report;
+mod shell;
 pub mod stats;
 pub mod study;
 pub mod trial;
+pub mod tuned;
 pub mod workload;

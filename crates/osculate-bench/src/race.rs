@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use crate::analysis::{
     EntrantInput, RateResult, Results, WorkloadResults, entrant_results, target,
 };
-use crate::cli::RaceConfig;
+use crate::cli::{Heat, RaceConfig};
 use crate::entrant::Entrant;
 use crate::error::BenchError;
 use crate::stats::median;
@@ -16,8 +16,6 @@ use crate::workload::{About, TargetRule, Workloads};
 
 /// Measurements in a run.
 const MEASUREMENTS: usize = 46;
-/// Test accuracy that counts as reached on the digits.
-const DIGITS_TARGET: f64 = 0.95;
 /// The optimizer that others are compared with, where it races.
 const BASELINE: &str = "adamw";
 
@@ -46,17 +44,23 @@ pub fn race(
     let mut complete = true;
     let mut found = Vec::new();
     let raced: Vec<_> = config
-        .workloads
+        .heats
         .iter()
-        .map(|name| workloads.get(name))
-        .collect::<Result<_, _>>()?;
-    for trainer in raced {
-        let about = about(trainer.about(), config);
-        let steps = config.steps.unwrap_or(about.steps);
+        .map(|heat| Ok((heat, workloads.get(&heat.workload)?)))
+        .collect::<Result<_, BenchError>>()?;
+    let baseline = baseline(config);
+    for (heat, trainer) in raced {
+        let about = trainer.about();
+        let about = about.with_target(
+            config
+                .target
+                .map_or(TargetRule::BaselineEnd, TargetRule::Value),
+        );
+        let steps = heat.steps.unwrap_or(about.steps);
         let mut trials: Vec<Trial> = Vec::new();
         // Optimizers take turns within a seed, so that a slow spell of the machine meets them all.
         let turns = config.seeds.iter();
-        let turns = turns.flat_map(|seed| config.lanes().map(move |lane| (*seed, lane)));
+        let turns = turns.flat_map(|seed| heat.lanes().map(move |lane| (*seed, lane)));
         for (seed, (entrant, lr)) in turns {
             let mut spec = TrialSpec::new(about.name.as_str(), entrant.clone(), lr, steps)
                 .with_seed(seed)
@@ -79,7 +83,7 @@ pub fn race(
                 break;
             }
         }
-        found.push(results(config, about, steps, &trials));
+        found.push(results(heat, &baseline, about, steps, &trials));
         if !complete {
             break;
         }
@@ -90,7 +94,7 @@ pub fn race(
         environment: Environment::current(device),
         other_environments: Vec::new(),
         budget: None,
-        baseline: baseline(config),
+        baseline,
         seeds: config.seeds.clone(),
         complete,
         cpu_time: false,
@@ -102,27 +106,20 @@ pub fn race(
 }
 
 fn baseline(config: &RaceConfig) -> String {
-    let mut labels = config
-        .entrants
-        .iter()
-        .map(|(entrant, _)| entrant.label.as_str());
+    let entrants = config.heats.iter().flat_map(|heat| &heat.entrants);
+    let mut labels = entrants.map(|(entrant, _)| entrant.label.as_str());
     let first = labels.clone().next().unwrap_or_default();
-    labels
-        .find(|label| *label == BASELINE)
-        .unwrap_or(first)
-        .to_string()
+    let found = labels.find(|label| *label == BASELINE);
+    found.unwrap_or(first).to_string()
 }
 
-fn about(about: About, config: &RaceConfig) -> About {
-    let digits = about.name.starts_with("digits") && about.metric.percent;
-    match config.target {
-        Some(target) => about.with_target(TargetRule::Value(target)),
-        None if digits => about.with_target(TargetRule::Value(DIGITS_TARGET)),
-        None => about,
-    }
-}
-
-fn results(config: &RaceConfig, about: About, steps: usize, trials: &[Trial]) -> WorkloadResults {
+fn results(
+    heat: &Heat,
+    baseline: &str,
+    about: About,
+    steps: usize,
+    trials: &[Trial],
+) -> WorkloadResults {
     let at = |label: &str, lr: f64| -> Vec<&Trial> {
         let of_lane = |trial: &&Trial| trial.spec.entrant.label == label && trial.spec.lr == lr;
         trials.iter().filter(of_lane).collect()
@@ -136,12 +133,11 @@ fn results(config: &RaceConfig, about: About, steps: usize, trials: &[Trial]) ->
     let fastest = |label: &str, results: &[RateResult]| -> Vec<&Trial> {
         RateResult::fastest(results, &about).map_or(Vec::new(), |found| at(label, found.lr))
     };
-    let baseline = baseline(config);
     let of_baseline = |target: Option<f64>| {
-        let mut entrants = config.entrants.iter();
+        let mut entrants = heat.entrants.iter();
         let found = entrants.find(|(entrant, _)| entrant.label == baseline);
         found.map_or(Vec::new(), |(_, rates)| {
-            fastest(&baseline, &by_rate(&baseline, rates, target))
+            fastest(baseline, &by_rate(baseline, rates, target))
         })
     };
     // Without a target the fastest rate is that with the best end.
@@ -152,7 +148,7 @@ fn results(config: &RaceConfig, about: About, steps: usize, trials: &[Trial]) ->
         median(&seconds)
     };
     let reference_seconds = step_seconds(&reference).filter(|seconds| *seconds > 0.0);
-    let entrants = config.entrants.iter().map(|(entrant, rates)| {
+    let entrants = heat.entrants.iter().map(|(entrant, rates)| {
         let label = entrant.label.as_str();
         let by_rate = by_rate(label, rates, target);
         let runs = fastest(label, &by_rate);

@@ -70,6 +70,10 @@
 //! # Ok::<(), osculate_curvature::CurvatureError>(())
 //! ```
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod cost;
 mod error;
 mod estimate;
@@ -83,6 +87,7 @@ mod params;
 mod penalty;
 mod solve;
 mod spectrum;
+mod stream;
 mod tally;
 #[cfg(test)]
 mod testing;
@@ -116,7 +121,7 @@ pub use operator::{
     Sum, SymmetryCheck, dense_diagonal, dense_matrix, symmetry_check,
 };
 pub use oracle::{Evaluation, GradientOracle};
-pub use osculate_jvp::{AnyTensor, Held, JvpError, Mode, Tensors, detach};
+pub use osculate_jvp::{AnyTensor, Held, JvpError, KeptMemory, Mode, Tensors, detach};
 pub use params::{FiniteFlags, ParamEntry, ParamLayout, ParamVec, assign, unflatten};
 pub use penalty::{
     AlignmentConfig, AlignmentPenalty, GradientNorm, GradientNormPenalty, LocalLinearity,
@@ -135,4 +140,5 @@ pub use spectrum::{
     PowerIterationConfig, Quadrature, SpectralDensity, Spectrum, Width, block_lanczos,
     generalised_lanczos, kernel_polynomial, lanczos, power_iteration, spectral_density,
 };
+pub use stream::RandomStream;
 pub use tally::Budget;

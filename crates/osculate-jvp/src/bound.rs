@@ -133,7 +133,7 @@ impl Bound {
         }
         // A derivative draws what its function draws, in the same order, and is taken at the same
         // random numbers.
-        let drawn = &self.givens[own.graph.constants.len()..];
+        let drawn = self.drawn();
         let expected = program.num_draws();
         if drawn.len() != expected {
             return Err(JvpError::Count {
@@ -150,6 +150,11 @@ impl Bound {
             givens,
             device: self.device.clone(),
         })
+    }
+
+    /// The random tensors that the function draws.
+    pub(crate) fn drawn(&self) -> &[Value] {
+        &self.givens[self.program.graph.constants.len()..]
     }
 
     fn tangent_or_zeros(&self, argument: usize, tangent: Option<AnyTensor>) -> Value {

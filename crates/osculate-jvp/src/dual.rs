@@ -10,7 +10,8 @@ pub(crate) type Value = DispatchTensor;
 
 /// A value and its derivative along each direction. A missing tangent is zero.
 ///
-/// Combinators compute what all directions share once. All arithmetic is made of operations that
+/// Combinators compute what all directions share once, and hand on values without tangents, so that
+/// a backend can work in their memory after their last use. All arithmetic is made of operations that
 /// autodiff tracks, so that a tangent can itself be differentiated backward.
 #[derive(Clone, Debug)]
 pub(crate) struct Dual {
@@ -79,6 +80,9 @@ impl Dual {
 
     /// A bilinear function: `f(ȧ, b) + f(a, ḃ)`.
     pub(crate) fn bilinear(self, rhs: Dual, f: impl Fn(Value, Value) -> Value) -> Dual {
+        if !self.is_active() && !rhs.is_active() {
+            return Dual::constant(f(self.value, rhs.value));
+        }
         let value = f(self.value.clone(), rhs.value.clone());
         let shape = value.shape();
         merge(value, &[&self, &rhs], |direction| {
@@ -93,6 +97,9 @@ impl Dual {
     }
 
     pub(crate) fn add(self, rhs: Dual) -> Dual {
+        if !self.is_active() && !rhs.is_active() {
+            return Dual::constant(Dispatch::float_add(self.value, rhs.value));
+        }
         let value = Dispatch::float_add(self.value.clone(), rhs.value.clone());
         let shape = value.shape();
         merge(value, &[&self, &rhs], |direction| {
@@ -105,6 +112,9 @@ impl Dual {
     }
 
     pub(crate) fn sub(self, rhs: Dual) -> Dual {
+        if !self.is_active() && !rhs.is_active() {
+            return Dual::constant(Dispatch::float_sub(self.value, rhs.value));
+        }
         let value = Dispatch::float_sub(self.value.clone(), rhs.value.clone());
         let shape = value.shape();
         merge(value, &[&self, &rhs], |direction| {
@@ -122,6 +132,9 @@ impl Dual {
 
     /// `a / b` with tangent `(ȧ - y ḃ) / b`.
     pub(crate) fn div(self, rhs: Dual) -> Dual {
+        if !self.is_active() && !rhs.is_active() {
+            return Dual::constant(Dispatch::float_div(self.value, rhs.value));
+        }
         let value = Dispatch::float_div(self.value.clone(), rhs.value.clone());
         let shape = value.shape();
         merge(value.clone(), &[&self, &rhs], |direction| {
@@ -161,6 +174,10 @@ impl Dual {
 
     /// `other` where `mask` is set, this elsewhere. The three may broadcast.
     pub(crate) fn mask_where(self, mask: Value, other: Dual) -> Dual {
+        if !self.is_active() && !other.is_active() {
+            let value = Dispatch::float_mask_where(self.value, mask, other.value);
+            return Dual::constant(value);
+        }
         let value =
             Dispatch::float_mask_where(self.value.clone(), mask.clone(), other.value.clone());
         let shape = value.shape();
@@ -185,6 +202,9 @@ impl Dual {
 
     /// A constant where `mask` is set, this elsewhere.
     pub(crate) fn mask_fill(self, mask: Value, fill: Scalar) -> Dual {
+        if !self.is_active() {
+            return Dual::constant(Dispatch::float_mask_fill(self.value, mask, fill));
+        }
         let value = Dispatch::float_mask_fill(self.value.clone(), mask.clone(), fill);
         let shape = value.shape();
         self.map_tangents(value, |d| {

@@ -209,12 +209,16 @@ pub(crate) fn is_random(operation: &OperationIr) -> bool {
 
 /// Slots by identity, in the order of first use.
 #[derive(Default)]
-struct Slots {
+pub(crate) struct Slots {
     numbers: HashMap<TensorId, usize>,
 }
 
 impl Slots {
-    fn of(&mut self, id: TensorId) -> usize {
+    pub(crate) fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    pub(crate) fn of(&mut self, id: TensorId) -> usize {
         let next = self.numbers.len();
         *self.numbers.entry(id).or_insert(next)
     }

@@ -79,7 +79,7 @@ impl Mapper<'_> {
             return made.clone();
         }
         let made = (self.f)(tensor);
-        if is_recorded(&made) {
+        if is_recorded(made.value()) {
             self.recording = Some(Device::new(made.dispatch_device()));
         }
         self.made.insert(id, made.clone());

@@ -14,6 +14,8 @@
 //! | `Jᵀ u` | [`Bound::vjp`] | 1 |
 //! | `∇L` | [`Bound::gradient`] | 1 |
 //! | `H v` | [`Bound::hvp`] | 2 to 2.7 |
+//! | `H v` for several `v` | [`Bound::keep_hessian`] | 2/3 + 1.2 to 2 each |
+//! | `J v` and `Jᵀ u` for several | [`Bound::keep_jacobian`] | 1/3 + 2/3 each |
 //! | `v^T H v`, second derivatives by inputs | [`Program::second_derivative`] | 5/3 |
 //! | derivatives inside a loss | [`Program::call`] | |
 //!
@@ -43,6 +45,11 @@
 //! # Ok::<(), osculate_jvp::JvpError>(())
 //! ```
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+mod adjoint;
 mod binding;
 mod bound;
 mod cache;
@@ -52,20 +59,28 @@ mod detach;
 mod dual;
 mod error;
 mod field;
+mod fold;
+mod footprint;
 mod graph;
 pub mod guide;
 mod held;
+mod kept;
 mod merge;
 mod mode;
 mod module;
 mod normalised;
 mod parallel;
+mod partition;
 mod placeholder;
+mod plan;
 mod program;
 mod quiet;
 mod recorder;
+mod replay;
 mod reverse;
 mod rules;
+mod simplify;
+mod tape;
 mod tensors;
 mod transform;
 
@@ -75,6 +90,7 @@ pub use detach::detach;
 pub use error::JvpError;
 pub use field::{Along, Field};
 pub use held::Held;
+pub use kept::{HessianPlan, JacobianPlan, KeptHessian, KeptJacobian, KeptMemory};
 pub use mode::Mode;
 pub use module::Parameter;
 pub use parallel::is_cpu;

@@ -280,7 +280,7 @@ struct Shared(HashSet<ParamId>);
 
 impl ModuleVisitor for Shared {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if is_recorded(&param.val().into()) {
+        if is_recorded(&param.val().into_dispatch()) {
             self.0.insert(param.id);
         }
     }

@@ -7,6 +7,7 @@ use burn_dispatch::backends::{Autodiff, Capture};
 use burn_dispatch::{BackendTensor, Dispatch, DispatchAutodiffContext, DispatchTensorKind};
 use burn_ir::TensorId;
 
+use crate::dual::Value;
 use crate::error::JvpError;
 use crate::tensors::AnyTensor;
 
@@ -40,8 +41,8 @@ pub(crate) fn associate(tensor: AnyTensor, context: DispatchAutodiffContext) -> 
 }
 
 /// Whether a tensor belongs to a recording.
-pub(crate) fn is_recorded(tensor: &AnyTensor) -> bool {
-    matches!(tensor.value().kind, DispatchTensorKind::Capture(_))
+pub(crate) fn is_recorded(value: &Value) -> bool {
+    matches!(value.kind, DispatchTensorKind::Capture(_))
 }
 
 /// The identity of a recorded tensor.

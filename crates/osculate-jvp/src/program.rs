@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, Shape};
-use burn_backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
-use burn_dispatch::{Dispatch, DispatchDevice};
+use burn_dispatch::DispatchDevice;
 
 use crate::capture::capture;
 use crate::context::Context;
@@ -19,7 +18,7 @@ use crate::quiet::quietly;
 use crate::rules::{self, Status};
 use crate::tensors::{AnyTensor, Tensors};
 
-/// Shape and element type of an input.
+/// Shape and element type of an input or a result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InputSpec {
     /// Shape.
@@ -240,6 +239,16 @@ impl Program {
         &self.inputs
     }
 
+    /// Shapes and element types of the results.
+    pub fn results(&self) -> Vec<InputSpec> {
+        let results = self.graph.outputs.iter();
+        let results = results.map(|result| InputSpec {
+            shape: result.shape.clone(),
+            dtype: result.dtype,
+        });
+        results.collect()
+    }
+
     /// Number of recorded operations that the outputs depend on.
     pub fn num_operations(&self) -> usize {
         self.graph.steps.len()
@@ -298,15 +307,7 @@ impl Program {
 
     /// The constants, on a device.
     pub(crate) fn constants_on(&self, device: &DispatchDevice) -> Vec<Value> {
-        self.graph
-            .constants
-            .iter()
-            .map(|(_, data)| match data.dtype() {
-                dtype if dtype.is_float() => Dispatch::float_from_data(data.clone(), device),
-                dtype if dtype.is_bool() => Dispatch::bool_from_data(data.clone(), device),
-                _ => Dispatch::int_from_data(data.clone(), device),
-            })
-            .collect()
+        self.graph.constants_on(device)
     }
 
     /// The same program with some of its results.
@@ -324,7 +325,7 @@ impl Program {
             .steps
             .iter()
             .map(rules::rule)
-            .find(|rule| rule.status == Status::Unsupported);
+            .find(|rule| matches!(rule.status, Status::Unsupported | Status::Backward));
         match unsupported {
             Some(rule) => Err(JvpError::no_rule(rule.operation)),
             None => Ok(()),
@@ -339,23 +340,6 @@ impl Program {
         givens: Vec<Value>,
         device: &DispatchDevice,
     ) -> Result<Vec<Dual>, JvpError> {
-        let graph = &self.graph;
-        let run = || {
-            let mut cx = Context::new(graph, device);
-            for (&slot, dual) in graph.arguments.iter().zip(arguments) {
-                cx.bind(slot, dual);
-            }
-            let constants = graph.constants.iter().map(|(slot, _)| *slot);
-            let draws = graph.draws.iter().flat_map(|draw| draw.outputs());
-            let slots = constants.chain(draws.map(crate::context::slot));
-            for (slot, value) in slots.zip(givens) {
-                cx.bind(slot, Dual::constant(value));
-            }
-            for step in &graph.steps {
-                rules::apply(step, &mut cx)?;
-            }
-            graph.outputs.iter().map(|output| cx.get(output)).collect()
-        };
-        quietly(run)?
+        self.graph.replay(arguments, givens, device)
     }
 }

@@ -1,13 +1,14 @@
 //! Gradients and Hessian products of a bound program: a replay on autodiff and one backward pass.
 
 use burn_backend::ops::FloatTensorOps;
-use burn_backend::{AutodiffBackend, Shape, TensorMetadata};
+use burn_backend::{AutodiffBackend, TensorMetadata};
 use burn_dispatch::{Dispatch, DispatchDevice};
 
 use crate::bound::{Bound, HessianProduct, Tangents, Wrt};
 use crate::dual::{Dual, Value, zeros_like};
 use crate::error::JvpError;
-use crate::tensors::{AnyTensor, lift};
+use crate::tape::{self, lift};
+use crate::tensors::AnyTensor;
 
 impl Bound {
     /// The results, and the gradient `Jᵀ u` of `sum(u · results)` for the cotangents `u` that
@@ -117,7 +118,7 @@ impl Bound {
         Ok((leaves, results))
     }
 
-    fn is_leaf(&self, index: usize, wrt: Wrt) -> bool {
+    pub(crate) fn is_leaf(&self, index: usize, wrt: Wrt) -> bool {
         match self.program.parameters.get(index) {
             Some(parameter) => parameter.trained && wrt != Wrt::Inputs,
             None => wrt != Wrt::Parameters && self.arguments[index].dtype().is_float(),
@@ -129,23 +130,16 @@ impl Bound {
         if !Dispatch::is_tracked(&scalar) {
             return self.backward_of_nothing();
         }
-        let flat = Dispatch::float_reshape(scalar, Shape::new([1]));
-        let mut gradients = Dispatch::backward(flat);
-        let all = leaves
-            .iter()
-            .map(|leaf| {
-                let gradient = Dispatch::grad_remove(leaf.as_ref()?, &mut gradients)?;
-                Some(AnyTensor::from_value(gradient))
-            })
-            .collect();
-        self.split(all)
+        let gradients = tape::backward(scalar, leaves).into_iter();
+        let all = gradients.map(|gradient| gradient.map(AnyTensor::from_value));
+        self.split(all.collect())
     }
 
     fn backward_of_nothing(&self) -> Tangents {
         self.split(vec![None; self.arguments.len()])
     }
 
-    fn split(&self, mut all: Vec<Option<AnyTensor>>) -> Tangents {
+    pub(crate) fn split(&self, mut all: Vec<Option<AnyTensor>>) -> Tangents {
         let inputs = all.split_off(self.program.parameters.len());
         Tangents {
             parameters: all,
@@ -155,7 +149,7 @@ impl Bound {
 }
 
 /// The only result, of one element.
-fn scalar(results: &[Dual]) -> Result<&Dual, JvpError> {
+pub(crate) fn scalar(results: &[Dual]) -> Result<&Dual, JvpError> {
     match results {
         [dual] if dual.shape().num_elements() == 1 => Ok(dual),
         [dual] => Err(JvpError::NotScalar {

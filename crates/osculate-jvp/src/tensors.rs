@@ -5,6 +5,8 @@ use burn_backend::ops::FloatTensorOps;
 use burn_backend::{AutodiffBackend, TensorMetadata};
 use burn_dispatch::{Dispatch, DispatchDevice, DispatchTensor};
 
+use crate::tape;
+
 /// A tensor whose rank and kind are known at run time.
 #[derive(Debug, Clone)]
 pub struct AnyTensor(DispatchTensor);
@@ -67,19 +69,10 @@ impl AnyTensor {
             return self.0;
         }
         match self.dtype() {
-            dtype if dtype.is_float() => Dispatch::inner(self.0),
+            dtype if dtype.is_float() => tape::inner(self.0),
             dtype if dtype.is_bool() => Dispatch::bool_inner(self.0),
             _ => Dispatch::int_inner(self.0),
         }
-    }
-}
-
-/// Associates a tensor without autodiff with it, as a constant.
-pub(crate) fn lift(value: DispatchTensor) -> DispatchTensor {
-    match value.dtype() {
-        dtype if dtype.is_float() => Dispatch::from_inner(value),
-        dtype if dtype.is_bool() => Dispatch::bool_from_inner(value),
-        _ => Dispatch::int_from_inner(value),
     }
 }
 
@@ -98,7 +91,7 @@ pub(crate) fn untracked(value: DispatchTensor) -> DispatchTensor {
     if is_autodiff(&value) {
         // Going inside and out again forgets how checkpoints are made, and burn refuses to mix ways.
         let context = value.autodiff;
-        let mut out = Dispatch::from_inner(Dispatch::inner(value));
+        let mut out = tape::lift(tape::inner(value));
         out.autodiff = context;
         out
     } else {

@@ -40,7 +40,7 @@ impl Program {
     }
 
     /// Which arguments a direction covers, as positions among parameters, then inputs.
-    fn covered(&self, wrt: Wrt) -> Vec<usize> {
+    pub(crate) fn covered(&self, wrt: Wrt) -> Vec<usize> {
         let trained = self.parameters.iter().map(|parameter| parameter.trained);
         let float = self.inputs.iter().map(|input| input.dtype.is_float());
         let trained = trained.map(|trained| trained && wrt != Wrt::Inputs);
@@ -50,7 +50,7 @@ impl Program {
         covered.collect()
     }
 
-    fn spec(&self, argument: usize) -> InputSpec {
+    pub(crate) fn spec(&self, argument: usize) -> InputSpec {
         match self.parameters.get(argument) {
             Some(parameter) => InputSpec {
                 shape: parameter.shape.clone(),

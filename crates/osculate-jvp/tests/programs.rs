@@ -325,3 +325,76 @@ fn nothing_is_differentiated_through_what_is_detached() {
     let gradient = model.weight.grad(&gradient).unwrap();
     assert_eq!(gradient.abs().max().into_scalar::<f32>(), 0.0);
 }
+
+#[test]
+fn kept_products_make_the_matrix_products_that_they_must() {
+    let device = device();
+    let layers: Vec<Linear> = [[4, 5], [5, 6], [6, 3]]
+        .map(|[inputs, outputs]| LinearConfig::new(inputs, outputs).init(&device))
+        .into();
+    let x = Tensor::<3>::ones([2, 7, 4], &device);
+    let forward = |layers: &Vec<Linear>, x: &Tensor<3>| {
+        layers
+            .iter()
+            .fold(x.clone(), |x, layer| activation::gelu(layer.forward(x)))
+    };
+    let count = |operations: &mut dyn Iterator<Item = &'static str>| {
+        operations.filter(|name| *name == "Float::Matmul").count()
+    };
+    let loss = |layers: &Vec<Linear>, x: &Tensor<3>| forward(layers, x).square().mean();
+    let program = Program::record(&layers, &x, loss).unwrap();
+    let plan = program.hessian_plan(Wrt::Parameters).unwrap();
+    // Of the first layer's product only one factor is differentiated.
+    assert_eq!(count(&mut plan.operations()), 2 + 6 + 6);
+    let memory = plan.memory();
+    assert!(
+        memory.kept < memory.peak && memory.gradient < memory.peak,
+        "{memory:?}"
+    );
+
+    let program = Program::record(&layers, &x, forward).unwrap();
+    let plan = program.jacobian_plan(Wrt::Parameters).unwrap();
+    assert_eq!(count(&mut plan.operations()), 2 + 4 + 4);
+}
+
+#[test]
+fn what_a_plan_does_not_cover_is_refused() {
+    let device = Device::flex();
+    let x = Tensor::<1>::from_data([0.3, -0.2], &device);
+    let inputs = (x.clone(), x.clone().mul_scalar(2.0));
+    let program = Program::record_function(&inputs, |(x, y)| (x.clone() * y.clone()).sin().sum());
+    let program = program.unwrap();
+    let plan = program.hessian_plan(Wrt::Parameters).unwrap();
+    let kept = program
+        .bind_inputs(&inputs)
+        .unwrap()
+        .keep_hessian(&plan)
+        .unwrap();
+    let along = |tensors: Vec<Option<osculate_jvp::AnyTensor>>| Tangents {
+        inputs: tensors,
+        ..Tangents::default()
+    };
+    let error = kept
+        .product(&along(vec![Some(x.clone().into()), None]))
+        .unwrap_err();
+    assert!(matches!(error, JvpError::Count { .. }), "{error}");
+
+    let other = Program::record_function(&x, |x| x.clone().sin().sum()).unwrap();
+    let error = other
+        .bind_inputs(&x)
+        .unwrap()
+        .keep_hessian(&plan)
+        .unwrap_err();
+    assert!(matches!(error, JvpError::Count { .. }), "{error}");
+
+    // A missing tangent is zero.
+    let plan = program.hessian_plan(Wrt::Inputs).unwrap();
+    let bound = program.bind_inputs(&inputs).unwrap();
+    let v = along(vec![None, Some(x.into())]);
+    let expected = bound.hvp(&v, Wrt::Inputs).unwrap().product;
+    let got = bound.keep_hessian(&plan).unwrap().product(&v).unwrap();
+    for (got, expected) in got.inputs.into_iter().zip(expected.inputs) {
+        let error = got.unwrap().float::<1>() - expected.unwrap().float::<1>();
+        assert!(error.abs().max().into_scalar::<f32>() < 1e-6);
+    }
+}

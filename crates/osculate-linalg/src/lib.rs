@@ -24,6 +24,10 @@
 //! send the results in one transfer. Solvers on the device read nothing back; a [`DeviceSolution`] says how well each matrix was
 //! solved, on the device or, when asked, as an [`Outcome`] for each matrix.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod error;
 mod host;
 mod norm;

@@ -6,11 +6,11 @@
 //!
 //! | role | says | choices |
 //! |---|---|---|
-//! | [`GradientSource`] | where the gradient and the curvature are taken | [`Clean`], [`Sam`], [`Asam`], [`Gsam`], [`LookSam`] |
+//! | [`GradientSource`] | where the gradient and the curvature are taken | [`Clean`], [`Sam`], [`Asam`], [`Gsam`], [`LookSam`], [`Mars`] |
 //! | [`CurvatureSource`] | what curvature a rule is given | [`Hutchinson`], [`GaussNewtonBartlett`], [`CustomDiagonal`] |
 //! | the update | which direction | a [`BlockRule`], a [`VectorRule`], or a burn optimizer |
-//! | [`StepSize`] | how far | the given rate, [`Momo`] |
-//! | [`WeightDecay`], masks | what else moves the weights | [`Driver::with_weight_decay`], [`Driver::with_cautious_mask`] |
+//! | [`StepSize`] | how far | the given rate, [`Momo`], [`Sania`], [`Armijo`], [`Prodigy`], [`RandomScale`] |
+//! | [`WeightDecay`], masks | what else moves the weights | [`Driver::with_weight_decay`], [`Hyperball`], [`Driver::with_cautious_mask`] |
 //! | [`Averaging`] | which weights are evaluated | [`ScheduleFree`], [`Ema`], [`Lookahead`] |
 //!
 //! | configuration | gradients a step | state for each parameter |
@@ -27,7 +27,15 @@
 //! | [`PsgdKronConfig`] | 1, or 1 + 2/period fitted to Hessian products | 2 on a square matrix, less on others |
 //! | [`PsgdDiagonalConfig`], [`PsgdLraConfig`], [`PsgdDenseConfig`] | the same | 2, 2 rank + 2, half the length of a block |
 //! | [`MuonConfig`] | 1 | 1 |
-//! | [`AveragedGradientConfig`] | 1 | 1 |
+//! | [`NorMuonConfig`] | 1 | 1, and a row or column of a matrix |
+//! | [`AveragedGradientConfig`], [`SgdwConfig`] | 1 | 1 |
+//! | [`OptimisticAmsgradConfig`] | 1 | 5, and the span of an extrapolation |
+//! | [`InducedMetricConfig`] | 1 | 2, or 1 without RMSProp's metric |
+//! | [`SquaredGradientConfig`] | 1 | 1, 2 with momentum |
+//! | [`NewtonCgConfig`] | 1 + 2 for each of up to 11 products | 0 |
+//! | [`Mars`] over any optimizer | + 0, + 1 where exact | + 1 |
+//! | [`Armijo`] over any optimizer | + a forward pass for each trial | + 0 |
+//! | [`Momo`], [`Prodigy`], [`Sania`], [`RandomScale`] over any optimizer | + 0 | + 1, + 2, + 0, + 0 |
 //!
 //! ```
 //! use burn::nn::{Linear, LinearConfig};
@@ -63,6 +71,10 @@
 //! - Batch normalisation's running statistics move as in one clean pass, and all passes of a step
 //!   see one dropout mask.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod averaging;
 mod config;
 mod curvature;
@@ -87,8 +99,8 @@ pub use curvature::{
     DiagonalRequest, GaussNewtonBartlett, Hutchinson, ProbeFn,
 };
 pub use driver::{
-    Driver, FreshState, GroupReport, NonFinitePolicy, ParameterGroup, Select, SkipReason, Skipped,
-    StepError, StepErrorCause, StepPolicy, StepReport,
+    Driver, Forecast, FreshState, GroupReport, NonFinitePolicy, ParameterGroup, Select, SkipReason,
+    Skipped, StepError, StepErrorCause, StepPolicy, StepReport,
 };
 pub use engine::{
     BlockRule, BlockState, Field, Joined, PerParameter, PerParameterState, Refresh,
@@ -100,8 +112,8 @@ pub use matrices::{ScaledLr, matrices_of};
 pub use optimizer::{ClosureOptimizer, StatefulOptimizer, Step};
 pub use optimizers::*;
 pub use parameter::{Orientation, Parameter};
-pub use record::{KeepDtype, Kept, KeptState, RecordError, StateRecord};
+pub use record::{KeepDtype, Kept, KeptState, RecordError, StateRecord, settled};
 pub use step_size::*;
 pub use update::{VectorRule, VectorStep};
 pub use vector_state::{VectorField, VectorState};
-pub use weight_decay::{DecayForm, WeightDecay};
+pub use weight_decay::{DecayForm, Hyperball, WeightDecay};

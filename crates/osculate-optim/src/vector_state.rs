@@ -32,7 +32,8 @@ impl VectorField {
         Self { name, wide: false }
     }
 
-    fn dtype(self, own: DType) -> DType {
+    /// The type that it has for a parameter of a type.
+    pub(crate) fn dtype(self, own: DType) -> DType {
         match (self.wide, own) {
             (false, own) => own,
             (true, DType::F64) => DType::F64,

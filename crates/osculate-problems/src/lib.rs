@@ -20,6 +20,10 @@
 //! assert_eq!(problem.hessian_diagonal(&x).len(), problem.dim());
 //! ```
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod characters;
 pub mod closed_form;
 pub mod delayed_xor;

@@ -2,9 +2,10 @@
 
 use std::cell::RefCell;
 use std::fmt::Display;
-use std::io::{Error, ErrorKind, Write};
+use std::io::{Error, ErrorKind, IsTerminal, Write};
 
 use crate::exit::{CLOSED_PIPE, FAILURE};
+use crate::terminal::columns;
 
 /// Standard output of a program whose results are kept elsewhere.
 ///
@@ -14,22 +15,50 @@ use crate::exit::{CLOSED_PIPE, FAILURE};
 pub struct Output<W: Write = std::io::Stdout> {
     to: RefCell<W>,
     failed: RefCell<Option<Error>>,
+    columns: Option<usize>,
+    coloured: bool,
 }
 
 impl Output {
-    /// Standard output.
+    /// Standard output, as wide as [`columns`] tells, and in colours on a terminal unless the environment
+    /// variable `NO_COLOR` is there.
     pub fn stdout() -> Self {
-        Self::new(std::io::stdout())
+        let out = std::io::stdout();
+        let coloured = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let made = Self::new(out);
+        Self {
+            columns: columns(),
+            coloured,
+            ..made
+        }
     }
 }
 
 impl<W: Write> Output<W> {
-    /// Another writer in its place.
+    /// Another writer in its place, which is no terminal.
     pub fn new(to: W) -> Self {
         Self {
             to: RefCell::new(to),
             failed: RefCell::new(None),
+            columns: None,
+            coloured: false,
         }
+    }
+
+    /// The same, but of so many columns.
+    pub fn with_columns(mut self, columns: usize) -> Self {
+        self.columns = Some(columns);
+        self
+    }
+
+    /// Columns that there is room for; `None` where lines are as long as they are.
+    pub fn columns(&self) -> Option<usize> {
+        self.columns
+    }
+
+    /// Whether colours are shown.
+    pub fn is_coloured(&self) -> bool {
+        self.coloured
     }
 
     /// Writes a line.
@@ -39,6 +68,25 @@ impl<W: Write> Output<W> {
             // In one piece: lines of several writers do not mix.
             let line = format!("{text}\n");
             *failed = self.to.borrow_mut().write_all(line.as_bytes()).err();
+        }
+    }
+
+    /// Writes a paragraph, in lines of as many columns as there are. Elsewhere than on a terminal it is one line.
+    pub fn tell(&self, text: impl Display) {
+        let text = text.to_string();
+        match self.columns {
+            Some(columns) => self.say(textwrap::fill(&text, columns)),
+            None => self.say(text),
+        }
+    }
+
+    /// Writes an item of a list.
+    pub fn item(&self, text: impl Display) {
+        let text = format!("- {text}");
+        let lines = |columns| textwrap::Options::new(columns).subsequent_indent("  ");
+        match self.columns {
+            Some(columns) => self.say(textwrap::fill(&text, lines(columns))),
+            None => self.say(text),
         }
     }
 
@@ -103,6 +151,18 @@ mod tests {
         assert_eq!(ended(6, ErrorKind::BrokenPipe, 0), 0);
         assert_eq!(ended(5, ErrorKind::BrokenPipe, 0), CLOSED_PIPE);
         assert_eq!(ended(0, ErrorKind::BrokenPipe, 0), CLOSED_PIPE);
+    }
+
+    #[test]
+    fn paragraphs_are_as_wide_as_there_is_room() {
+        let mut text = Vec::new();
+        let whole = Output::new(&mut text);
+        whole.tell("one two three");
+        assert_eq!((whole.columns(), whole.end(0)), (None, 0));
+        let narrow = Output::new(&mut text).with_columns(8);
+        narrow.tell("one two three");
+        assert_eq!(narrow.end(0), 0);
+        assert_eq!(text, b"one two three\none two\nthree\n");
     }
 
     #[test]

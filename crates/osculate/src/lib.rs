@@ -1,9 +1,19 @@
 //! Second-order and curvature-aware optimizers for [burn](https://burn.dev).
 //!
-//! To osculate is to touch to second order. This crate gathers the project's libraries:
-//! [`optim`], the optimizers, and [`curvature`], the products and estimates that they share and
-//! that are useful alone. Features choose burn's backends; the same code runs on all of them. The
-//! [`guide`] has a page for each task, from choosing an optimizer to adding one.
+//! To osculate is to touch to second order. This crate gathers the project's libraries; features choose burn's
+//! backends, and the same code runs on all of them.
+//!
+//! | to | there is |
+//! |---|---|
+//! | train in a loop of one's own | an optimizer of [`optim`], such as [`optim::SoapConfig`], and [`prelude`] |
+//! | train in burn's `Learner` | `train::learner::Osculate`, with the feature `train` |
+//! | look at curvature | the products, spectra and estimates of [`curvature`] |
+//! | have exact derivatives of a network | [`jvp`], on which the exact products stand |
+//! | choose, compose or write an optimizer | a page of the [`guide`] |
+//! | choose a device by name | [`device::select`] |
+//!
+//! What is not here: the workloads, races and studies of the command `osculate` (crate `osculate-bench`), and
+//! problems with known answers (crate `osculate-problems`).
 //!
 //! # A training loop, and the line that changes
 //! ```
@@ -24,10 +34,8 @@
 //! for _ in 0..20 {
 //!     let x = Tensor::<2>::from_data([[1.0, 0.0], [0.0, 1.0]], &device);
 //!     let y = Tensor::<1, Int>::from_data([0, 1], &device);
-//!     let batch = Supervised::new(
-//!         move |model: &Linear| model.forward(x.clone()),
-//!         Criterion::cross_entropy(y),
-//!     );
+//!     let forward = |model: &Linear, x: &Tensor<2>| model.forward(x.clone());
+//!     let batch = SupervisedBatch::new(x, forward, Criterion::cross_entropy(y));
 //!     let step = optimizer.step(0.01, model, &batch)?;
 //!     model = step.model;
 //! }
@@ -35,35 +43,59 @@
 //! # }
 //! ```
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use osculate_curvature as curvature;
+pub use osculate_jvp as jvp;
 pub use osculate_linalg as linalg;
 pub use osculate_optim as optim;
+#[cfg(feature = "train")]
+pub use osculate_train as train;
 
 pub mod device;
 pub mod guide;
+mod main_error;
 
-/// What a training loop needs, and what a method of one's own is made of.
+pub use main_error::MainError;
+
+/// What a training loop and a look at curvature need, and what a method of one's own is made of.
 pub mod prelude {
+    pub use crate::MainError;
+    // A loss, and what is known of it around a model's weights.
     pub use osculate_curvature::{
-        Accumulated, Batched, Criterion, Fallible, HvpMode, Objective, ParamVec, Supervised,
-        SupervisedBatch,
+        Accumulated, Batched, Criterion, CurvatureError, CurvatureOperator, Fallible, Fisher,
+        FisherKind, GaussNewton, GradientOracle, Held, Hessian, HutchinsonConfig, HvpMode,
+        LanczosConfig, Objective, ObjectiveError, ParamVec, Supervised, SupervisedBatch,
+        hutchinson_diagonal, hutchinson_trace, lanczos,
     };
-    pub use osculate_optim::registry::{OptimizerKind, OptimizerRow, OptimizerSpec, SpecError};
+    pub use osculate_optim::registry::{
+        OptimizerKind, OptimizerRow, OptimizerSpec, SpecError, settings_of,
+    };
     pub use osculate_optim::{
-        AdaHessian, AdaHessianConfig, Asam, AveragedGradient, AveragedGradientConfig,
+        AdaHessian, AdaHessianConfig, Armijo, Asam, AveragedGradient, AveragedGradientConfig,
         ClosureOptimizer, ConfigError, CustomDiagonal, DecayForm, Driver, EigenSolver, Ema,
-        GaussNewtonBartlett, Grafting, Gsam, Hutchinson, KeepDtype, KlShampoo, KlShampooConfig,
-        KlSoap, KlSoapConfig, LookSam, Lookahead, Momo, Muon, MuonConfig, NonFinitePolicy,
-        ParameterGroup, PsgdDense, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry,
-        PsgdKron, PsgdKronConfig, PsgdLra, PsgdLraConfig, RefreshSchedule, RootSolver, Sam,
-        SasshaConfig, ScheduleFree, Select, Shampoo, ShampooConfig, ShampooForm, Soap, SoapConfig,
-        Sophia, SophiaConfig, SophiaSchedule, StateRecord, StatefulOptimizer, Step, StepError,
-        StepErrorCause, StepPolicy, StepReport, WeightDecay,
+        GaussNewtonBartlett, GradientPrediction, Grafting, Gsam, Hutchinson, Hyperball,
+        InducedMetric, InducedMetricConfig, KeepDtype, KlShampoo, KlShampooConfig, KlSoap,
+        KlSoapConfig, LookSam, Lookahead, Mars, Momo, Muon, MuonConfig, NagGs, NewtonCgConfig,
+        NonFinitePolicy, NorMuon, NorMuonConfig, OptimisticAmsgradConfig, ParameterGroup, Prodigy,
+        PsgdDense, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKron,
+        PsgdKronConfig, PsgdLra, PsgdLraConfig, RandomScale, RecordError, RefreshSchedule,
+        RootSolver, Sam, Sania, SasshaConfig, ScheduleFree, Select, Sgdw, SgdwConfig, Shampoo,
+        ShampooConfig, ShampooForm, SkipReason, Skipped, Soap, SoapConfig, Sophia, SophiaConfig,
+        SophiaSchedule, SquareFloor, SquaredGradient, SquaredGradientConfig, StateRecord,
+        StatefulOptimizer, Step, StepError, StepErrorCause, StepPolicy, StepReport, WeightDecay,
+        settled,
     };
     pub use osculate_optim::{
         Averaging, AveragingContext, BlockRule, BlockState, Clean, CurvatureContext,
         CurvatureEstimate, CurvatureSource, Field, GradientContext, GradientPoint, GradientSource,
         Joined, Parameter, PerParameter, RuleError, Stack, StackedCurvature, StepSize,
         StepSizeContext, Stepped, TakenGradient, VectorField, VectorRule, VectorState, VectorStep,
+    };
+    #[cfg(feature = "train")]
+    pub use osculate_train::learner::{
+        Checkpoints, CurvatureProbe, InStep, LearnerError, Osculate, Quantity, SupervisedModel,
     };
 }

@@ -176,6 +176,10 @@ impl Task for Classification {
         Some(self.set.fingerprint())
     }
 
+    fn has_kinks(&self) -> bool {
+        self.architecture != Architecture::Vit
+    }
+
     fn batches_per_epoch(&self) -> usize {
         self.set.train.len().div_ceil(self.batch)
     }

@@ -30,7 +30,7 @@ impl Net {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<(), MainError> {
     let device = Device::default();
     let training = device.clone().autodiff();
     training.seed(0);
@@ -44,10 +44,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut report = None;
         for positions in Batches::new(digits.train().len(), 64, 0, epoch) {
             let batch = digits.train().batch(&positions, &training);
-            let objective = Supervised::new(
-                |model: &Net| model.forward(batch.images.clone()),
-                Criterion::cross_entropy(batch.labels.clone()),
-            );
+            let forward = |model: &Net, images: &Tensor<2>| model.forward(images.clone());
+            let criterion = Criterion::cross_entropy(batch.labels);
+            let objective = SupervisedBatch::new(batch.images, forward, criterion);
             let step = optimizer.step(3e-3, model, &objective)?;
             model = step.model;
             report = Some(step.report);

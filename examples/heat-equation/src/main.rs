@@ -10,14 +10,14 @@
 //! Run it with `cargo run --release -p heat-equation`.
 #![allow(clippy::print_stdout, reason = "an example reports to the terminal")]
 
-use std::error::Error;
 use std::f64::consts::PI;
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::{Device, Tensor, TensorData, activation::tanh, s};
-use osculate_jvp::Field;
+use osculate::MainError;
+use osculate::jvp::Field;
 
 const ALPHA: f64 = 0.1;
 const STEPS: usize = 800;
@@ -66,7 +66,7 @@ fn solution(points: &Tensor<2>) -> Tensor<2> {
     t.mul_scalar(-ALPHA * PI * PI).exp() * x.mul_scalar(PI).sin()
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), MainError> {
     let device = Device::flex().autodiff();
     device.seed(7);
     let mut model = Network::new(24, &device);

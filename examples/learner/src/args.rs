@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use osculate::optim::registry::OptimizerSpec;
+use osculate::prelude::OptimizerSpec;
 
 /// Trains a perceptron on handwritten digits with burn's Learner and any optimizer.
 #[derive(Debug, Parser)]
@@ -13,8 +13,12 @@ pub struct Args {
     #[arg(long, default_value = "sophia-g")]
     pub optimizer: OptimizerSpec,
 
-    /// Settings of the optimizer as JSON, laid over the defaults, such as '{"gamma": 0.02}'.
-    #[arg(long, value_name = "JSON")]
+    /// A setting of the optimizer, as in --set gamma=0.02; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+
+    /// What --set once was.
+    #[arg(long, hide = true)]
     pub settings: Option<String>,
 
     /// Peak of the cosine schedule. Default: the optimizer's own.

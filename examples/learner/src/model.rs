@@ -9,7 +9,6 @@ use burn::tensor::{Device, Tensor};
 use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
 use osculate::prelude::*;
 use osculate_problems::digits::{CLASSES, DigitsBatch, PIXELS};
-use osculate_train::learner::SupervisedModel;
 
 #[derive(Module, Debug)]
 pub struct Net {

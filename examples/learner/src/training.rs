@@ -10,9 +10,9 @@ use burn::tensor::Device;
 use burn::train::metric::{AccuracyMetric, LearningRateMetric, LossMetric};
 use burn::train::renderer::CliMetricsRenderer;
 use burn::train::{Interrupter, Learner, LearningResult, SupervisedTraining};
-use osculate::optim::registry::OptimizerSpec;
+use osculate::optim::registry::words_of;
+use osculate::prelude::*;
 use osculate_program::{Interrupt, Output};
-use osculate_train::learner::{Checkpoints, CurvatureProbe, Osculate, Quantity};
 
 use crate::args::Args;
 use crate::data::Loaders;
@@ -100,15 +100,21 @@ fn stop_on(interrupt: Interrupt, training: Interrupter) {
 }
 
 fn recipe(args: &Args) -> Result<OptimizerSpec, Box<dyn Error>> {
-    let recipe = args.optimizer.clone();
-    match &args.settings {
-        Some(settings) => {
-            let settings = serde_json::from_str(settings)
-                .map_err(|error| format!("--settings is not JSON: {error}"))?;
-            Ok(recipe.with_overrides(&settings)?)
-        }
-        None => Ok(recipe),
+    if let Some(text) = &args.settings {
+        let settings = serde_json::from_str(text);
+        let words = settings.map_or(vec!["KEY=VALUE".to_string()], |settings| {
+            words_of(&settings)
+        });
+        return Err(format!(
+            "there is no --settings: write --set {}",
+            words.join(" --set ")
+        )
+        .into());
     }
+    Ok(args
+        .optimizer
+        .clone()
+        .with_overrides(&settings_of(&args.set)?)?)
 }
 
 /// The checkpoint to go on from. A folder that has some is not written over.

@@ -58,8 +58,9 @@ fn mistakes_are_explained() {
     let directory = tempfile::tempdir().unwrap();
     for (arguments, expected) in [
         (["--optimizer", "sofia"], "sophia-g"),
-        (["--settings", "{\"gama\": 1}"], "gamma"),
-        (["--settings", "gamma"], "JSON"),
+        (["--set", "gama=1"], "gamma"),
+        (["--settings", "{\"gamma\": 1}"], "write --set gamma=1"),
+        (["--settings", "gamma"], "write --set KEY=VALUE"),
         (["--device", "abacus"], "abacus"),
         (["--resume", "--plain"], "no checkpoint"),
         (["--lr", "7"], "earning rate"),

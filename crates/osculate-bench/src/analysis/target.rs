@@ -1,3 +1,4 @@
+use super::entrant::last;
 use crate::stats::median;
 use crate::trial::Trial;
 use crate::workload::{About, TargetRule};
@@ -5,11 +6,17 @@ use crate::workload::{About, TargetRule};
 /// The part of the baseline's run within which its best value sets the target.
 pub const BASELINE_SHARE: f64 = 0.75;
 
-/// The value that counts as reached on a workload: what the workload says, or the median over the
-/// baseline's runs of the best value within the first three quarters. `None` without such runs.
+/// The value that counts as reached on a workload, as its rule says. `None` where the rule asks for the
+/// baseline's runs and there are none.
 pub fn target(about: &About, baseline: &[&Trial]) -> Option<f64> {
-    if let TargetRule::Value(value) = about.target {
-        return Some(value);
+    match about.target {
+        TargetRule::Value(value) => return Some(value),
+        TargetRule::BaselineEnd => {
+            let ends = baseline.iter().filter_map(|trial| last(trial));
+            let worse = |a, b| if about.metric.better(a, b) == a { b } else { a };
+            return ends.reduce(worse);
+        }
+        TargetRule::Baseline => {}
     }
     let best: Vec<f64> = baseline
         .iter()
@@ -38,11 +45,14 @@ mod tests {
         let runs = [
             trial(0, &[0.0, 0.5, 0.4, 0.7, 0.9]),
             trial(1, &[0.0, 0.5, 0.8, 0.6, 0.9]),
-            trial(2, &[0.0, 0.5, 0.6, 0.6, 0.9]),
+            trial(2, &[0.0, 0.5, 0.6, 0.6, 0.8]),
         ];
         let refs: Vec<&Trial> = runs.iter().collect();
         assert_eq!(target(&about, &refs), Some(0.7));
         assert_eq!(target(&about, &[]), None);
+        let ends = about.clone().with_target(TargetRule::BaselineEnd);
+        assert_eq!(target(&ends, &refs), Some(0.8), "all end there or beyond");
+        assert_eq!(target(&ends, &[]), None);
         let fixed = about.with_target(TargetRule::Value(0.95));
         assert_eq!(target(&fixed, &[]), Some(0.95));
     }

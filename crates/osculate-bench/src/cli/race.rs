@@ -2,35 +2,41 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Folders;
-use super::options::{entrants, parse_seeds, usage};
+use super::options::{parse_seeds, usage};
+use super::{Folders, OptimizerArgs};
 use crate::entrant::Entrant;
 use crate::error::BenchError;
+use crate::{first, tuned};
 
 /// Options of a race.
 #[derive(Debug, Clone, Args)]
 pub struct RaceArgs {
-    /// Optimizers, separated by commas.
-    #[arg(long, value_delimiter = ',', value_name = "NAME", default_values_t = [
-        "adamw", "sgd", "sam", "adahessian", "sophia-h", "sophia-g",
-    ].map(String::from), help_heading = "What to race")]
+    /// Optimizers, separated by commas; `osculate list` names them.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "NAME",
+        help_heading = "What to run"
+    )]
     pub optimizers: Vec<String>,
-    /// Another optimizer, or one over another as in `sam(soap)`, with settings as JSON:
-    /// `NAME=METHOD:{SETTINGS}`; may be given several times.
-    #[arg(long, value_name = "ENTRANT", help_heading = "What to race")]
-    pub entrant: Vec<String>,
+    /// Optimizers with settings of their own.
+    #[command(flatten)]
+    pub optimizer: OptimizerArgs,
     /// Workloads, separated by commas; `osculate list --workloads` names them.
-    #[arg(long, value_delimiter = ',', value_name = "NAME", default_values_t = [
-        "digits-mlp", "digits-conv",
-    ].map(String::from), help_heading = "What to race")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "NAME",
+        help_heading = "What to run"
+    )]
     pub workloads: Vec<String>,
     /// Number of seeds, counted from 0, or the seeds themselves with a comma after each: `7,` is the
     /// one seed 7.
     #[arg(
         long,
-        default_value = "3",
+        default_value = "6",
         value_name = "N|A,B,..",
-        help_heading = "What to race"
+        help_heading = "What to run"
     )]
     pub seeds: String,
 
@@ -38,15 +44,16 @@ pub struct RaceArgs {
     #[arg(long, help_heading = "How to train")]
     pub steps: Option<usize>,
     /// Peak learning rate of one optimizer, or of all that have none of their own; may be given several
-    /// times. With several rates each is raced with every seed, and the tables show the one that reaches
+    /// times. Without it, the best one of the study on the workload, where it is known, else the one that `osculate
+    /// list` names. With several rates each is raced with every seed, and the tables show the one that reaches
     /// the target in the fewest steps.
     #[arg(long, value_name = "[NAME=]RATE,..", help_heading = "How to train")]
     pub lr: Vec<String>,
-    /// Value that the table's "to target" columns refer to. Without it 0.95 on the digits, and on other
-    /// workloads what AdamW, at its rate with the best end, reaches in three quarters of its run.
+    /// Value that the way to the target is measured to. Without it what all runs of AdamW, at its rate with the best
+    /// end, end at or beyond.
     #[arg(long, help_heading = "How to train")]
     pub target: Option<f64>,
-    /// One seed and 46 steps, for a first look.
+    /// Two seeds and 46 steps, for a look at what it does.
     #[arg(long, help_heading = "How to train")]
     pub quick: bool,
 
@@ -61,6 +68,9 @@ pub struct RaceArgs {
         help_heading = "Where"
     )]
     pub out: PathBuf,
+    /// Open the page with all tables and pictures when it is written.
+    #[arg(long, help_heading = "Where")]
+    pub open: bool,
     /// Where workloads have their data.
     #[command(flatten)]
     pub folders: Folders,
@@ -69,21 +79,42 @@ pub struct RaceArgs {
 /// A race whose options make sense.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RaceConfig {
-    /// Optimizers with the peak learning rates that each is raced at.
-    pub entrants: Vec<(Entrant, Vec<f64>)>,
-    /// Names of the workloads.
-    pub workloads: Vec<String>,
+    /// What is run, one workload after the other.
+    pub heats: Vec<Heat>,
     /// Seeds.
     pub seeds: Vec<u64>,
-    /// Steps of every run, where they are not the workload's.
-    pub steps: Option<usize>,
     /// Target, where it is not the workload's.
     pub target: Option<f64>,
     /// Output folder.
     pub out: PathBuf,
 }
 
-impl RaceConfig {
+/// The optimizers on one workload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heat {
+    /// Name of the workload.
+    pub workload: String,
+    /// Optimizers with the peak learning rates that each is raced at.
+    pub entrants: Vec<(Entrant, Vec<f64>)>,
+    /// Steps of every run, where they are not the workload's.
+    pub steps: Option<usize>,
+}
+
+impl Heat {
+    /// Optimizers at the rates that are known to be good.
+    pub fn new(workload: &str, entrants: Vec<Entrant>) -> Self {
+        let at_rate = |entrant: Entrant| {
+            let rate = tuned::rate(workload, &entrant);
+            let rate = rate.unwrap_or_else(|| entrant.documented_rate());
+            (entrant, vec![rate])
+        };
+        Self {
+            entrants: entrants.into_iter().map(at_rate).collect(),
+            workload: workload.to_string(),
+            steps: None,
+        }
+    }
+
     /// The optimizers at each of their rates: as many runs for every seed.
     pub fn lanes(&self) -> impl Iterator<Item = (&Entrant, f64)> {
         let entrants = self.entrants.iter();
@@ -91,19 +122,21 @@ impl RaceConfig {
     }
 }
 
+/// Optimizers on a workload for which nothing is said.
+const USUAL: [&str; 7] = [
+    "adamw",
+    "sgd",
+    "sam",
+    "shampoo",
+    "soap",
+    "psgd-kron",
+    "muon",
+];
+
 /// Most steps of a run.
 const MOST_STEPS: usize = 100_000_000;
 /// Steps of a first look.
 const QUICK_STEPS: usize = 46;
-
-/// Peak learning rate in the race: the best of a coarse grid (factors of two to three) on the digits,
-/// on seeds that are not raced.
-fn race_rate(entrant: &Entrant) -> f64 {
-    match entrant.recipe.kind().name() {
-        "adamw" | "shampoo" | "kl-shampoo" | "soap" | "kl-soap" | "psgd-kron" => 1e-2,
-        _ => entrant.documented_rate(),
-    }
-}
 
 impl RaceArgs {
     /// Checks the options, but for the names of workloads.
@@ -111,14 +144,8 @@ impl RaceArgs {
     /// # Errors
     /// [`BenchError::Usage`] for the first option that makes no sense.
     pub fn validate(&self) -> Result<RaceConfig, BenchError> {
-        let entrants = entrants(&self.optimizers, &self.entrant)?;
-        let mut entrants: Vec<(Entrant, Vec<f64>)> = entrants
-            .into_iter()
-            .map(|entrant| {
-                let rate = race_rate(&entrant);
-                (entrant, vec![rate])
-            })
-            .collect();
+        let entrants = self.optimizer.entrants(&self.optimizers)?;
+        let mut heats = self.heats(&entrants)?;
         let given = self.lr.iter().map(|text| {
             let (name, rates) = parse_rates(text)?;
             Ok((text, name, rates))
@@ -136,8 +163,9 @@ impl RaceArgs {
             }
             said.push(name);
             let is_meant = |label: &str| name.is_none_or(|name| name == label);
-            let meant = entrants
+            let meant = heats
                 .iter_mut()
+                .flat_map(|heat| &mut heat.entrants)
                 .filter(|(known, _)| is_meant(&known.label));
             let mut found = meant.peekable();
             if let (None, Some(name)) = (found.peek(), name) {
@@ -160,23 +188,47 @@ impl RaceArgs {
         {
             return usage(format!("--target {target}: expected a finite number"));
         }
-        let seeds = parse_seeds(&self.seeds)?;
-        let (seeds, steps) = if self.quick {
-            let steps = self
-                .steps
-                .map_or(QUICK_STEPS, |steps| steps.min(QUICK_STEPS));
-            (seeds[..1].to_vec(), Some(steps))
-        } else {
-            (seeds, self.steps)
-        };
+        let mut seeds = parse_seeds(&self.seeds)?;
+        if self.quick {
+            seeds.truncate(2);
+        }
+        for heat in &mut heats {
+            let steps = self.steps.or(heat.steps);
+            heat.steps = match (steps, self.quick) {
+                (Some(steps), true) => Some(steps.min(QUICK_STEPS)),
+                (None, true) => Some(QUICK_STEPS),
+                (steps, false) => steps,
+            };
+        }
         Ok(RaceConfig {
-            entrants,
-            workloads: self.workloads.clone(),
+            heats,
             seeds,
-            steps,
             target: self.target,
             out: self.out.clone(),
         })
+    }
+
+    /// What is run where no rate and no length is said.
+    fn heats(&self, entrants: &[Entrant]) -> Result<Vec<Heat>, BenchError> {
+        let first = first::heats()?;
+        if self.workloads.is_empty() {
+            let named = |heat: Heat| match entrants {
+                [] => heat,
+                entrants => Heat {
+                    steps: heat.steps,
+                    ..Heat::new(&heat.workload, entrants.to_vec())
+                },
+            };
+            return Ok(first.into_iter().map(named).collect());
+        }
+        let heat = |name: &String| {
+            if !entrants.is_empty() {
+                return Ok(Heat::new(name, entrants.to_vec()));
+            }
+            let usual = USUAL.iter().map(|name| name.parse());
+            Ok(Heat::new(name, usual.collect::<Result<_, BenchError>>()?))
+        };
+        self.workloads.iter().map(heat).collect()
     }
 }
 
@@ -220,11 +272,10 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_the_main_job() {
+    fn nothing_said_is_the_first_run() {
         let config = race(&[]).unwrap();
-        assert_eq!(config.entrants.len(), 6);
-        assert_eq!(config.seeds, [0, 1, 2]);
-        assert_eq!(config.workloads, ["digits-mlp", "digits-conv"]);
+        assert_eq!(config.heats, first::heats().unwrap());
+        assert_eq!(config.seeds, [0, 1, 2, 3, 4, 5]);
         let bare = Cli::try_parse_from(["osculate", "--steps", "5"]).unwrap();
         assert!(bare.command.is_none());
         assert_eq!(bare.race.steps, Some(5));
@@ -233,27 +284,56 @@ mod tests {
 
     #[test]
     fn options_are_taken_over() {
-        let wide = ["--entrant", r#"wide=sam:{"rho": 0.2}"#, "--lr", "wide=0.2"];
-        let config = race(&[&["--seeds", "4,9"], &wide[..]].concat()).unwrap();
+        let words = "--seeds 4,9 --workloads digits-mlp --optimizers adamw --optimizer sam --set rho=0.1 \
+                     --optimizer wide=sam(soap) --set rho=0.2 --set base.soap.beta_1=0.8 --lr wide=0.2";
+        let words: Vec<&str> = words.split_whitespace().collect();
+        let config = race(&words).unwrap();
         assert_eq!(config.seeds, [4, 9]);
-        let (entrant, rates) = config.entrants.last().unwrap();
-        assert_eq!((entrant.label.as_str(), &rates[..]), ("wide", &[0.2][..]));
-        let config = race(&["--lr", "sgd=0.3", "--lr", "0.1,0.2"]).unwrap();
-        let lanes: Vec<_> = config
+        let [heat] = &config.heats[..] else {
+            panic!("{config:?}");
+        };
+        let labels: Vec<&str> = heat
+            .entrants
+            .iter()
+            .map(|(e, _)| e.label.as_str())
+            .collect();
+        assert_eq!(labels, ["adamw", "sam", "wide"]);
+        let rho = |index: usize| heat.entrants[index].0.recipe.settings()["rho"].clone();
+        assert_eq!((rho(1), rho(2)), (0.1.into(), 0.2.into()));
+        assert_eq!(heat.entrants[2].1, [0.2]);
+        let config = race(&[
+            "--workloads",
+            "digits-mlp",
+            "--lr",
+            "sgd=0.3",
+            "--lr",
+            "0.1,0.2",
+        ]);
+        let config = config.unwrap();
+        let lanes: Vec<_> = config.heats[0]
             .lanes()
             .map(|(e, lr)| (e.label.as_str(), lr))
             .collect();
-        assert_eq!(lanes.len(), 11);
+        assert_eq!(lanes.len(), 13);
         assert_eq!(lanes[..3], [("adamw", 0.1), ("adamw", 0.2), ("sgd", 0.3)]);
         let quick = race(&["--quick", "--seeds", "7"]).unwrap();
-        assert_eq!((quick.seeds.len(), quick.steps), (1, Some(46)));
+        assert_eq!((quick.seeds.len(), quick.heats[0].steps), (2, Some(46)));
         assert_eq!(race(&["--seeds", "7,"]).unwrap().seeds, [7]);
     }
 
     #[test]
     fn mistakes_are_named() {
-        let cases: [(&[&str], &str); 12] = [
+        let cases: [(&[&str], &str); 15] = [
             (&["--optimizers", "adamv"], "adamw"),
+            (
+                &["--entrant", "wide=sam:{\"rho\":0.2}"],
+                "there is no --entrant: write --optimizer wide=sam --set rho=0.2",
+            ),
+            (
+                &["--set", "rho=0.2"],
+                "write --optimizer NAME --set rho=0.2",
+            ),
+            (&["--optimizer", "sam", "--set", "roh=0.2"], "rho"),
             (
                 &["--optimizers", "sam,sam"],
                 "two optimizers are called sam",
@@ -261,10 +341,10 @@ mod tests {
             (&["--workloads", "digits-mlp,digits-mlp"], "twice"),
             (&["--steps", "0"], "from 1"),
             (&["--target", "nan"], "NaN"),
-            (&["--lr", "sam=-1"], "-1"),
-            (&["--lr", "sam"], "rates above 0"),
-            (&["--lr", "sam=0.1,0.1"], "0.1 is there twice"),
-            (&["--lr", "sam=0.1", "--lr", "sam=0.2"], "given before"),
+            (&["--lr", "adamw=-1"], "-1"),
+            (&["--lr", "adamw"], "rates above 0"),
+            (&["--lr", "adamw=0.1,0.1"], "0.1 is there twice"),
+            (&["--lr", "adamw=0.1", "--lr", "adamw=0.2"], "given before"),
             (&["--lr", "0.1", "--lr", "0.2"], "given before"),
             (&["--seeds", "1,1"], "twice"),
             (&["--seeds", "0"], "from 1"),

@@ -1,9 +1,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use osculate::optim::registry::OptimizerKind;
 
-use super::Folders;
-use super::options::{entrants, usage};
+use super::{Folders, OptimizerArgs};
+use crate::entrant::Entrant;
 use crate::error::BenchError;
 use crate::study::StudyConfig;
 
@@ -24,10 +25,9 @@ pub struct StudyArgs {
         help_heading = "What to run"
     )]
     pub optimizers: Vec<String>,
-    /// Another optimizer, or one over another as in `sam(soap)`, with settings as JSON:
-    /// `NAME=METHOD:{SETTINGS}`; may be given several times.
-    #[arg(long, value_name = "ENTRANT", help_heading = "What to run")]
-    pub entrant: Vec<String>,
+    /// Optimizers with settings of their own.
+    #[command(flatten)]
+    pub optimizer: OptimizerArgs,
     /// Workloads in the place of those, separated by commas.
     #[arg(
         long,
@@ -87,13 +87,12 @@ pub struct TuneArgs {
     /// The workload.
     #[arg(long, value_name = "NAME", default_value = "digits-mlp")]
     pub workload: String,
-    /// Optimizers, separated by commas.
-    #[arg(long, value_delimiter = ',', value_name = "NAME", default_values_t = [String::from("adamw")])]
+    /// Optimizers, separated by commas. adamw where none is named.
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
     pub optimizers: Vec<String>,
-    /// Another optimizer, or one over another as in `sam(soap)`, with settings as JSON:
-    /// `NAME=METHOD:{SETTINGS}`; may be given several times.
-    #[arg(long, value_name = "ENTRANT")]
-    pub entrant: Vec<String>,
+    /// Optimizers with settings of their own.
+    #[command(flatten)]
+    pub optimizer: OptimizerArgs,
     /// Trials of each optimizer.
     #[arg(long, default_value_t = 9)]
     pub trials: usize,
@@ -149,8 +148,9 @@ impl StudyArgs {
     }
 
     fn says_what(&self) -> bool {
-        let lists = [&self.optimizers, &self.entrant, &self.workloads];
+        let lists = [&self.optimizers, &self.workloads];
         self.full
+            || !self.optimizer.is_empty()
             || lists.iter().any(|list| !list.is_empty())
             || self.baseline.is_some()
             || self.trials.is_some()
@@ -166,12 +166,10 @@ impl StudyArgs {
         } else {
             StudyConfig::small()?
         };
-        if !self.optimizers.is_empty() {
-            config.entrants.clear();
+        let entrants = self.optimizer.entrants(&self.optimizers)?;
+        if !entrants.is_empty() {
+            config.entrants = entrants;
         }
-        config
-            .entrants
-            .extend(entrants(&self.optimizers, &self.entrant)?);
         if !self.workloads.is_empty() {
             config.workloads.clone_from(&self.workloads);
         }
@@ -194,13 +192,13 @@ impl TuneArgs {
     /// # Errors
     /// [`BenchError::Usage`] for an optimizer that does not exist.
     pub fn plan(&self) -> Result<StudyPlan, BenchError> {
-        let entrants = entrants(&self.optimizers, &self.entrant)?;
-        let Some(first) = entrants.first() else {
-            return usage("--optimizers names none");
-        };
+        let mut entrants = self.optimizer.entrants(&self.optimizers)?;
+        if entrants.is_empty() {
+            entrants.push(Entrant::new(OptimizerKind::ADAMW)?);
+        }
         let mut config = StudyConfig::small()?;
+        config.baseline.clone_from(&entrants[0].label);
         config.workloads = vec![self.workload.clone()];
-        config.baseline.clone_from(&first.label);
         config.entrants = entrants;
         config.budget.trials = self.trials;
         config.budget.width = self.width;

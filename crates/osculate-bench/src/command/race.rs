@@ -1,9 +1,10 @@
 use std::cell::Cell;
 use std::path::Path;
 
+use burn::tensor::Device;
 use indicatif::ProgressBar;
 use osculate_program::exit::INTERRUPTED;
-use osculate_program::{FolderLock, Output};
+use osculate_program::{FolderLock, Output, complain};
 
 use super::progress::bar;
 use super::{interrupt, print_results};
@@ -12,6 +13,7 @@ use crate::entrant::Entrant;
 use crate::error::BenchError;
 use crate::race::{Spectator, race};
 use crate::report;
+use crate::shell;
 use crate::study::CONFIG;
 use crate::trial::Watch;
 use crate::workload::Workloads;
@@ -54,8 +56,9 @@ pub(super) fn run(args: &RaceArgs, workloads: Workloads, out: &Output) -> Result
     let workloads =
         workloads.with_folders(folders.cifar.as_deref(), folders.wikitext.as_deref())?;
     let mut steps = 0;
-    for name in &config.workloads {
-        steps += config.steps.unwrap_or(workloads.get(name)?.about().steps);
+    for heat in &config.heats {
+        let usual = workloads.get(&heat.workload)?.about().steps;
+        steps += heat.steps.unwrap_or(usual) * heat.lanes().count();
     }
     let device = osculate::device::select(args.device.as_deref())?;
     let _alone = claim(&config.out)?;
@@ -64,28 +67,29 @@ pub(super) fn run(args: &RaceArgs, workloads: Workloads, out: &Output) -> Result
         stop: stop.flag(),
         ..Watch::default()
     };
-    out.say(format_args!(
-        "Runs: {} optimizers{} x {} workloads x {} seeds, on {device:?}",
-        config.entrants.len(),
-        rates(&config),
-        config.workloads.len(),
-        config.seeds.len()
-    ));
+    out.tell(announcement(&config, &device));
     let spectator = Bar {
-        bar: bar(steps * config.lanes().count() * config.seeds.len()),
+        bar: bar(steps * config.seeds.len()),
         ended: Cell::new(0),
         steps: Cell::new(0),
         run: std::cell::RefCell::default(),
     };
     let mut results = race(&config, &workloads, &device, &watch, &spectator)?;
     spectator.bar.finish_and_clear();
-    results.command = super::typed();
+    results.command = shell::typed();
     // What cannot be said is not lost, and what cannot be kept is said.
     let written = report::write_all(&results, &config.out);
     print_results(&results, out);
-    for path in written? {
-        out.say(format_args!("wrote {}", path.display()));
+    let page = written?;
+    out.tell(format_args!(
+        "All tables and pictures: {}{}",
+        page.display(),
+        if args.open { "" } else { " (--open shows it)" }
+    ));
+    if args.open {
+        show(&page);
     }
+    out.tell(next(args));
     Ok(if results.complete { 0 } else { INTERRUPTED })
 }
 
@@ -105,10 +109,35 @@ fn claim(folder: &Path) -> Result<FolderLock, BenchError> {
     })
 }
 
-/// How many learning rates there are, where that is not one for each optimizer.
-fn rates(config: &RaceConfig) -> String {
-    match config.lanes().count() {
-        count if count == config.entrants.len() => String::new(),
-        count => format!(" at {count} learning rates"),
+/// What is about to be run.
+fn announcement(config: &RaceConfig, device: &Device) -> String {
+    let workloads: Vec<&str> = config
+        .heats
+        .iter()
+        .map(|heat| heat.workload.as_str())
+        .collect();
+    let lanes: usize = config.heats.iter().map(|heat| heat.lanes().count()).sum();
+    format!(
+        "{} runs on {device:?}: {} with {} seeds, each optimizer at a rate tuned for it where the study has one.",
+        lanes * config.seeds.len(),
+        workloads.join(", "),
+        config.seeds.len()
+    )
+}
+
+/// Opens a page. Where there is no browser its path has been said.
+fn show(page: &Path) {
+    if let Err(error) = open::that_detached(page) {
+        complain(format_args!("cannot open {}: {error}", page.display()));
+    }
+}
+
+/// What to try next, as the last line.
+fn next(args: &RaceArgs) -> &'static str {
+    if args.workloads.is_empty() && args.optimizers.is_empty() && args.optimizer.is_empty() {
+        "Next: osculate list (the optimizers), osculate list soap (all of one), osculate race --workloads \
+         char-lm --optimizers adamw,soap,muon (on text)"
+    } else {
+        "Next: osculate tune --workload NAME --optimizers A,B searches rates, osculate study compares with tuning"
     }
 }

@@ -7,10 +7,11 @@ use osculate_program::{Interrupt, Output, complain};
 
 use super::interrupt;
 use super::progress::bar;
-use crate::analysis::{Results, analyse};
+use crate::analysis::{Results, WorkloadResults, analyse};
 use crate::cli::{Folders, ReportArgs, StudyArgs, StudyPlan, TuneArgs};
 use crate::error::BenchError;
 use crate::report::{self, Notation};
+use crate::shell;
 use crate::study::{Board, Event, Job, Progress, Store, StudyConfig, run_workers, work};
 use crate::trial::{Watch, computes_here};
 use crate::workload::Workloads;
@@ -80,7 +81,7 @@ pub(super) fn study(
         return Ok(0);
     }
     let (store, config) = open(&plan, &place)?;
-    out.say(format_args!(
+    out.tell(format_args!(
         "Study: {} optimizers x {} workloads, {} trials and {} seeds each, in {}",
         config.entrants.len(),
         config.workloads.len(),
@@ -90,12 +91,14 @@ pub(super) fn study(
     ));
     let ended = run(&store, &config, &plan, &place);
     let mut results = results(&store, &config, &place)?;
-    results.command = super::typed();
+    results.command = config.command(&plan.out);
     // What cannot be said is not lost, and what cannot be kept is said.
     let written = report::write_all(&results, &plan.out);
     super::print_results(&results, out);
-    for path in written? {
-        out.say(format_args!("wrote {}", path.display()));
+    let page = written?;
+    out.tell(format_args!("All tables and pictures: {}", page.display()));
+    if !results.complete {
+        out.tell(format_args!("This goes on with it: {}", results.command));
     }
     ended.map(|()| 0)
 }
@@ -109,11 +112,10 @@ pub(super) fn report(
     let place = Place::new(workloads, &args.folders, None)?;
     let (store, config) = Store::open(&args.study, None)?;
     let mut results = results(&store, &config, &place)?;
-    results.command = super::typed();
+    results.command = config.command(&args.study);
     let folder = args.out.as_ref().unwrap_or(&args.study);
-    for path in report::write_all(&results, folder)? {
-        out.say(format_args!("wrote {}", path.display()));
-    }
+    let page = report::write_all(&results, folder)?;
+    out.tell(format_args!("All tables and pictures: {}", page.display()));
     Ok(0)
 }
 
@@ -124,12 +126,36 @@ pub(super) fn tune(args: &TuneArgs, workloads: Workloads, out: &Output) -> Resul
     let (store, config) = open(&plan, &place)?;
     let ended = run(&store, &config, &plan, &place);
     let results = results(&store, &config, &place)?;
+    let tried = |workload: &WorkloadResults| -> usize {
+        workload.entrants.iter().map(|one| one.tuning.len()).sum()
+    };
     for workload in &results.workloads {
-        let table = report::tuning(workload);
-        out.say(format_args!(
-            "{}\n{}",
-            workload.about.title,
-            table.write(Notation::Terminal)
+        out.say(&workload.about.title);
+        if tried(workload) == 0 {
+            out.say("no trial has ended");
+            continue;
+        }
+        out.say(report::tuning(workload).write(Notation::of(out)));
+        let edges: Vec<&str> = workload
+            .entrants
+            .iter()
+            .filter(|entrant| entrant.at_edge().is_some())
+            .map(|entrant| entrant.label.as_str())
+            .collect();
+        if results.complete && !edges.is_empty() {
+            out.tell(format_args!(
+                "The best rate is the lowest or the highest that was tried, of: {}. A larger --width may find a \
+                 better one.",
+                edges.join(", ")
+            ));
+        }
+    }
+    if !results.complete {
+        let ended: usize = results.workloads.iter().map(tried).sum();
+        out.tell(format_args!(
+            "{ended} of {} trials have ended and are kept. This goes on with them: {}",
+            config.budget.trials * config.entrants.len(),
+            shell::typed()
         ));
     }
     ended.map(|()| 0)

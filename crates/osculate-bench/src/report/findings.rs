@@ -1,4 +1,4 @@
-use super::grid::{Grid, NOTHING};
+use super::grid::{Column, Grid, NOTHING};
 use super::tables::place;
 use crate::analysis::{Cost, Results, WorkloadResults};
 use crate::stats::smallest_p;
@@ -20,13 +20,28 @@ pub(super) fn findings(results: &Results) -> Vec<String> {
             Cost::Evaluations => "gradient evaluations",
             Cost::Steps => "steps",
         };
-        let mut text = format!(
-            "Counted in {name}, {} scores highest ({:.2})",
-            first.label,
-            first.profile(cost).score
-        );
+        // What is shown as equal is called equal.
+        let score = |s: &&crate::analysis::Standing| format!("{:.2}", s.profile(cost).score);
+        let tied: Vec<&str> = order
+            .iter()
+            .filter(|other| score(other) == score(first))
+            .map(|other| other.label.as_str())
+            .collect();
+        let mut text = match &tied[..] {
+            [_] => format!(
+                "Counted in {name}, {} scores highest ({})",
+                first.label,
+                score(first)
+            ),
+            tied => format!(
+                "Counted in {name}, {} are tied ({})",
+                tied.join(", "),
+                score(first)
+            ),
+        };
+        let rank = rank.filter(|_| !tied.contains(&results.baseline.as_str()));
         match rank {
-            Some(0) | None => text.push('.'),
+            None => text.push('.'),
             Some(rank) => {
                 text += &format!(
                     "; {} is number {} of {} ({:.2}).",
@@ -104,32 +119,33 @@ fn narrow(results: &Results) -> Option<String> {
 /// Who is best on each workload, in each sense.
 pub(super) fn winners(results: &Results) -> Grid {
     let mut grid = Grid::new([
-        "workload".to_string(),
-        "target".to_string(),
-        "fewest steps".to_string(),
-        "fewest gradients".to_string(),
-        "fewest seconds".to_string(),
-        format!("seconds of {}", results.baseline),
-        "best at the end".to_string(),
-        format!("{} at the end", results.baseline),
+        Column::new("workload"),
+        Column::new("target"),
+        Column::new("fewest steps"),
+        Column::new("fewest gradients"),
+        Column::new("fewest seconds"),
+        Column::new(format!("seconds of {}", results.baseline)),
+        Column::new("best at the end"),
+        Column::new(format!("{} at the end", results.baseline)),
     ]);
     for one in &results.workloads {
         let metric = &one.about.metric;
         let fewest = |cost: Cost| {
-            one.entrants
-                .iter()
-                .filter_map(|e| Some((e.reached?.median(cost)?, e.label.as_str())))
-                .min_by(|a, b| a.0.total_cmp(&b.0))
-                .map_or(NOTHING.to_string(), |(value, label)| {
-                    format!("{label} ({})", place(value))
-                })
+            let times = one.entrants.iter();
+            let times = times.filter_map(|e| Some((e.reached?.median(cost)?, e.label.as_str())));
+            let times: Vec<_> = times.collect();
+            let least = times.iter().map(|(value, _)| *value).reduce(f64::min);
+            best(&times, least, place)
         };
         let baseline = one.entrant(&results.baseline);
-        let best = one
-            .entrants
-            .iter()
+        let ends = one.entrants.iter();
+        let ends: Vec<_> = ends
             .filter_map(|e| Some((e.last?.estimate, e.label.as_str())))
-            .reduce(|a, b| if metric.better(a.0, b.0) == a.0 { a } else { b });
+            .collect();
+        let end = ends
+            .iter()
+            .map(|(value, _)| *value)
+            .reduce(|a, b| metric.better(a, b));
         let seconds = baseline.and_then(|e| e.reached?.median(Cost::Seconds));
         let last = baseline.and_then(|e| e.last);
         grid.rows.push(vec![
@@ -139,11 +155,22 @@ pub(super) fn winners(results: &Results) -> Grid {
             fewest(Cost::Evaluations),
             fewest(Cost::Seconds),
             seconds.map_or(NOTHING.to_string(), place),
-            best.map_or(NOTHING.to_string(), |(value, label)| {
-                format!("{label} ({})", metric.show(value))
-            }),
+            best(&ends, end, |value| metric.show(value)),
             last.map_or(NOTHING.to_string(), |last| metric.show(last.estimate)),
         ]);
     }
     grid
+}
+
+/// Who has the best of some values, with the value: all whose value is shown as the same.
+fn best(values: &[(f64, &str)], best: Option<f64>, show: impl Fn(f64) -> String) -> String {
+    let Some(best) = best else {
+        return NOTHING.to_string();
+    };
+    let as_good = values
+        .iter()
+        .filter(|(value, _)| show(*value) == show(best));
+    let labels: Vec<&str> = as_good.map(|(_, label)| *label).collect();
+    let tied = if labels.len() > 1 { " tied" } else { "" };
+    format!("{}{tied} ({})", labels.join(", "), show(best))
 }

@@ -1,10 +1,10 @@
 use super::document::{Block, Figure};
 use super::figure::{Palette, curves, profiles, solutions};
 use super::findings::{findings, winners};
-use super::grid::Grid;
+use super::grid::{Column, Grid};
 use super::tables::{outcome, price, rate, rates, standings, tuning};
 use crate::analysis::{
-    BASELINE_SHARE, Edge, EntrantResults, LARGEST_FACTOR, Results, WorkloadResults,
+    BASELINE_SHARE, CHANCE, Edge, EntrantResults, LARGEST_FACTOR, Results, WorkloadResults, verdict,
 };
 use crate::error::BenchError;
 use crate::stats::smallest_p;
@@ -21,12 +21,8 @@ pub(super) fn page(results: &Results) -> Result<Vec<Block>, BenchError> {
         ));
     }
     blocks.push(Block::Text(opening(results)));
-    if !results.command.is_empty() {
-        blocks.push(Block::Command(results.command.clone()));
-    }
+    verdicts(results, &mut blocks);
     if !results.standings.is_empty() {
-        blocks.push(Block::Heading(2, "Result".to_string()));
-        blocks.push(Block::List(findings(results)));
         blocks.push(Block::Table(standings(results)));
         blocks.push(Block::Text(format!(
             "Ordered by the score over seconds. Score: the mean height of the performance profile between \
@@ -64,9 +60,32 @@ pub(super) fn page(results: &Results) -> Result<Vec<Block>, BenchError> {
         "Settings of every optimizer".to_string(),
         settings(results),
     ));
+    if !results.command.is_empty() {
+        blocks.push(Block::Heading(2, "Command".to_string()));
+        blocks.push(Block::Command(results.command.clone()));
+    }
     blocks.push(Block::Heading(2, "Environment".to_string()));
     blocks.push(Block::List(environment(results)));
     Ok(blocks)
+}
+
+/// What came of it, before all tables.
+fn verdicts(results: &Results, blocks: &mut Vec<Block>) {
+    let mut found = Vec::new();
+    if !results.standings.is_empty() {
+        found.push(Block::List(findings(results)));
+    }
+    for one in &results.workloads {
+        if let Some(verdict) = verdict(one, results) {
+            found.push(Block::Heading(3, one.about.title.clone()));
+            found.push(Block::Text(verdict.headline));
+            found.push(Block::List(verdict.details));
+        }
+    }
+    if !found.is_empty() {
+        blocks.push(Block::Heading(2, "Verdicts".to_string()));
+        blocks.append(&mut found);
+    }
 }
 
 fn plural(count: usize, noun: &str) -> String {
@@ -196,6 +215,11 @@ fn target_text(one: &WorkloadResults, results: &Results) -> String {
         (Some(target), TargetRule::Value(_)) => {
             format!(" Target: {}.", metric.phrase(target))
         }
+        (Some(target), TargetRule::BaselineEnd) => format!(
+            " Target: {}, which all runs of {} end at or beyond.",
+            metric.phrase(target),
+            results.baseline
+        ),
         (Some(target), TargetRule::Baseline) => format!(
             " Target: {}, the median over the seeds of the best that {} reached in the first {:.0} % of its \
              run{}.",
@@ -314,7 +338,8 @@ fn reading(results: &Results) -> Vec<String> {
         .map(|paired| paired.test.smallest);
     if let Some(smallest) = smallest.reduce(f64::max) {
         items.push(format!(
-            "p: of the permutation test of the differences to {} in the last measurement, seed by seed (of \
+            "Difference: none where chance explains it, with p at or above {CHANCE}; tied where all seeds are \
+             equal. p: of the permutation test of the differences to {} in the last measurement, seed by seed (of \
              logarithms, where the axis is logarithmic). {} cannot give less than {}: on one \
              workload alone more is not to be had, and no correction for many comparisons is made.",
             results.baseline,
@@ -326,7 +351,11 @@ fn reading(results: &Results) -> Vec<String> {
 }
 
 fn settings(results: &Results) -> Grid {
-    let mut grid = Grid::new(["optimizer", "method", "settings"]);
+    let mut grid = Grid::new([
+        Column::new("optimizer"),
+        Column::new("method"),
+        Column::new("settings").prose(30),
+    ]);
     for label in results.labels() {
         let found = results.workloads.iter().find_map(|w| w.entrant(label));
         if let Some(entrant) = found {

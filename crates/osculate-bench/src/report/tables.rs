@@ -1,5 +1,5 @@
-use super::grid::{Grid, NOTHING};
-use crate::analysis::{Cost, EntrantResults, Reached, Results, WorkloadResults};
+use super::grid::{Column, Grid, NOTHING};
+use crate::analysis::{Cost, Difference, EntrantResults, Reached, Results, WorkloadResults};
 use crate::stats::{Interval, median};
 use crate::trial::Outcome;
 use crate::workload::Metric;
@@ -13,7 +13,7 @@ pub fn outcome(results: &WorkloadResults, baseline: &str) -> Grid {
             "learning rate".to_string(),
             format!("last {}", metric.heading()),
             format!("best {}", metric.heading()),
-            format!("p against {baseline}"),
+            format!("difference to {baseline}, p"),
         ]
         .into_iter()
         .chain(arrival_headings(results)),
@@ -70,26 +70,27 @@ pub fn price(results: &WorkloadResults) -> Grid {
     grid.without_empty_columns()
 }
 
-/// Outcome and price in as few columns as a terminal has room for.
+/// Outcome and price for a terminal.
 pub fn brief(results: &WorkloadResults) -> Grid {
     let metric = &results.about.metric;
-    let mut grid = Grid::new(
-        [
-            "optimizer".to_string(),
-            "rate".to_string(),
-            format!("last {}", metric.heading()),
-            "best".to_string(),
-        ]
-        .into_iter()
-        .chain(arrival_headings(results))
-        .chain(["step time", "state / params", "sharpness"].map(String::from)),
-    );
+    let [steps, gradients, seconds] = arrival_headings(results).map(Column::new);
+    let mut grid = Grid::new([
+        Column::new("optimizer"),
+        Column::new("rate").spare(6),
+        Column::new(format!("last {}", metric.heading())),
+        Column::new("best").spare(2),
+        steps,
+        gradients.spare(4),
+        seconds,
+        Column::new("step time").spare(5),
+        Column::new("state / params").spare(3),
+        Column::new("sharpness").spare(1),
+    ]);
     for entrant in with_results(results) {
         let best = entrant.best.map(|best| metric.show(best.estimate));
-        let chosen = entrant.lr.filter(|_| results.has_several_rates());
         let mut row = vec![
             name(entrant),
-            or_nothing(chosen.map(rate)),
+            or_nothing(entrant.lr.map(rate)),
             value(entrant.last, entrant, metric),
             or_nothing(best),
         ];
@@ -172,14 +173,12 @@ fn missing(reached: Reached, all: usize) -> String {
 
 fn significance(entrant: &EntrantResults) -> String {
     or_nothing(entrant.paired.map(|paired| {
-        let way = if paired.test.mean > 0.0 {
-            "better"
-        } else if paired.test.mean < 0.0 {
-            "worse"
-        } else {
-            "equal"
-        };
-        format!("{way}, {}", probability(paired.test.p))
+        let all_equal = paired.wins + paired.losses == 0;
+        let difference = Difference::of(paired.test.mean, paired.test.p, all_equal);
+        match difference {
+            Difference::Tied => difference.word().to_string(),
+            _ => format!("{}, {}", difference.word(), probability(paired.test.p)),
+        }
     }))
 }
 
@@ -205,13 +204,13 @@ fn name(entrant: &EntrantResults) -> String {
 /// The optimizers over all workloads.
 pub fn standings(results: &Results) -> Grid {
     let mut grid = Grid::new([
-        "optimizer".to_string(),
-        "score, seconds".to_string(),
-        "score, gradients".to_string(),
-        "score, steps".to_string(),
-        "targets reached".to_string(),
-        format!("seeds won : lost against {}", results.baseline),
-        "p".to_string(),
+        Column::new("optimizer"),
+        Column::new("score, seconds"),
+        Column::new("score, gradients").spare(2),
+        Column::new("score, steps"),
+        Column::new("targets reached").spare(1),
+        Column::new(format!("seeds won : lost against {}", results.baseline)),
+        Column::new("p"),
     ]);
     let counted = results
         .workloads
@@ -269,10 +268,10 @@ pub fn rates(results: &WorkloadResults) -> Grid {
 pub fn tuning(results: &WorkloadResults) -> Grid {
     let metric = &results.about.metric;
     let mut grid = Grid::new([
-        "optimizer".to_string(),
-        "best rate".to_string(),
-        "its last measurement".to_string(),
-        "all rates".to_string(),
+        Column::new("optimizer"),
+        Column::new("best rate"),
+        Column::new("its last measurement").spare(1),
+        Column::new("all rates").prose(30),
     ]);
     for entrant in &results.entrants {
         let mut trials = entrant.tuning.clone();
@@ -285,7 +284,7 @@ pub fn tuning(results: &WorkloadResults) -> Grid {
                 let value = trial
                     .last
                     .map_or(NOTHING.to_string(), |last| metric.show(last));
-                format!("{}: {value}", rate(trial.lr))
+                format!("{}:\u{a0}{value}", rate(trial.lr))
             })
             .collect();
         grid.rows.push(vec![

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use osculate::optim::registry::OptimizerKind;
 use serde::{Deserialize, Serialize};
@@ -6,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Job, TUNING_SEED};
 use crate::entrant::{Entrant, check_labels};
 use crate::error::BenchError;
+use crate::shell;
 use crate::workload::Workloads;
 
 /// How much of everything there is in a study.
@@ -91,7 +93,8 @@ impl StudyConfig {
         ];
         let mut config = Self::of(&workloads, &methods, Budget::default())?;
         // SAM's usual radius is that of large networks; ten times as much suits small ones with noise.
-        config.entrants.push(r#"sam-0.5=sam:{"rho": 0.5}"#.parse()?);
+        let wide: Entrant = "sam-0.5=sam".parse()?;
+        config.entrants.push(wide.with_settings(["rho=0.5"])?);
         Ok(config)
     }
 
@@ -232,6 +235,63 @@ impl StudyConfig {
         jobs
     }
 
+    /// The command that begins this study in a folder, and that goes on with it.
+    pub fn command(&self, out: &Path) -> String {
+        let mut words = vec!["osculate".to_string(), "study".to_string()];
+        let begun = [Self::small(), Self::full()];
+        let [small, full] = begun.map(Result::ok);
+        let same = |known: &Option<Self>| {
+            let known = known.as_ref();
+            known.is_some_and(|known| {
+                let mut known = known.clone();
+                known.data.clone_from(&self.data);
+                known.difference(self).is_none()
+            })
+        };
+        if same(&full) {
+            words.push("--full".to_string());
+        } else if let (false, Some(usual)) = (same(&small), &small) {
+            words.extend(self.options(usual));
+        }
+        words.extend(["--out".to_string(), out.display().to_string()]);
+        shell::line(words)
+    }
+
+    /// The options that make this study of another.
+    fn options(&self, usual: &Self) -> Vec<String> {
+        let mut words: Vec<String> = self.entrants.iter().flat_map(Entrant::words).collect();
+        let workloads = self.workloads.join(",");
+        words.extend(["--workloads".to_string(), workloads]);
+        let (own, known) = (&self.budget, &usual.budget);
+        let numbers = [
+            ("--trials", own.trials as f64, known.trials as f64),
+            ("--width", own.width, known.width),
+            ("--seeds", own.seeds as f64, known.seeds as f64),
+            ("--length", own.length, known.length),
+            (
+                "--search-seed",
+                own.search_seed as f64,
+                known.search_seed as f64,
+            ),
+        ];
+        for (option, own, known) in numbers {
+            if own != known {
+                words.extend([option.to_string(), own.to_string()]);
+            }
+        }
+        if self.baseline != usual.baseline {
+            words.extend(["--baseline".to_string(), self.baseline.clone()]);
+        }
+        words
+    }
+
+    /// Whether it is another study with more seeds: what that has found is a part of what this finds.
+    pub fn extends(&self, other: &Self) -> bool {
+        let mut shorter = self.clone();
+        shorter.budget.seeds = other.budget.seeds;
+        self.budget.seeds > other.budget.seeds && shorter.difference(other).is_none()
+    }
+
     /// What differs from another configuration, in words; `None` where nothing does.
     pub fn difference(&self, other: &Self) -> Option<String> {
         let names = |config: &Self| {
@@ -303,6 +363,31 @@ mod tests {
         let small = StudyConfig::small().unwrap();
         small.validate(&Workloads::built_in()).unwrap();
         assert!(small.difference(&config).unwrap().starts_with("workloads"));
+    }
+
+    #[test]
+    fn the_command_makes_the_same_study() {
+        let out = Path::new("a folder");
+        let command = |config: &StudyConfig| config.command(out);
+        let full = StudyConfig::full().unwrap();
+        assert_eq!(command(&full), "osculate study --full --out 'a folder'");
+        let mut other = StudyConfig::small().unwrap();
+        assert_eq!(command(&other), "osculate study --out 'a folder'");
+        other.entrants = full.entrants[8..].to_vec();
+        other.workloads.truncate(1);
+        other.baseline = "muon".to_string();
+        other.budget.width = 2.5;
+        other.budget.seeds = 9;
+        assert_eq!(
+            command(&other),
+            "osculate study --optimizer muon --optimizer sam-0.5=sam --set rho=0.5 --workloads autoencoder \
+             --width 2.5 --seeds 9 --baseline muon --out 'a folder'"
+        );
+        let mut longer = other.clone();
+        longer.budget.seeds = 12;
+        assert!(longer.extends(&other) && !other.extends(&longer) && !other.extends(&other));
+        longer.budget.trials += 1;
+        assert!(!longer.extends(&other));
     }
 
     #[test]

@@ -81,6 +81,11 @@ impl Store {
                 path,
                 message: format!("this is not the configuration of a study: {error}"),
             })?;
+        if let Some(longer) = config.filter(|config| config.extends(&stored)) {
+            let _alone = lock(&root.join("claims/study.lock"), true)?;
+            write(&root.join(CONFIG), &serde_json::to_string_pretty(longer)?)?;
+            return Ok((store, longer.clone()));
+        }
         if let Some(difference) = config.and_then(|config| config.difference(&stored)) {
             return Err(BenchError::Usage(format!(
                 "{} holds another study: {difference}; choose another folder, or leave the options \
@@ -258,6 +263,11 @@ mod tests {
         assert!(config.difference(&stored).is_none());
         let mut other = config.clone();
         other.budget.seeds += 1;
+        // More seeds are the same study, made longer.
+        Store::open(folder.path(), Some(&other)).unwrap();
+        let (_, stored) = Store::open(folder.path(), None).unwrap();
+        assert_eq!(stored.budget.seeds, other.budget.seeds);
+        other.budget.trials += 1;
         let message = Store::open(folder.path(), Some(&other))
             .unwrap_err()
             .to_string();

@@ -370,6 +370,8 @@ pub enum TargetRule {
     /// What tuned AdamW reaches within the first three quarters of its run: the median over the seeds of
     /// its best value there.
     Baseline,
+    /// What all runs of the baseline end at or beyond: the least good of its last values.
+    BaselineEnd,
     /// This value.
     Value(f64),
 }

@@ -99,7 +99,7 @@ impl CurvatureOperator for DenseOperator {
 /// ```
 ///
 /// # Errors
-/// As the operator's products.
+/// [`CurvatureError::NonFinite`] where a product is not finite, and as the operator's products.
 pub fn dense_matrix(operator: &dyn CurvatureOperator) -> Result<Vec<f64>, CurvatureError> {
     let layout = operator.layout();
     let n = layout.num_elements();
@@ -119,7 +119,7 @@ pub fn dense_matrix(operator: &dyn CurvatureOperator) -> Result<Vec<f64>, Curvat
 /// [`hutchinson_diagonal`](crate::hutchinson_diagonal) estimates it for large ones.
 ///
 /// # Errors
-/// As the operator's products.
+/// [`CurvatureError::NonFinite`] where a product is not finite, and as the operator's products.
 pub fn dense_diagonal(operator: &dyn CurvatureOperator) -> Result<ParamVec, CurvatureError> {
     let layout = operator.layout();
     let mut diagonal = ParamVec::zeros(&layout).to_compute_dtype();
@@ -142,6 +142,13 @@ fn by_units(
         let units: Vec<ParamVec> = (index..end).map(|i| ParamVec::basis(&layout, i)).collect();
         let products = operator.apply_many(&units)?;
         for ((index, unit), product) in (index..).zip(&units).zip(products) {
+            let value = product.value.norm();
+            if !value.is_finite() {
+                return Err(CurvatureError::NonFinite {
+                    what: "the norm of a product",
+                    value,
+                });
+            }
             each(index, unit, product.value);
         }
         index = end;

@@ -1,9 +1,12 @@
 use std::sync::Arc;
 
 use burn::module::Module;
+use burn::tensor::Tensor;
+use osculate_jvp::KeptMemory;
 
-use super::ggn::{checked_norm, clean_outputs, with_rounding, zero_product};
+use super::ggn::{clean_outputs, is_zero, with_rounding, zero_product};
 use super::jacobian::Jacobian;
+use super::keeping;
 use super::{CurvatureOperator, HvpMode, Product, Structure};
 use crate::error::CurvatureError;
 use crate::objective::Criterion;
@@ -84,6 +87,32 @@ impl<'a, M: Module> Fisher<'a, M> {
     }
 }
 
+impl<M: Module> Fisher<'_, M> {
+    /// Sets how much memory exact products may take once there are several, as
+    /// [`GaussNewton::with_keep_within`](super::GaussNewton::with_keep_within) does.
+    ///
+    /// # Errors
+    /// [`CurvatureError::InvalidSetting`] for a negative number.
+    pub fn with_keep_within(mut self, gradients: f64) -> Result<Self, CurvatureError> {
+        keeping::validate(gradients)?;
+        self.jacobian.keep_within = gradients;
+        Ok(self)
+    }
+
+    /// The memory of what products share, once it is kept.
+    pub fn kept(&self) -> Option<KeptMemory> {
+        self.jacobian.kept()
+    }
+
+    /// What is pulled back for `J v`.
+    fn cotangent(&self, outputs: &Tensor<2>, jv: Tensor<2>) -> Tensor<2> {
+        let rows = outputs.dims()[0].max(1) as f64;
+        let gradients = self.criterion.row_gradients(outputs.clone());
+        let directional = (gradients.clone() * jv).sum_dim(1);
+        (gradients * directional).div_scalar(self.scale * rows)
+    }
+}
+
 impl<M: Module> CurvatureOperator for Fisher<'_, M> {
     fn layout(&self) -> Arc<ParamLayout> {
         self.layout.clone()
@@ -97,16 +126,12 @@ impl<M: Module> CurvatureOperator for Fisher<'_, M> {
         let _span = tracing::debug_span!("fisher_vp").entered();
         self.layout.check(v.layout())?;
         let before = self.oracle.cost();
-        let norm = checked_norm(v)?;
-        if norm == 0.0 {
+        if is_zero(v)? {
             return Ok(zero_product(&self.layout));
         }
-        let (jv, provenance) = self.jacobian.product(self.oracle, v, norm)?;
+        let (jv, provenance) = self.jacobian.product(self.oracle, v)?;
         let outputs = clean_outputs(self.oracle)?;
-        let rows = outputs.dims()[0].max(1) as f64;
-        let gradients = self.criterion.row_gradients(outputs.clone());
-        let directional = (gradients.clone() * jv).sum_dim(1);
-        let cotangent = (gradients * directional).div_scalar(self.scale * rows);
+        let cotangent = self.cotangent(&outputs, jv);
         let value = self
             .jacobian
             .pull_back(self.oracle, &self.layout, cotangent)?;
@@ -115,5 +140,20 @@ impl<M: Module> CurvatureOperator for Fisher<'_, M> {
             value,
             cost: self.oracle.cost().since(before),
         })
+    }
+
+    fn width(&self) -> usize {
+        self.jacobian.width()
+    }
+
+    fn apply_many(&self, vectors: &[ParamVec]) -> Result<Vec<Product>, CurvatureError> {
+        for v in vectors {
+            self.layout.check(v.layout())?;
+        }
+        let outputs = clean_outputs(self.oracle)?;
+        let made = self
+            .jacobian
+            .squares(self.oracle, vectors, |jv| self.cotangent(&outputs, jv))?;
+        made.map_or_else(|| vectors.iter().map(|v| self.apply(v)).collect(), Ok)
     }
 }

@@ -5,7 +5,7 @@ use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::{Tensor, TensorData};
 
 use super::HvpMode;
-use super::ggn::{checked_norm, clean_outputs};
+use super::ggn::{clean_outputs, is_zero};
 use super::jacobian::Jacobian;
 use crate::error::CurvatureError;
 use crate::objective::Criterion;
@@ -93,11 +93,10 @@ impl<M: Module> Factor for GaussNewtonFactor<'_, M> {
     fn apply(&self, v: &ParamVec) -> Result<FactorProduct<Vec<f64>>, CurvatureError> {
         self.layout.check(v.layout())?;
         let before = self.oracle.cost();
-        let norm = checked_norm(v)?;
-        let value = if norm == 0.0 {
+        let value = if is_zero(v)? {
             vec![0.0; self.rows()]
         } else {
-            let (jv, _) = self.jacobian.product(self.oracle, v, norm)?;
+            let (jv, _) = self.jacobian.product(self.oracle, v)?;
             self.root(jv, true)?.into_data().iter::<f64>().collect()
         };
         Ok(FactorProduct {
@@ -117,11 +116,11 @@ impl<M: Module> Factor for GaussNewtonFactor<'_, M> {
         let at = (&self.outputs.device(), self.outputs.dtype());
         let u = Tensor::<2>::from_data(TensorData::new(u.to_vec(), self.outputs.dims()), at);
         let cotangent = self.root(u, false)?;
-        let value = self.oracle.pull_back(&self.layout, |outputs| {
-            Ok((outputs * Tensor::from_inner(cotangent)).sum())
-        })?;
+        let value = self
+            .jacobian
+            .pull_back(self.oracle, &self.layout, cotangent)?;
         Ok(FactorProduct {
-            value: value.to_compute_dtype(),
+            value,
             cost: self.oracle.cost().since(before),
         })
     }

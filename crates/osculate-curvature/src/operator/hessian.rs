@@ -2,11 +2,13 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use burn::module::Module;
+use osculate_jvp::KeptMemory;
 
 use super::difference::Line;
 use super::evidence::Evidence;
 use super::fallback::{Attempts, HvpFallback, HvpMode};
-use super::ggn::zero_product;
+use super::ggn::{checked_norm, is_zero, zero_product};
+use super::keeping::{self, KEEP_WITHIN};
 use super::replay::{Recorded, Replay};
 use super::step::{Stepper, finite_norm};
 use super::{CurvatureOperator, Product, Provenance, StepRule, Structure};
@@ -45,6 +47,10 @@ pub struct HessianConfig {
     /// where it has kinks, the first product tries up to eight other steps. A product takes
     /// two copies of the weights more. Default `true`.
     pub estimate_error: bool,
+    /// How much memory exact products may take once there are several, in units of a gradient's
+    /// peak: from the second product on, what does not depend on the direction is computed once and
+    /// kept, where it fits. 0 keeps nothing. Default 3.
+    pub keep_within: f64,
 }
 
 impl Default for HessianConfig {
@@ -54,6 +60,7 @@ impl Default for HessianConfig {
             scheme: Scheme::Central,
             step: StepRule::Auto,
             estimate_error: true,
+            keep_within: KEEP_WITHIN,
         }
     }
 }
@@ -62,8 +69,12 @@ impl Default for HessianConfig {
 ///
 /// Where the objective is a [`Batched`](crate::Batched) or
 /// [`SupervisedBatch`](crate::SupervisedBatch), its operations are recorded and differentiated, and
-/// products are exact up to rounding: see [`HvpMode`]. Cost of an exact product: 2 to 2.7 gradient
-/// evaluations. Layers that train are recorded in training: batch normalisation with all derivatives of
+/// products are exact up to rounding: see [`HvpMode`]. Cost of the first exact product: 2 to 2.7
+/// gradient evaluations. The second, or several at once, computes what does not depend on the
+/// direction and keeps it with the operator, at 2/3 of a gradient and the memory that
+/// [`kept`](Hessian::kept) states, where [`HessianConfig::keep_within`] allows it: products then
+/// cost 1.2 to 2 gradients. The operator stays at the weights that the oracle was made at, and so
+/// does what it keeps. Layers that train are recorded in training: batch normalisation with all derivatives of
 /// the batch's statistics, dropout with the masks of the clean pass. Before the first product (for a
 /// random probe: within it) the recording is compared with the clean pass, because which layers train
 /// is found out by trial.
@@ -129,6 +140,7 @@ impl<'a, M: Module> Hessian<'a, M> {
         config: HessianConfig,
     ) -> Result<Self, CurvatureError> {
         config.step.validate()?;
+        keeping::validate(config.keep_within)?;
         let layout = oracle.layout()?;
         let order = match config.scheme {
             Scheme::Forward => 1.0 / 2.0,
@@ -171,6 +183,11 @@ impl<'a, M: Module> Hessian<'a, M> {
         self.attempts.reason()
     }
 
+    /// The memory of what products share, once it is kept.
+    pub fn kept(&self) -> Option<KeptMemory> {
+        self.replay.get()?.keeping.memory()
+    }
+
     /// `v^T H v` without a backward pass, by second derivatives along `v`.
     ///
     /// Cost: five forward passes. Recorded objectives only.
@@ -194,11 +211,12 @@ impl<'a, M: Module> Hessian<'a, M> {
     }
 
     fn exact(&self, v: &ParamVec, random: bool) -> Result<Option<ParamVec>, CurvatureError> {
+        let within = self.config.keep_within;
         self.attempts.attempt(self.config.mode, || {
             if let Some(replay) = self.replay.get() {
-                return replay.hvp(self.oracle, v, random);
+                return replay.hvp(self.oracle, v, random, within);
             }
-            let accept = |replay: &Replay| replay.hvp(self.oracle, v, random);
+            let accept = |replay: &Replay| replay.hvp(self.oracle, v, random, within);
             let (replay, product) =
                 Replay::find(self.oracle, &self.attempts, Recorded::Loss, accept)?;
             let _ = self.replay.set(replay);
@@ -206,18 +224,13 @@ impl<'a, M: Module> Hessian<'a, M> {
         })
     }
 
-    fn product(&self, v: &ParamVec, norm: f64, random: bool) -> Result<Product, CurvatureError> {
+    fn product(&self, v: &ParamVec, random: bool) -> Result<Product, CurvatureError> {
         let span =
             tracing::debug_span!("hvp", scheme = ?self.config.scheme, step = tracing::field::Empty);
         let _entered = span.enter();
         self.layout.check(v.layout())?;
-        if !norm.is_finite() {
-            return Err(CurvatureError::NonFinite {
-                what: "the norm of the direction",
-                value: norm,
-            });
-        }
-        if norm == 0.0 {
+        // A probe is neither, and need not be read back.
+        if !random && is_zero(v)? {
             return Ok(zero_product(&self.layout));
         }
         let before = self.oracle.cost();
@@ -228,6 +241,11 @@ impl<'a, M: Module> Hessian<'a, M> {
                 provenance: Provenance::Exact,
             });
         }
+        // The expected length of a probe saves a read-back; the step need not be exact.
+        let norm = match random {
+            true => (self.layout.num_elements() as f64).sqrt(),
+            false => checked_norm(v)?,
+        };
         let line = Line {
             hessian: self,
             v,
@@ -253,13 +271,11 @@ impl<M: Module> CurvatureOperator for Hessian<'_, M> {
     }
 
     fn apply(&self, v: &ParamVec) -> Result<Product, CurvatureError> {
-        self.product(v, v.norm(), false)
+        self.product(v, false)
     }
 
     fn apply_probe(&self, z: &ParamVec) -> Result<Product, CurvatureError> {
-        // The expected length saves the read-back; the step need not be exact.
-        let norm = (self.layout.num_elements() as f64).sqrt();
-        self.product(z, norm, true)
+        self.product(z, true)
     }
 
     fn width(&self) -> usize {
@@ -276,19 +292,24 @@ impl<M: Module> CurvatureOperator for Hessian<'_, M> {
         let before = self.oracle.cost();
         let exact = self.attempts.attempt(self.config.mode, || {
             let replay = self.recorded()?;
-            let checked = self.oracle.cost().since(before);
-            let values = replay.hvps(self.oracle, vectors)?;
-            Ok((values, replay.product_cost(), checked))
+            replay.hvps(self.oracle, vectors, self.config.keep_within)
         })?;
-        let Some((values, each, checked)) = exact else {
+        let Some((values, each)) = exact else {
             return vectors.iter().map(|v| self.apply(v)).collect();
         };
+        // The first carries what all share.
+        let spent = self.oracle.cost().since(before);
+        let others = (1..vectors.len()).map(|_| each).sum();
         let products = values
             .into_iter()
             .enumerate()
             .map(|(index, value)| Product {
                 value,
-                cost: if index == 0 { each + checked } else { each },
+                cost: if index == 0 {
+                    spent.since(others)
+                } else {
+                    each
+                },
                 provenance: Provenance::Exact,
             });
         Ok(products.collect())

@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use osculate_jvp::KeptMemory;
 
 use super::fallback::{Attempts, HvpMode};
-use super::ggn::outputs_around;
+use super::ggn::{checked_norm, outputs_around};
+use super::keeping::{KEEP_WITHIN, KEPT_PULL_BACK, KEPT_TANGENT};
 use super::replay::{Recorded, Replay};
 use super::step::{Stepper, finite_norm};
-use super::{ErrorEstimate, Provenance};
+use super::{ErrorEstimate, Product, Provenance};
+use crate::cost::Cost;
 use crate::error::CurvatureError;
 use crate::oracle::GradientOracle;
 use crate::params::{ParamLayout, ParamVec};
@@ -21,6 +24,8 @@ pub(super) struct Jacobian {
     replay: OnceCell<Replay>,
     attempts: Attempts,
     stepper: Stepper,
+    /// Largest memory of kept products, in units of a gradient's.
+    pub(super) keep_within: f64,
 }
 
 impl Jacobian {
@@ -34,6 +39,7 @@ impl Jacobian {
             replay: OnceCell::new(),
             attempts: Attempts::default(),
             stepper: Stepper::new(layout, finite_norm(oracle.parameters()?), 1.0 / 3.0),
+            keep_within: KEEP_WITHIN,
         })
     }
 
@@ -41,17 +47,17 @@ impl Jacobian {
         self.attempts.reason()
     }
 
-    /// `J v` for a direction of this norm, and how it was made.
+    /// `J v` for a direction that is not zero, and how it was made.
     pub(super) fn product<M: Module>(
         &self,
         oracle: &GradientOracle<'_, M>,
         v: &ParamVec,
-        norm: f64,
     ) -> Result<(Tensor<2>, Provenance), CurvatureError> {
         let exact = self.attempts.attempt(self.mode, || self.exact(oracle, v))?;
         if let Some(jv) = exact {
             return Ok((jv, Provenance::Exact));
         }
+        let norm = checked_norm(v)?;
         let ((plus, minus), step) = outputs_around(oracle, &self.stepper, v, norm)?;
         let jv = (plus - minus).mul_scalar(norm / (2.0 * step));
         let error = ErrorEstimate::default();
@@ -63,15 +69,69 @@ impl Jacobian {
         oracle: &GradientOracle<'_, M>,
         v: &ParamVec,
     ) -> Result<Tensor<2>, CurvatureError> {
-        let replay = match self.replay.get() {
-            Some(replay) => replay,
-            None => {
-                let accept = |replay: &Replay| replay.check(oracle);
-                let (replay, ()) = Replay::find(oracle, &self.attempts, Recorded::Outputs, accept)?;
-                self.replay.get_or_init(|| replay)
-            }
-        };
+        let replay = self.recorded(oracle)?;
+        if let Some(kept) = replay.kept_jacobians(oracle, 1, self.keep_within) {
+            let made = replay
+                .kept_along(oracle, kept, core::slice::from_ref(v))?
+                .pop();
+            return made.ok_or(CurvatureError::NotRecordable);
+        }
         Ok(replay.outputs_along(oracle, v)?.1)
+    }
+
+    /// The recording, made and checked at its first use.
+    fn recorded<M: Module>(
+        &self,
+        oracle: &GradientOracle<'_, M>,
+    ) -> Result<&Replay, CurvatureError> {
+        if let Some(replay) = self.replay.get() {
+            return Ok(replay);
+        }
+        let accept = |replay: &Replay| replay.check(oracle);
+        let (replay, ()) = Replay::find(oracle, &self.attempts, Recorded::Outputs, accept)?;
+        Ok(self.replay.get_or_init(|| replay))
+    }
+
+    /// How many products are best asked for at once.
+    pub(super) fn width(&self) -> usize {
+        match (self.attempts.reason(), self.replay.get()) {
+            (None, Some(replay)) if self.keep_within > 0.0 => replay.width(),
+            _ => 1,
+        }
+    }
+
+    /// What is kept from product to product takes so much.
+    pub(super) fn kept(&self) -> Option<KeptMemory> {
+        self.replay.get()?.keeping.memory()
+    }
+
+    /// `J^T M J v` for each vector, side by side, where `M` maps `J v` to a cotangent. `None` where
+    /// products must be made one by one.
+    pub(super) fn squares<M: Module>(
+        &self,
+        oracle: &GradientOracle<'_, M>,
+        vectors: &[ParamVec],
+        middle: impl Fn(Tensor<2>) -> Tensor<2>,
+    ) -> Result<Option<Vec<Product>>, CurvatureError> {
+        let before = oracle.cost();
+        let replay = self.attempts.attempt(self.mode, || self.recorded(oracle))?;
+        let Some(replay) = replay else {
+            return Ok(None);
+        };
+        let Some(kept) = replay.kept_jacobians(oracle, vectors.len(), self.keep_within) else {
+            return Ok(None);
+        };
+        let shared = oracle.cost().since(before);
+        let tangents = replay.kept_along(oracle, kept, vectors)?.into_iter();
+        let cotangents: Vec<Tensor<2>> = tangents.map(middle).collect();
+        let values = replay.pull_back(oracle, &cotangents)?.into_iter();
+        let each: Cost = kept.iter().map(|_| KEPT_TANGENT + KEPT_PULL_BACK).sum();
+        let products = values.enumerate().map(|(index, value)| Product {
+            value: value.to_compute_dtype(),
+            cost: if index == 0 { each + shared } else { each },
+            provenance: Provenance::Exact,
+        });
+        Ok(Some(products.collect()))
     }
 
     /// `J^T u`, by the recording where `J v` is made by it: burn's own backward passes are
@@ -83,9 +143,10 @@ impl Jacobian {
         cotangent: Tensor<2>,
     ) -> Result<ParamVec, CurvatureError> {
         let made = match self.replay.get() {
-            Some(replay) => replay.pull_back(oracle, cotangent)?,
-            None => oracle.pull_back(layout, |outputs| Ok((outputs * cotangent).sum()))?,
+            Some(replay) => replay.pull_back(oracle, &[cotangent])?.pop(),
+            None => Some(oracle.pull_back(layout, |outputs| Ok((outputs * cotangent).sum()))?),
         };
+        let made = made.ok_or(CurvatureError::NotRecordable)?;
         Ok(made.to_compute_dtype())
     }
 }

@@ -1,6 +1,7 @@
 //! Curvature as linear operators: products with a vector, without forming a matrix.
 
 mod algebra;
+mod batches;
 mod dense;
 mod diagonal;
 mod difference;
@@ -11,6 +12,7 @@ mod ggn;
 mod ggn_factor;
 mod hessian;
 mod jacobian;
+mod keeping;
 mod low_rank;
 mod preconditioned;
 mod replay;
@@ -226,8 +228,8 @@ pub trait CurvatureOperator {
         1
     }
 
-    /// `A v` for each vector. An exact [`Hessian`] makes them side by side on a CPU of several
-    /// cores; every other operator one by one.
+    /// `A v` for each vector. An exact [`Hessian`], [`GaussNewton`] or [`Fisher`] makes them side by
+    /// side on a CPU of several cores, and combinations of them do; every other operator one by one.
     ///
     /// # Errors
     /// As [`apply`](Self::apply).

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use osculate_jvp::{AnyTensor, Bound, Mode, Program, Tangents, Wrt};
+use osculate_jvp::{AnyTensor, Bound, KeptJacobian, Mode, Program, Tangents, Wrt};
 
+use super::batches::{Batch, batches, bind};
 use super::fallback::{Attempts, is_recoverable};
+use super::keeping::{KEPT_PRODUCT, KEPT_PULL_BACK, KEPT_TANGENT, Keeping};
 use super::reproduced::scalar;
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::objective::{Objective, Recordable};
 use crate::oracle::GradientOracle;
 use crate::params::{ParamLayout, ParamVec};
 
@@ -43,25 +44,20 @@ pub(super) enum Recorded {
 pub(crate) struct Replay {
     pub(super) recorded: Recorded,
     /// One for each batch.
-    pieces: Vec<Piece>,
+    pub(super) pieces: Vec<Piece>,
     pub(super) layout: Arc<ParamLayout>,
     pub(super) checked: Cell<bool>,
+    pub(super) keeping: Keeping,
 }
 
 /// A recorded batch, whose loss has a share in the whole.
-struct Piece {
+pub(super) struct Piece {
     weight: f64,
-    bound: Bound,
+    pub(super) bound: Bound,
     /// For each layout entry, its position among the program's parameters.
     positions: Vec<usize>,
     /// The program of second derivatives along a direction, made at its first use.
     second: OnceCell<Program>,
-}
-
-/// A batch of an objective, and its share in the loss.
-struct Batch<'a, M> {
-    weight: f64,
-    recordable: &'a dyn Recordable<M>,
 }
 
 impl Replay {
@@ -139,6 +135,7 @@ impl Replay {
             pieces,
             layout,
             checked: Cell::new(false),
+            keeping: Keeping::default(),
         })
     }
 
@@ -165,11 +162,6 @@ impl Replay {
         self.pieces.first().map_or(1, |piece| piece.bound.width())
     }
 
-    /// What one product costs.
-    pub(super) fn product_cost(&self) -> Cost {
-        self.pieces.iter().map(|_| PRODUCT).sum()
-    }
-
     /// The Hessian times `v`. The first product is preceded by a check of the recording, or is one
     /// itself where `v` is a random probe.
     pub(super) fn hvp<M: Module>(
@@ -177,9 +169,18 @@ impl Replay {
         oracle: &GradientOracle<'_, M>,
         v: &ParamVec,
         random: bool,
+        within: f64,
     ) -> Result<ParamVec, CurvatureError> {
         if !random {
             self.check(oracle)?;
+        }
+        if let Some(kept) = self.kept_hessians(oracle, 1, within) {
+            let products = self.pieces.iter().zip(kept).map(|(piece, kept)| {
+                oracle.spend(KEPT_PRODUCT);
+                let product = kept.product(&piece.direction(v))?;
+                Ok(piece.vector(&self.layout, product))
+            });
+            return self.total(products.collect::<Result<_, CurvatureError>>()?);
         }
         let mut first_order = [0.0; 2];
         let mut products = Vec::with_capacity(self.pieces.len());
@@ -198,23 +199,38 @@ impl Replay {
         self.total(products)
     }
 
-    /// The Hessian times each vector, side by side where the device can. The recording has been
-    /// checked.
+    /// The Hessian times each vector, side by side where the device can, and what each costs. The
+    /// recording has been checked.
     pub(super) fn hvps<M: Module>(
         &self,
         oracle: &GradientOracle<'_, M>,
         vectors: &[ParamVec],
-    ) -> Result<Vec<ParamVec>, CurvatureError> {
+        within: f64,
+    ) -> Result<(Vec<ParamVec>, Cost), CurvatureError> {
+        let kept = self.kept_hessians(oracle, vectors.len(), within);
+        let cost = if kept.is_some() {
+            KEPT_PRODUCT
+        } else {
+            PRODUCT
+        };
         let mut by_vector = vec![Vec::with_capacity(self.pieces.len()); vectors.len()];
-        for piece in &self.pieces {
+        for (index, piece) in self.pieces.iter().enumerate() {
             let directions: Vec<Tangents> = vectors.iter().map(|v| piece.direction(v)).collect();
-            let products = piece.bound.hvps(&directions, Wrt::Parameters)?;
-            for (all, made) in by_vector.iter_mut().zip(products) {
-                oracle.spend(PRODUCT);
-                all.push(piece.vector(&self.layout, made.product));
+            let products = match kept {
+                Some(kept) => kept[index].products(&directions)?,
+                None => {
+                    let made = piece.bound.hvps(&directions, Wrt::Parameters)?.into_iter();
+                    made.map(|made| made.product).collect()
+                }
+            };
+            for (all, product) in by_vector.iter_mut().zip(products) {
+                oracle.spend(cost);
+                all.push(piece.vector(&self.layout, product));
             }
         }
-        by_vector.into_iter().map(|all| self.total(all)).collect()
+        let values = by_vector.into_iter().map(|all| self.total(all));
+        let each = self.pieces.iter().map(|_| cost).sum();
+        Ok((values.collect::<Result<_, _>>()?, each))
     }
 
     /// The sum of the pieces' parts.
@@ -283,32 +299,65 @@ impl Replay {
         Ok((joined(outputs), joined(tangents)))
     }
 
-    /// `J^T u` for outputs weighted by `cotangent`.
+    /// The derivative of the outputs of all batches along each of several directions, from what is
+    /// kept.
+    pub(super) fn kept_along<M: Module>(
+        &self,
+        oracle: &GradientOracle<'_, M>,
+        kept: &[KeptJacobian],
+        vectors: &[ParamVec],
+    ) -> Result<Vec<Tensor<2>>, CurvatureError> {
+        let mut by_vector = vec![Vec::with_capacity(self.pieces.len()); vectors.len()];
+        for (piece, kept) in self.pieces.iter().zip(kept) {
+            let directions: Vec<Tangents> = vectors.iter().map(|v| piece.direction(v)).collect();
+            for (all, tangents) in by_vector.iter_mut().zip(kept.jvps(&directions)?) {
+                oracle.spend(KEPT_TANGENT);
+                all.extend(tangents.into_iter().map(AnyTensor::float::<2>));
+            }
+        }
+        Ok(by_vector.into_iter().map(joined).collect())
+    }
+
+    /// `J^T u` for outputs weighted by each of the cotangents.
     pub(super) fn pull_back<M: Module>(
         &self,
         oracle: &GradientOracle<'_, M>,
-        cotangent: Tensor<2>,
-    ) -> Result<ParamVec, CurvatureError> {
+        cotangents: &[Tensor<2>],
+    ) -> Result<Vec<ParamVec>, CurvatureError> {
+        let kept = self.keeping.jacobians();
         let mut row = 0;
-        let mut sum: Option<ParamVec> = None;
-        for piece in &self.pieces {
-            oracle.spend(Cost::GRADIENT);
-            let (_, gradient) = piece.bound.vjp(Wrt::Parameters, |outputs| {
-                let rows = outputs
-                    .iter()
-                    .map(|tensor| tensor.shape()[0])
-                    .sum::<usize>();
-                let own = cotangent.clone().narrow(0, row, rows);
-                row += rows;
-                vec![own.into()]
-            })?;
-            let part = piece.vector(&self.layout, gradient);
-            sum = Some(match sum {
-                Some(sum) => sum.add(&part),
-                None => part,
-            });
+        let mut sums: Vec<Option<ParamVec>> = vec![None; cotangents.len()];
+        for (index, piece) in self.pieces.iter().enumerate() {
+            let rows = piece.rows();
+            let own = cotangents.iter().map(|u| u.clone().narrow(0, row, rows));
+            let own: Vec<Vec<AnyTensor>> = own.map(|u| vec![u.into()]).collect();
+            row += rows;
+            let gradients = match kept {
+                Some(kept) => kept[index].vjps(&own)?,
+                None => {
+                    let each = own.into_iter().map(|own| {
+                        let made = piece.bound.vjp(Wrt::Parameters, |_| own)?;
+                        Ok(made.1)
+                    });
+                    each.collect::<Result<_, CurvatureError>>()?
+                }
+            };
+            for (sum, gradient) in sums.iter_mut().zip(gradients) {
+                oracle.spend(if kept.is_some() {
+                    KEPT_PULL_BACK
+                } else {
+                    Cost::GRADIENT
+                });
+                let part = piece.vector(&self.layout, gradient);
+                *sum = Some(match sum.take() {
+                    Some(sum) => sum.add(&part),
+                    None => part,
+                });
+            }
         }
-        sum.ok_or(CurvatureError::NotRecordable)
+        let sums = sums.into_iter();
+        sums.map(|sum| sum.ok_or(CurvatureError::NotRecordable))
+            .collect()
     }
 }
 
@@ -343,6 +392,12 @@ impl Piece {
         ParamVec::new(layout.clone(), tensors).to_compute_dtype()
     }
 
+    /// Rows of the recorded outputs.
+    fn rows(&self) -> usize {
+        let results = self.bound.program().results();
+        results.first().map_or(0, |result| result.shape[0])
+    }
+
     fn second(&self) -> Result<&Program, CurvatureError> {
         if let Some(second) = self.second.get() {
             return Ok(second);
@@ -372,64 +427,4 @@ fn positions(layout: &ParamLayout, program: &Program) -> Result<Vec<usize>, Curv
             })
         })
         .collect()
-}
-
-/// The batches of an objective: one, or those that are accumulated.
-fn batches<'a, M: Module>(
-    oracle: &GradientOracle<'a, M>,
-) -> Result<Vec<Batch<'a, M>>, CurvatureError> {
-    let mut found = Vec::new();
-    collect(oracle.objective(), 1.0, &mut found)?;
-    Ok(found)
-}
-
-fn collect<'a, M>(
-    objective: &'a dyn Objective<M>,
-    weight: f64,
-    found: &mut Vec<Batch<'a, M>>,
-) -> Result<(), CurvatureError> {
-    if let Some(recordable) = objective.recordable() {
-        found.push(Batch { weight, recordable });
-        return Ok(());
-    }
-    if objective.parts().is_empty() {
-        return Err(CurvatureError::NotRecordable);
-    }
-    for part in objective.parts() {
-        collect(part.objective(), weight * part.weight(), found)?;
-    }
-    Ok(())
-}
-
-impl<M: Module> Batch<'_, M> {
-    fn record(&self, recorded: Recorded, model: &M, mode: Mode) -> Result<Program, CurvatureError> {
-        let program = match recorded {
-            Recorded::Loss => self.recordable.record_loss_in(mode, model),
-            Recorded::Outputs => self
-                .recordable
-                .record_outputs_in(mode, model)
-                .ok_or(CurvatureError::NotRecordable)?,
-        };
-        Ok(program?)
-    }
-}
-
-/// Binds recordings, in the order of an evaluation: random numbers are drawn after its seed.
-fn bind<M: Module>(
-    oracle: &GradientOracle<'_, M>,
-    batches: &[Batch<'_, M>],
-    recorded: Recorded,
-    programs: &[Program],
-    model: &M,
-) -> Result<Vec<Bound>, CurvatureError> {
-    if programs.iter().any(|program| program.num_draws() > 0) {
-        oracle.reseed();
-    }
-    let bound = batches.iter().zip(programs).map(|(batch, program)| {
-        Ok(match recorded {
-            Recorded::Loss => batch.recordable.bind_loss(program, model)?,
-            Recorded::Outputs => batch.recordable.bind_outputs(program, model)?,
-        })
-    });
-    bound.collect()
 }

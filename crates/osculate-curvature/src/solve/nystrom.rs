@@ -129,6 +129,12 @@ pub fn nystrom(
     CurvatureError::check(config.rank > 0, "rank", config.rank, "at least 1")?;
     let mut tally = Tally::new(config.budget)?;
     let layout = operator.layout();
+    CurvatureError::check(
+        layout.num_elements() > 0,
+        "elements of the space",
+        0,
+        "at least one",
+    )?;
     let wanted = (config.rank + config.oversample).min(layout.num_elements());
     let draw = |index: usize| {
         let z = ProbeDistribution::Gaussian.draw(&layout, config.seed, index as u64);

@@ -97,6 +97,12 @@ pub fn block_lanczos(
     let block = config.block.unwrap_or_else(|| operator.width().max(2));
     CurvatureError::check(block > 0, "block", block, "at least one vector")?;
 
+    CurvatureError::check(
+        layout.num_elements() > 0,
+        "elements of the space",
+        0,
+        "at least one",
+    )?;
     let mut tally = Tally::new(config.budget)?;
     let mut space = Space::default();
     let starts: Vec<ParamVec> = (0..block.min(layout.num_elements()))
@@ -166,13 +172,14 @@ impl Space {
     }
 
     fn absorb(&mut self, products: &[ParamVec]) -> Result<(), CurvatureError> {
-        let scale = products.iter().map(ParamVec::norm).fold(0.0, f64::max);
-        if !scale.is_finite() {
+        let norms: Vec<f64> = products.iter().map(ParamVec::norm).collect();
+        if let Some(&value) = norms.iter().find(|norm| !norm.is_finite()) {
             return Err(CurvatureError::NonFinite {
                 what: "the norm of a product",
-                value: scale,
+                value,
             });
         }
+        let scale = norms.into_iter().fold(0.0, f64::max);
         self.known += products.len();
         let columns = self.grow(products, 1e-10 * scale);
         self.columns.extend(columns);

@@ -3,8 +3,8 @@
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use osculate_curvature::{
-    CurvatureOperator, GradientOracle, Hessian, HessianConfig, HvpMode, Objective, ParamVec,
-    Provenance, Scheme, StepRule, dense_matrix,
+    CurvatureOperator, GaussNewton, GradientOracle, Hessian, HessianConfig, HvpMode, Objective,
+    ParamVec, Provenance, Scheme, StepRule, dense_matrix,
 };
 
 #[expect(
@@ -39,6 +39,7 @@ fn config(mode: HvpMode) -> HessianConfig {
         scheme: Scheme::Richardson,
         step: StepRule::Fixed { length: 1e-3 },
         estimate_error: false,
+        ..HessianConfig::default()
     }
 }
 
@@ -48,6 +49,64 @@ pub fn exact<'a, M: Module>(oracle: &'a GradientOracle<'a, M>) -> Hessian<'a, M>
 
 pub fn differences<'a, M: Module>(oracle: &'a GradientOracle<'a, M>) -> Hessian<'a, M> {
     Hessian::with_config(oracle, config(HvpMode::FiniteDifference)).unwrap()
+}
+
+/// Products of which what they share is kept, one by one and side by side, against products made
+/// anew.
+pub fn assert_kept<M: Module>(what: &str, oracle: &GradientOracle<'_, M>) {
+    let made = |keep_within| {
+        let config = HessianConfig {
+            keep_within,
+            ..config(HvpMode::Exact)
+        };
+        Hessian::with_config(oracle, config).unwrap()
+    };
+    let (anew, kept) = (made(0.0), made(f64::INFINITY));
+    let layout = anew.layout();
+    let probes: Vec<ParamVec> = (7..11).map(|k| ParamVec::gaussian(&layout, k)).collect();
+    kept.apply(&probes[0]).unwrap();
+    assert!(kept.kept().is_none(), "{what}: kept for one product");
+    let abreast = kept.apply_many(&probes).unwrap();
+    let memory = kept.kept();
+    let memory = memory.unwrap_or_else(|| panic!("{what}: nothing is kept"));
+    assert!(memory.kept <= memory.peak && memory.gradient > 0);
+    for (v, abreast) in probes.iter().zip(abreast) {
+        let expected = anew.apply(v).unwrap();
+        let alone = kept.apply(v).unwrap();
+        assert!(alone.cost.gradient_evaluations() < expected.cost.gradient_evaluations());
+        for got in [alone, abreast] {
+            assert_eq!(got.provenance, Provenance::Exact);
+            let error = distance(&got.value.to_values(), &expected.value.to_values());
+            assert!(error < 1e-12, "{what}: kept and made anew {error:e} apart");
+        }
+    }
+    assert!(anew.kept().is_none());
+}
+
+/// The same of the Gauss-Newton matrix.
+pub fn assert_kept_ggn<M: Module>(what: &str, oracle: &GradientOracle<'_, M>) {
+    let made = |within| {
+        let made = GaussNewton::with_mode(oracle, HvpMode::Exact).unwrap();
+        made.with_keep_within(within).unwrap()
+    };
+    let (anew, kept) = (made(0.0), made(f64::INFINITY));
+    let layout = anew.layout();
+    let probes: Vec<ParamVec> = (7..11).map(|k| ParamVec::gaussian(&layout, k)).collect();
+    kept.apply(&probes[0]).unwrap();
+    assert!(kept.kept().is_none(), "{what}: kept for one product");
+    let abreast = kept.apply_many(&probes).unwrap();
+    assert!(kept.kept().is_some(), "{what}: nothing is kept");
+    for (v, abreast) in probes.iter().zip(abreast) {
+        let expected = anew.apply(v).unwrap();
+        for got in [kept.apply(v).unwrap(), abreast] {
+            assert_eq!(got.provenance, Provenance::Exact);
+            let error = distance(&got.value.to_values(), &expected.value.to_values());
+            assert!(error < 1e-12, "{what}: kept and made anew {error:e} apart");
+        }
+        let forms = (anew.quadratic_form(v), kept.quadratic_form(v));
+        let (expected, got) = (forms.0.unwrap(), forms.1.unwrap());
+        assert!((got - expected).abs() <= 1e-12 * expected.abs());
+    }
 }
 
 /// The relative distance of two vectors.
@@ -99,6 +158,10 @@ pub fn assert_products<M: Module>(model: &M, objective: &dyn Objective<M>) {
         (uhv - vhu).abs() < 1e-10 * (1.0 + uhv.abs()),
         "asymmetry: {uhv} and {vhu}"
     );
+    assert_kept("products", &oracle);
+    if objective.supervised().is_some() {
+        assert_kept_ggn("products", &oracle);
+    }
 }
 
 /// Exact products against the best of several central differences, to 1e-8; symmetry to 1e-12;
@@ -120,6 +183,7 @@ pub fn assert_exact<M: Module>(what: &str, model: &M, objective: &dyn Objective<
                     scheme: Scheme::Richardson,
                     step: StepRule::Fixed { length },
                     estimate_error: false,
+                    ..HessianConfig::default()
                 };
                 let differences = Hessian::with_config(&oracle, config).unwrap();
                 distance(&got, &differences.apply(v).unwrap().value.to_values())
@@ -137,4 +201,8 @@ pub fn assert_exact<M: Module>(what: &str, model: &M, objective: &dyn Objective<
     let scale = probes[0].norm() * products[1].norm();
     let defect = (uhv - vhu).abs() / scale;
     assert!(defect < 1e-12, "{what}: asymmetry {defect:e}");
+    assert_kept(what, &oracle);
+    if objective.supervised().is_some() {
+        assert_kept_ggn(what, &oracle);
+    }
 }

@@ -3,8 +3,9 @@ use std::sync::Arc;
 use burn::tensor::{DType, Device, Int, Tensor};
 use osculate_curvature::{
     Criterion, CurvatureError, CurvatureOperator, Fisher, FisherKind, GaussNewton, GradientOracle,
-    HutchinsonConfig, HvpMode, ParamLayout, ParamVec, Product, Provenance, Structure,
-    SupervisedBatch, dense_diagonal, dense_matrix, hutchinson_diagonal, hutchinson_trace,
+    Hessian, HessianConfig, HutchinsonConfig, HvpMode, ParamLayout, ParamVec, Product, Provenance,
+    Structure, SupervisedBatch, dense_diagonal, dense_matrix, hutchinson_diagonal,
+    hutchinson_trace,
 };
 
 use crate::checks::{devices, distance, exact, tensor};
@@ -130,4 +131,61 @@ fn an_estimate_does_not_depend_on_how_many_products_are_made_at_once() {
         assert_eq!(diagonal.value.to_values(), alone.value.to_values());
         assert_eq!(diagonal.probes, alone.probes);
     }
+}
+
+#[test]
+fn what_products_share_is_kept_from_the_second_on_and_within_its_bound() {
+    let device = Device::flex().autodiff();
+    let model = fill(Mlp::new(true, [3, 4, 3], &device), DType::F64);
+    let objective = objective(&device);
+    let oracle = GradientOracle::new(&model, &objective);
+    let hessian = |keep_within| {
+        let config = HessianConfig {
+            keep_within,
+            ..HessianConfig::default()
+        };
+        Hessian::with_config(&oracle, config)
+    };
+    let ggn = || GaussNewton::new(&oracle).unwrap();
+    for wrong in [-1.0, f64::NAN] {
+        let errors = [
+            hessian(wrong).err().unwrap(),
+            ggn().with_keep_within(wrong).err().unwrap(),
+        ];
+        for error in errors {
+            assert!(error.to_string().contains("keep_within"), "{error}");
+        }
+    }
+
+    let one = hessian(f64::INFINITY).unwrap();
+    let layout = one.layout();
+    let v: Vec<ParamVec> = (0..3).map(|k| ParamVec::gaussian(&layout, k)).collect();
+    let price = |product: Product| product.cost.gradient_evaluations();
+    let prices: Vec<f64> = (0..3).map(|k| price(one.apply(&v[k]).unwrap())).collect();
+    // The check of the recording is part of the first, what is kept of the second.
+    assert!((prices[0] - 10.0 / 3.0).abs() < 1e-12, "{prices:?}");
+    assert!((prices[1] - 8.0 / 3.0).abs() < 1e-12, "{prices:?}");
+    assert!((prices[2] - 2.0).abs() < 1e-12, "{prices:?}");
+
+    let several = hessian(f64::INFINITY).unwrap();
+    several.apply_many(&v[..2]).unwrap();
+    assert!(several.kept().is_none(), "two cost less without");
+    let several = hessian(f64::INFINITY).unwrap();
+    several.apply_many(&v).unwrap();
+    let memory = several.kept().unwrap();
+
+    let tight = hessian(0.9 * memory.peak as f64 / memory.gradient as f64).unwrap();
+    let none = hessian(0.0).unwrap();
+    for v in &v {
+        let (a, b) = (tight.apply(v).unwrap(), none.apply(v).unwrap());
+        assert_eq!(a.value.to_values(), b.value.to_values());
+        assert_eq!(a.cost, b.cost);
+    }
+    assert!(tight.kept().is_none() && none.kept().is_none());
+
+    let ggn = ggn().with_keep_within(f64::INFINITY).unwrap();
+    let prices: Vec<f64> = (0..3).map(|k| price(ggn.apply(&v[k]).unwrap())).collect();
+    assert!((prices[1] - 5.0 / 3.0).abs() < 1e-12, "{prices:?}");
+    assert!((prices[2] - 4.0 / 3.0).abs() < 1e-12, "{prices:?}");
+    assert!(ggn.kept().is_some());
 }

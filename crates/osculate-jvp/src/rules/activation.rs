@@ -17,7 +17,7 @@ rule_table!("Activation", ActivationOperationIr, |cx| {
         let y = D::relu(x.value.clone());
         cx.set(&o.out, kinked(&x, y, 0.0.into()))
     };
-    ReluBackward(_) Unsupported "" => Err(JvpError::no_rule("Activation::ReluBackward"));
+    ReluBackward(o) Backward "none: computed in kept products" => cx.pure(o, D::relu_backward);
     LeakyRelu(o) Differentiated "ẋ where x > 0, c ẋ elsewhere" => {
         let x = cx.get(&o.lhs)?;
         let y = D::leaky_relu(x.value.clone(), o.rhs.into());
@@ -33,11 +33,11 @@ rule_table!("Activation", ActivationOperationIr, |cx| {
         let x = cx.get(&o.input)?;
         cx.set(&o.out, gelu(&x))
     };
-    GeluBackward(_) Unsupported "" => Err(JvpError::no_rule("Activation::GeluBackward"));
+    GeluBackward(o) Backward "none: computed in kept products" => cx.pure(o, D::gelu_backward);
     Sigmoid(o) Differentiated "y (1 - y) ẋ" => cx.unary(o, D::sigmoid, |_, y| {
         D::float_sub(y.clone(), D::float_mul(y.clone(), y))
     });
-    SigmoidBackward(_) Unsupported "" => Err(JvpError::no_rule("Activation::SigmoidBackward"));
+    SigmoidBackward(o) Backward "none: computed in kept products" => cx.pure(o, D::sigmoid_backward);
     HardSigmoid(o) Differentiated "a ẋ where 0 <= a x + b <= 1" => {
         let (alpha, beta): (Scalar, Scalar) = (o.alpha.into(), o.beta.into());
         let line = cx.get(&o.tensor)?.scale(alpha).shift(beta);
@@ -45,8 +45,7 @@ rule_table!("Activation", ActivationOperationIr, |cx| {
     };
     LogSigmoid(o) Differentiated "sigmoid(-x) ẋ" =>
         cx.unary(o, D::log_sigmoid, |x, _| D::sigmoid(D::float_neg(x)));
-    LogSigmoidBackward(_) Unsupported "" =>
-        Err(JvpError::no_rule("Activation::LogSigmoidBackward"));
+    LogSigmoidBackward(o) Backward "none: computed in kept products" => cx.pure(o, D::log_sigmoid_backward);
     Softmax(o) Differentiated "y (ẋ - sum(y ẋ))" => {
         let x = cx.get(&o.input)?;
         cx.set(&o.out, softmax(&x, o.axis))

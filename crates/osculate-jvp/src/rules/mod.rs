@@ -2,6 +2,7 @@
 
 mod activation;
 mod attention;
+mod backward;
 mod base;
 mod boolean;
 mod convolution;

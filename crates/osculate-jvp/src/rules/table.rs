@@ -8,6 +8,10 @@ pub enum Status {
     /// It is computed, and its result has no tangent: integers, booleans, piecewise constant
     /// functions and random numbers.
     Constant,
+    /// It is part of burn's backward passes. It is computed in [kept products](crate::KeptHessian), and
+    /// cannot be recorded for differentiation itself:
+    /// [`JvpError::NoRule`](crate::JvpError::NoRule).
+    Backward,
     /// It cannot be recorded for differentiation:
     /// [`JvpError::NoRule`](crate::JvpError::NoRule).
     Unsupported,

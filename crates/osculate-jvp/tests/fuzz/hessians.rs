@@ -71,6 +71,14 @@ fn check(instructions: &[Instruction], seed: u64) -> Result<(), TestCaseError> {
     let at_once = bound.hvps(&[v.clone(), u.clone()], Wrt::Inputs).unwrap();
     close("at once", &all(&at_once[1].product.inputs), &hu, 1e-14)?;
 
+    // The same with what all directions share computed once.
+    let plan = program.hessian_plan(Wrt::Inputs).unwrap();
+    let kept = bound.keep_hessian(&plan).unwrap();
+    let again = kept.products(&[v.clone(), u.clone()]).unwrap();
+    for (made, expected) in again.iter().zip([&hv, &hu]) {
+        close("kept product", &all(&made.inputs), expected, 1e-12)?;
+    }
+
     // Programs made of the program, which are simplified.
     let results = |program: &Program, v: &Tangents| -> Vec<f64> {
         let along = bound.along(program, v.clone()).unwrap();
@@ -99,6 +107,13 @@ fn check(instructions: &[Instruction], seed: u64) -> Result<(), TestCaseError> {
     let (_, transposed) = bound
         .vjp(Wrt::Inputs, |_| vec![cotangent.clone().into()])
         .unwrap();
+    let plan = outputs.jacobian_plan(Wrt::Inputs).unwrap();
+    let kept = bound.keep_jacobian(&plan).unwrap();
+    let again = values(&kept.jvp(&v).unwrap()[0]);
+    close("kept tangent", &again, &jv, 1e-12)?;
+    let again = kept.vjp(vec![cotangent.clone().into()]).unwrap();
+    let expected = all(&transposed.inputs);
+    close("kept gradient", &all(&again.inputs), &expected, 1e-12)?;
     let forward = dot(&jv, &values(&cotangent.into()));
     let backward = dot(&all(&transposed.inputs), &all(&v.inputs));
     close("adjoint", &[forward], &[backward], 1e-12)?;

@@ -224,6 +224,13 @@ pub fn check<I: Tensors, const O: usize>(
         (uhv - vhu).abs() <= 1e-10 * (1.0 + uhv.abs()),
         "the Hessian is not symmetric: {uhv} and {vhu}"
     );
+
+    let plan = scalar.hessian_plan(Wrt::Inputs).unwrap();
+    let kept = bound.keep_hessian(&plan).unwrap();
+    for (direction, expected) in [(&v, &hv), (&u, &hu)] {
+        let again = flat(&kept.product(direction).unwrap().inputs, &like);
+        assert_close("kept product", &again, expected, 1e-12);
+    }
 }
 
 /// One test of a rule: `rule!(name: [shapes of x] in low..high, |x| ...)`, for one to three float

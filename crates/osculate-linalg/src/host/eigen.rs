@@ -2,7 +2,7 @@ use burn::tensor::{Tensor, TensorData};
 use faer::Par;
 
 use super::kernel::{self, Eigen};
-use super::{Real, elements, failed, for_each_matrix, for_type, read};
+use super::{Real, elements, failed, for_each_matrix, for_type, null_space, read};
 use crate::error::{Effort, LinalgError, MatrixFailure, Outcome, Solved, square};
 use crate::outcome::trivial;
 use crate::stack::{narrow, widen};
@@ -67,7 +67,8 @@ impl SymmetricEigen {
 /// 1e30 are no trouble. A matrix whose residual is above the tolerance is solved again in f64, then
 /// in f64 with a small multiple of the identity added (and taken off the eigenvalues); after that
 /// it is a typed failure. One half of each matrix is decomposed and the other only checked against:
-/// a matrix that is not symmetric fails.
+/// a matrix that is not symmetric fails. Of a null space of two dimensions and more the basis is the one
+/// nearest to some of the axes, so that it does not depend on rounding.
 ///
 /// Costs about `9 n³` multiplications a matrix.
 ///
@@ -105,10 +106,16 @@ pub fn eigh(stack: Tensor<3>, config: &EighConfig) -> Result<SymmetricEigen, Lin
         let outcomes = for_each_matrix((k, n), input, &mut out, |matrix, out, par| {
             let (vectors, values) = out.split_at_mut(n * n);
             match solve(matrix, n, config, par) {
-                Ok(found) => {
-                    match &found.eigen {
-                        InType::Own(eigen) => write(eigen, found.scale, vectors, values),
-                        InType::Double(eigen) => write(eigen, found.scale, vectors, values),
+                Ok(mut found) => {
+                    match &mut found.eigen {
+                        InType::Own(eigen) => {
+                            null_space::settle::<T, T>(eigen, par);
+                            write(eigen, found.scale, vectors, values);
+                        }
+                        InType::Double(eigen) => {
+                            null_space::settle::<T, f64>(eigen, par);
+                            write(eigen, found.scale, vectors, values);
+                        }
                     }
                     Ok(found.solved)
                 }

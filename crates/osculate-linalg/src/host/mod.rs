@@ -4,6 +4,7 @@
 mod cholesky;
 mod eigen;
 mod kernel;
+mod null_space;
 mod orthogonal_iteration;
 mod qr;
 mod root;

@@ -1,6 +1,7 @@
 use burn::tensor::{Int, Tensor, TensorData};
 use faer::{Mat, MatRef, Par};
 
+use super::null_space::{hold, null_columns};
 use super::{Real, elements, failed, for_each_matrix, for_type, kernel, read};
 use crate::error::{Effort, LinalgError, MatrixFailure, Outcome, Solved, square};
 use crate::outcome::trivial;
@@ -84,8 +85,9 @@ fn same(
 ///
 /// One iteration moves a basis that was good for a slightly different matrix most of the way, for a
 /// fifth of an eigendecomposition's price. It needs `A` positive semi-definite to converge;
-/// directions of equal eigenvalues stay as they are up to rotations among them. The signs of the
-/// columns are those of Householder's QR: they may flip.
+/// directions of equal eigenvalues stay as they are up to rotations among them, and those that `A` takes
+/// to zero keep their part that is new to the others. The signs of the columns are those of Householder's
+/// QR: they may flip.
 ///
 /// On the host, in parallel, one transfer each way. About `11 n³ / 3` multiplications an iteration, and
 /// `n³` more where a tolerance is set and not met at the start.
@@ -185,9 +187,12 @@ fn iterate<T: Real>(
     let mut image = product(matrix.as_ref(), basis.as_ref(), par);
     let mut order: Vec<usize> = (0..n).collect();
     if config.sort {
-        let quotients: Vec<f64> = (0..n)
+        let mut quotients: Vec<f64> = (0..n)
             .map(|j| (basis.col(j).transpose() * image.col(j)).wide())
             .collect();
+        for j in null_columns(&image) {
+            quotients[j] = 0.0;
+        }
         // Stable, so that columns of equal quotients, of a zero matrix for instance, stay.
         order.sort_by(|&a, &b| quotients[b].total_cmp(&quotients[a]));
         (basis, image) = (permuted(&basis, &order), permuted(&image, &order));
@@ -195,6 +200,8 @@ fn iterate<T: Real>(
     let mut residual = off_diagonal(basis.as_ref(), image.as_ref());
     let mut iterations = 0;
     while iterations < config.iterations && config.tolerance.is_none_or(|t| residual > t) {
+        let null = null_columns(&image);
+        hold(&basis, &mut image, &null);
         basis = kernel::orthogonal_factor(image, par);
         iterations += 1;
         let more = iterations < config.iterations || config.tolerance.is_some();

@@ -9,5 +9,6 @@
 mod eigen;
 mod factors;
 mod matrices;
+mod null_space;
 mod orthogonal;
 mod roots;

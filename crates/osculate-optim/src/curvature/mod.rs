@@ -25,6 +25,44 @@ pub enum CurvatureEstimate {
     },
     /// An estimate of the diagonal, in the type in which statistics are kept.
     Diagonal(ParamVec),
+    /// The solution of a system with the gradient on its right, such as Newton's direction, in the same type.
+    /// For vector rules.
+    Solution(ParamVec),
+}
+
+impl CurvatureEstimate {
+    /// What was estimated: the product, the diagonal or the solution.
+    pub fn value(&self) -> &ParamVec {
+        match self {
+            Self::Product { product: value, .. }
+            | Self::Diagonal(value)
+            | Self::Solution(value) => value,
+        }
+    }
+
+    /// The same with another value.
+    pub(crate) fn with_value(self, value: ParamVec) -> Self {
+        match self {
+            Self::Product { probe, .. } => Self::Product {
+                probe,
+                product: value,
+            },
+            Self::Diagonal(_) => Self::Diagonal(value),
+            Self::Solution(_) => Self::Solution(value),
+        }
+    }
+
+    /// The same of vectors that `f` makes of each.
+    pub(crate) fn map(&self, f: impl Fn(&ParamVec) -> ParamVec) -> Self {
+        match self {
+            Self::Product { probe, product } => Self::Product {
+                probe: f(probe),
+                product: f(product),
+            },
+            Self::Diagonal(diagonal) => Self::Diagonal(f(diagonal)),
+            Self::Solution(solution) => Self::Solution(f(solution)),
+        }
+    }
 }
 
 /// What curvature a step is given, and how it is estimated.

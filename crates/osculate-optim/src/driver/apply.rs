@@ -15,6 +15,8 @@ pub(crate) struct Move<'a> {
     pub cautious_decay: bool,
     /// A factor on the rate, of one element, on the device.
     pub factor: Option<&'a Tensor<1>>,
+    /// Whether the factor is one on the decay too.
+    pub scales_decay: bool,
 }
 
 impl Default for Move<'_> {
@@ -24,6 +26,7 @@ impl Default for Move<'_> {
             decay: WeightDecay::NONE,
             cautious_decay: false,
             factor: None,
+            scales_decay: false,
         }
     }
 }
@@ -53,6 +56,9 @@ impl Move<'_> {
     ) -> Tensor<1> {
         let w = weights.clone().cast(entry.compute_dtype());
         let rate = self.lr * self.decay.rate;
+        if let (DecayForm::Hyperball, true) = (self.decay.form, rate > 0.0) {
+            return self.on_sphere(entry, w, direction);
+        }
         let direction = match self.factor {
             Some(factor) => direction * local(factor, entry),
             None => direction,
@@ -60,9 +66,21 @@ impl Move<'_> {
         if rate == 0.0 {
             return w - direction.mul_scalar(self.lr);
         }
+        let mut decayed = w.clone();
         if self.cautious_decay {
             let aligned = (w.clone() * direction.clone()).greater_equal_elem(0.0);
-            let decayed = w.clone().mask_fill(aligned.bool_not(), 0.0);
+            decayed = decayed.mask_fill(aligned.bool_not(), 0.0);
+        }
+        if let (true, Some(factor)) = (self.scales_decay, self.factor) {
+            let rate = local(factor, entry).mul_scalar(rate);
+            let moved = w - direction.mul_scalar(self.lr);
+            return match self.decay.form {
+                DecayForm::Proximal if !self.cautious_decay => moved / rate.add_scalar(1.0),
+                DecayForm::After if !self.cautious_decay => moved.clone() - moved * rate,
+                _ => moved - decayed * rate,
+            };
+        }
+        if self.cautious_decay {
             return w - decayed.mul_scalar(rate) - direction.mul_scalar(self.lr);
         }
         match self.decay.form {
@@ -73,7 +91,27 @@ impl Move<'_> {
                 w - with_decay.mul_scalar(self.lr)
             }
             DecayForm::Proximal => (w - direction.mul_scalar(self.lr)).div_scalar(1.0 + rate),
+            DecayForm::Hyperball => w - direction.mul_scalar(self.lr),
         }
+    }
+
+    /// A step of a given angle that keeps the norm of a matrix; a plain one for vectors, and from zero.
+    fn on_sphere(&self, entry: &ParamEntry, w: Tensor<1>, direction: Tensor<1>) -> Tensor<1> {
+        let scaled = |x: Tensor<1>| match self.factor {
+            Some(factor) => x * local(factor, entry),
+            None => x,
+        };
+        let plain = w.clone() - scaled(direction.clone()).mul_scalar(self.lr);
+        if entry.shape.num_dims() < 2 || entry.num_elements() == 0 {
+            return plain;
+        }
+        let norm = |x: &Tensor<1>| x.clone().square().sum().sqrt();
+        let (radius, length) = (norm(&w), norm(&direction));
+        let still = length.clone().equal_elem(0.0);
+        let unit = direction * length.recip().mask_fill(still, 0.0);
+        let moved = w - scaled(unit * radius.clone()).mul_scalar(self.lr);
+        let on_sphere = moved.clone() * (radius.clone() / norm(&moved));
+        select(&radius.greater_elem(0.0), on_sphere, plain)
     }
 }
 

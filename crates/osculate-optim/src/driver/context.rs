@@ -16,6 +16,7 @@ use crate::gradient::{Evaluations, GradientPoint};
 pub(crate) struct StepContext<'a, M: Module> {
     oracle: GradientOracle<'a, M>,
     policy: &'a StepPolicy,
+    noise: u64,
     loss: Tensor<1>,
     gradient: ParamVec,
     checks: Vec<(SkipReason, FiniteFlags)>,
@@ -28,32 +29,50 @@ pub(crate) struct StepContext<'a, M: Module> {
 }
 
 impl<'a, M: Module> StepContext<'a, M> {
-    /// Evaluates loss and gradient at the weights. `step` is the number of steps made before, `needs_loss`
-    /// who asks for the loss of an objective that gives gradients alone.
+    /// Evaluates loss and gradient at the weights. `step` is the number of steps made before, `noise` what
+    /// the run has drawn for its noise, `needs_loss` who asks for the loss of an objective that gives
+    /// gradients alone, `bound` who takes what for its lower bound.
     pub(crate) fn begin(
         model: &M,
         objective: &'a dyn Objective<M>,
         policy: &'a StepPolicy,
         step: u64,
-        needs_loss: Option<&'static str>,
+        noise: Option<u64>,
+        needs_loss: Option<&str>,
+        bound: Option<(&'static str, f64)>,
     ) -> Result<Self, StepErrorCause> {
         let gradients_alone = objective.gradient().is_some();
         if let (Some(policy), true) = (needs_loss, gradients_alone)
             && objective.supervised_terms().is_empty()
         {
-            return Err(StepErrorCause::NoLoss { policy });
+            return Err(StepErrorCause::NoLoss {
+                policy: policy.to_string(),
+            });
         }
         let seed = step_seed(policy.seed, step);
         let oracle = GradientOracle::new(model, objective).with_seed(seed);
+        let (oracle, mut noise) = match noise {
+            Some(noise) => (oracle, noise),
+            None => {
+                let drawn = oracle.stream().number();
+                (oracle.watching_draws(), drawn)
+            }
+        };
+        let oracle = oracle.with_noise_seed(step_seed(policy.seed ^ noise, step));
         let clean = oracle.clean()?;
         let gradient = clean.gradient.clone();
         let loss = match gradients_alone && needs_loss.is_some() {
             true => oracle.supervised_loss()?,
             false => clean.loss.clone(),
         };
+        if oracle.watches_draws() && !oracle.drew() {
+            // A state without noise does not depend on the device's generator.
+            noise = 0;
+        }
         let mut context = Self {
             oracle,
             policy,
+            noise,
             loss,
             gradient: gradient.clone(),
             checks: Vec::new(),
@@ -63,7 +82,9 @@ impl<'a, M: Module> StepContext<'a, M> {
         };
         // The gradient first: it tells which parameters are the cause.
         context.gradient = context.accept(gradient)?;
-        context.check_loss(gradients_alone && needs_loss.is_none())?;
+        if !gradients_alone || needs_loss.is_some() {
+            context.check_loss(bound)?;
+        }
         Ok(context)
     }
 
@@ -72,19 +93,34 @@ impl<'a, M: Module> StepContext<'a, M> {
         &self.oracle
     }
 
+    /// What the run has drawn for its noise.
+    pub(crate) fn noise(&self) -> u64 {
+        self.noise
+    }
+
     /// The gradient at the weights, in the parameters' element types, zero where it is skipped.
     pub(crate) fn gradient(&self) -> &ParamVec {
         &self.gradient
     }
 
-    /// Under the policy `Error` a loss that is not finite is one. Reads it back.
-    fn check_loss(&self, has_none: bool) -> Result<(), StepErrorCause> {
-        if has_none || self.policy.non_finite != NonFinitePolicy::Error {
+    /// Under the policy `Error` a loss that is not finite is one, and one below what the step-size policy
+    /// takes for its lower bound. Reads it back.
+    fn check_loss(&self, bound: Option<(&'static str, f64)>) -> Result<(), StepErrorCause> {
+        if self.policy.non_finite != NonFinitePolicy::Error {
             return Ok(());
         }
-        let value = self.loss.to_data().iter::<f64>().next();
-        match value {
-            Some(value) if !value.is_finite() => Err(StepErrorCause::NonFiniteLoss { value }),
+        let Some(value) = self.loss.to_data().iter::<f64>().next() else {
+            return Ok(());
+        };
+        if !value.is_finite() {
+            return Err(StepErrorCause::NonFiniteLoss { value });
+        }
+        match bound {
+            Some((policy, bound)) if value < bound => Err(StepErrorCause::BelowBound {
+                policy,
+                bound,
+                loss: value,
+            }),
             _ => Ok(()),
         }
     }
@@ -188,6 +224,14 @@ impl<'a, M: Module> StepContext<'a, M> {
                 self.cost(),
             )
         }
+    }
+
+    /// A copy of what [`into_model`](Self::into_model) gives, where losses at other weights are to be looked
+    /// at yet.
+    pub(crate) fn model_after(&self) -> Result<M, StepErrorCause> {
+        self.oracle
+            .model_after()
+            .ok_or(StepErrorCause::Curvature(CurvatureError::NoGradient))
     }
 
     /// The model after its clean pass: its weights are those before the step, its running

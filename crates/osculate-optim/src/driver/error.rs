@@ -59,14 +59,30 @@ pub enum StepErrorCause {
         value: f64,
     },
 
-    /// A step-size policy that needs the loss, over an objective that gives gradients alone.
+    /// The loss is below what the step-size policy takes for its lower bound, under
+    /// [`NonFinitePolicy::Error`](crate::NonFinitePolicy::Error). Under the other policies such a step has the
+    /// length 0.
     #[error(
-        "the step sizes of {policy} need the loss, and the objective gives gradients alone: give it a \
+        "the loss is {loss}, below the lower bound {bound} of {policy}: give it a bound that the loss cannot \
+         fall below"
+    )]
+    BelowBound {
+        /// Name of the policy.
+        policy: &'static str,
+        /// The bound.
+        bound: f64,
+        /// The loss.
+        loss: f64,
+    },
+
+    /// A method or a step-size policy that needs the loss, over an objective that gives gradients alone.
+    #[error(
+        "{policy} needs the loss, and the objective gives gradients alone: give it a \
          supervised form beside, as `Osculate::supervised` does in burn's Learner"
     )]
     NoLoss {
-        /// Name of the policy.
-        policy: &'static str,
+        /// Name of the method or the policy.
+        policy: String,
     },
 
     /// A setting of a role is out of its range.
@@ -139,9 +155,18 @@ pub enum StepErrorCause {
 
     /// The update rule made no step.
     #[error(transparent)]
-    Rule(#[from] RuleError),
+    Rule(RuleError),
 
     /// The optimizer's state does not fit the model.
     #[error(transparent)]
     State(#[from] RecordError),
+}
+
+impl From<RuleError> for StepErrorCause {
+    fn from(error: RuleError) -> Self {
+        match error {
+            RuleError::Evaluation(error) => Self::Curvature(error),
+            error => Self::Rule(error),
+        }
+    }
 }

@@ -7,7 +7,8 @@ use super::Driver;
 use super::context::StepContext;
 use super::error::StepErrorCause;
 use super::report::SkipReason;
-use crate::curvature::{CurvatureContext, CurvatureEstimate};
+use crate::curvature::CurvatureContext;
+use crate::curvature::CurvatureEstimate;
 use crate::gradient::GradientPoint;
 
 /// An estimate that a part asked for.
@@ -53,24 +54,15 @@ impl Driver {
             }
             Ok(estimate)
         })?;
-        let value = match &estimate {
-            CurvatureEstimate::Product { product, .. } => product,
-            CurvatureEstimate::Diagonal(diagonal) => diagonal,
-        };
+        let value = estimate.value().clone();
         context.gradient().layout().check(value.layout())?;
         let flags = match context.looks() {
             true => context.check(SkipReason::Curvature, value.finite_flags())?,
             false => None,
         };
-        let estimate = match (&flags, estimate) {
-            (None, estimate) => estimate,
-            (Some(flags), CurvatureEstimate::Product { probe, product }) => {
-                let product = product.zero_where_not(flags);
-                CurvatureEstimate::Product { probe, product }
-            }
-            (Some(flags), CurvatureEstimate::Diagonal(diagonal)) => {
-                CurvatureEstimate::Diagonal(diagonal.zero_where_not(flags))
-            }
+        let estimate = match &flags {
+            None => estimate,
+            Some(flags) => estimate.with_value(value.zero_where_not(flags)),
         };
         let estimated = Estimated { estimate, flags };
         if one {

@@ -5,6 +5,7 @@ mod compose;
 mod context;
 mod error;
 mod estimate;
+mod forecast;
 mod groups;
 mod ownership;
 mod policy;
@@ -17,6 +18,8 @@ mod step;
 
 pub(crate) use apply::{Move, finite, select};
 pub use error::{StepError, StepErrorCause};
+pub use forecast::Forecast;
+pub(crate) use forecast::{Expense, vector_bytes};
 pub use groups::{ParameterGroup, Select};
 pub(crate) use policy::step_seed;
 pub use policy::{NonFinitePolicy, StepPolicy};
@@ -97,6 +100,9 @@ pub struct Driver {
     /// What the average keeps on the host.
     numbers: BTreeMap<String, f64>,
     policy: StepPolicy,
+    /// What the noise of the run starts from beside the policy's seed: drawn from the devices in the first
+    /// step, or 0 where the seed was chosen or that step had no noise.
+    noise: Option<u64>,
     name: String,
     steps: u64,
     /// Steps since curvature was estimated, or a preconditioner refreshed.
@@ -139,6 +145,7 @@ impl Driver {
             averaging_state: VectorStore::default(),
             numbers: BTreeMap::new(),
             policy: StepPolicy::new(),
+            noise: None,
             name: String::new(),
             steps: 0,
             age: None,
@@ -159,13 +166,18 @@ impl Driver {
     /// [`ConfigError`] for a clipping norm that is not positive.
     pub fn with_policy(mut self, policy: StepPolicy) -> Result<Self, ConfigError> {
         policy.validate()?;
+        if policy.seed != 0 {
+            self.noise = Some(0);
+        }
         self.policy = policy;
         Ok(self)
     }
 
-    /// Replaces the seed of the run: all random numbers of a step come from it and from the step's number.
+    /// Replaces the seed of the run: all random numbers of a step come from it and from the step's number
+    /// alone, also with seed 0.
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.policy.seed = seed;
+        self.noise = Some(0);
         self
     }
 

@@ -35,11 +35,18 @@ pub struct StepPolicy {
     /// Largest Euclidean norm, over all parameters together, of the gradient that reaches the
     /// update rule; a longer one is scaled down. Computed on the device. Default: no clipping.
     pub clip_norm: Option<f64>,
-    /// Seed of the run. The device's generator is seeded anew in every step, whatever the program
-    /// has seeded it with: draw what belongs to a batch before the step. Each step derives from it
-    /// and from its own number the seed of the device's generator (the dropout mask) and of its
-    /// probes, so that a resumed run draws the same numbers and every worker the same probes.
-    /// Default 0.
+    /// Seed of the run. Each step derives from it and from its own number the seed of its probes and that
+    /// of the noise that the objective draws on the device (dropout masks, latents), so that a resumed run
+    /// draws the same numbers and every worker the same probes.
+    ///
+    /// Default 0, with which the noise starts from the device's own generator: the first step draws from it
+    /// once, and the state's record keeps what was drawn, if that step's objective has noise. Two optimizers, and two runs under two seeds of
+    /// the device, see other noise. A seed that is chosen here or with
+    /// [`Driver::with_seed`](crate::Driver::with_seed) decides the noise alone.
+    ///
+    /// What the program draws between steps follows from what it would have drawn without them, and never
+    /// repeats (see [`RandomStream`](osculate_curvature::RandomStream)). To resume with the same noise
+    /// there, seed the device where the state is saved and where it is loaded.
     #[config(default = 0)]
     pub seed: u64,
 }

@@ -39,6 +39,7 @@ impl Driver {
         }
         self.fresh.extend(fresh);
         settled?;
+        self.announce(model, &self.table, &assignment);
         self.assignment = assignment;
         self.signature = signature;
         self.ownership.checked(&self.table);

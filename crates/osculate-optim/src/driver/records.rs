@@ -4,7 +4,7 @@ use super::Driver;
 use super::ownership::Ownership;
 use crate::curvature::ProductMemory;
 use crate::optimizer::StatefulOptimizer;
-use crate::record::{RecordError, StateRecord};
+use crate::record::{NOISE, RecordError, StateRecord};
 use crate::vector_state::VectorStore;
 
 const GRADIENT: &str = "gradient";
@@ -63,6 +63,9 @@ impl StatefulOptimizer for Driver {
     fn to_record(&self) -> StateRecord {
         let mut record = StateRecord::new(&self.name);
         record.set_count("steps", self.steps);
+        if let Some(noise) = self.noise.filter(|noise| *noise != 0) {
+            record.set_count(NOISE, noise);
+        }
         if let Some(age) = self.age {
             record.set_count("age", age);
         }
@@ -122,9 +125,12 @@ impl StatefulOptimizer for Driver {
         self.numbers = record.numbers(AVERAGING);
         self.products = ProductMemory::read(&record);
         self.steps = steps;
+        if steps > 0 {
+            self.noise = Some(record.count(NOISE).unwrap_or(0));
+        }
         let age = record.count("age").ok();
         // The first records, which do not tell their parameters, have one age: under LookSAM its own.
-        let reuses = !self.gradient.fields().is_empty() && record.parameters.is_empty();
+        let reuses = self.gradient.name() == "looksam" && record.parameters.is_empty();
         self.gradient_age = record.count("gradient_age").ok().or(age.filter(|_| reuses));
         self.age = age.filter(|_| !reuses || record.count("gradient_age").is_ok());
         self.signature = Default::default();

@@ -13,7 +13,8 @@ pub enum SkipReason {
     /// Its curvature estimate did. Where the method has an older estimate it went on with that;
     /// otherwise the parameter and its state are as they were.
     Curvature,
-    /// Its updated weights or state would have. The parameter and its state are as they were.
+    /// Its updated weights or state would have. The parameter and its state are as they were; of burn's
+    /// optimizers, which change their state as they step, the parameter alone.
     Update,
 }
 

@@ -26,7 +26,7 @@ impl Driver {
         &mut self,
         field: &Field,
         proposals: Vec<Option<Proposal>>,
-        mut context: StepContext<'_, M>,
+        context: StepContext<'_, M>,
         report: &mut StepReport,
         lr: f64,
     ) -> Result<(M, Committed), StepErrorCause> {
@@ -35,23 +35,42 @@ impl Driver {
             let mut positions = field.parts[part].iter();
             positions.any(|&at| field.decays[at].rate > 0.0)
         });
-        if self.step_size.is_some() || self.averaging.is_some() || self.cautious_mask || burn_decays
-        {
-            // burn's optimizers change their state as they step: it is put back where anything fails after.
-            let burn = self.updates_mut().into_iter();
-            let before: Vec<_> = burn
-                .map(|update| update.as_burn().map(|burn| burn.snapshot()))
-                .collect();
-            let settled = self.settle_together(field, proposed, context, report, lr);
-            if settled.is_err() {
-                for (update, before) in self.updates_mut().into_iter().zip(before) {
-                    if let (Some(burn), Some(before)) = (update.as_burn(), before) {
-                        burn.restore(before);
-                    }
+        let together = self.step_size.is_some()
+            || self.averaging.is_some()
+            || self.cautious_mask
+            || burn_decays;
+        let refuses = self.policy.non_finite == NonFinitePolicy::Error;
+        // burn's optimizers change their state as they step: it is put back where anything fails after.
+        let before: Vec<_> = match together || refuses {
+            true => {
+                let burn = self.updates_mut().into_iter();
+                burn.map(|update| update.as_burn().map(|burn| burn.snapshot()))
+                    .collect()
+            }
+            false => Vec::new(),
+        };
+        let settled = match together {
+            true => self.settle_together(field, proposed, context, report, lr),
+            false => self.settle_apart(field, proposed, context, report),
+        };
+        if settled.is_err() {
+            for (update, before) in self.updates_mut().into_iter().zip(before) {
+                if let (Some(burn), Some(before)) = (update.as_burn(), before) {
+                    burn.restore(before);
                 }
             }
-            return settled;
         }
+        settled
+    }
+
+    /// Moves each parameter by itself.
+    fn settle_apart<M: Module>(
+        &mut self,
+        field: &Field,
+        proposed: Proposed,
+        mut context: StepContext<'_, M>,
+        report: &mut StepReport,
+    ) -> Result<(M, Committed), StepErrorCause> {
         let positions = proposed.of_rules();
         let looks = context.looks();
         let moved = self.along(field, &proposed, &positions, None);
@@ -78,11 +97,50 @@ impl Driver {
             model = assign(model, &ParamVec::new(layout, weights));
         }
         model = self.step_burn(field, &proposed.burn, model, flags.as_ref());
+        if looks && !proposed.burn.is_empty() {
+            model = self.checked_burn(field, &proposed.burn, model, report)?;
+        }
         let states = Committed {
             keep,
             ..Committed::default()
         };
         Ok((model, states))
+    }
+
+    /// Treats weights that burn's optimizers have made and that are not finite as the policy says.
+    fn checked_burn<M: Module>(
+        &self,
+        field: &Field,
+        parts: &[usize],
+        model: M,
+        report: &mut StepReport,
+    ) -> Result<M, StepErrorCause> {
+        let parts = parts.iter().flat_map(|&part| &field.parts[part]);
+        let mut positions: Vec<usize> = parts.copied().collect();
+        positions.sort_unstable();
+        let old = field.weights.subset(&positions);
+        let new = ParamVec::of_module(&model, old.layout());
+        let flags = new.finite_flags();
+        let on_cpu = old
+            .layout()
+            .entries()
+            .iter()
+            .all(|entry| is_cpu(&entry.device));
+        // On a CPU looking is cheaper than writing the weights again.
+        if on_cpu && flags.flagged_paths().is_empty() {
+            return Ok(model);
+        }
+        // What was not finite before is not the step's doing.
+        let was = old.finite_flags();
+        let flags = flags.tensors().iter().zip(was.tensors());
+        let flags = flags.map(|(is, was)| is.clone().bool_or(was.clone().bool_not()));
+        let flags = FiniteFlags::new(old.layout().clone(), flags.collect());
+        let policy = self.policy.non_finite;
+        let Some(flags) = check_flags(policy, &mut report.checks, SkipReason::Update, flags)?
+        else {
+            return Ok(model);
+        };
+        Ok(assign(model, &new.where_finite(&flags, &old)))
     }
 
     /// Steps burn's optimizers.
@@ -117,6 +175,10 @@ impl Driver {
             decay: field.decays[at],
             cautious_decay: self.cautious_decay,
             factor,
+            scales_decay: self
+                .step_size
+                .as_ref()
+                .is_some_and(|sizes| sizes.scales_decay()),
         }
     }
 
@@ -163,7 +225,7 @@ impl Driver {
         let (looks, loss) = (context.looks(), context.loss().clone());
         let gradient_flags = context.gradient_flags();
         let rules = proposed.of_rules();
-        let model = context.into_model()?;
+        let model = context.model_after()?;
         let model = self.step_burn(field, &proposed.burn, model, gradient_flags.as_ref());
 
         let weights = field.weights.to_compute_dtype();
@@ -192,23 +254,27 @@ impl Driver {
             direction = direction.zero_where_not(&moving);
         }
 
-        let decays: Vec<f64> = field.decays.iter().map(|decay| decay.rate).collect();
+        let decays: Vec<f64> = field.decays.iter().map(|decay| decay.shrinks()).collect();
+        let trial = |offset: &ParamVec, scale: f64| context.oracle().loss_at(offset, scale);
+        let sizing = |state: VectorState| StepSizeContext {
+            state,
+            loss: loss_for_state(&loss, &layout),
+            weights: &weights,
+            gradient: &gradient,
+            direction: &direction,
+            lrs: &field.lrs,
+            weight_decays: &decays,
+            step: self.steps,
+            seed: self.policy.seed,
+            trial: &trial,
+        };
         let mut sized: Option<(VectorState, Tensor<1>)> = None;
         if let Some(policy) = &self.step_size {
             let (fields, scalars) = (policy.fields(), policy.scalars());
             let state = self
                 .step_size_state
                 .open(policy.name(), fields, scalars, &layout)?;
-            let mut at = StepSizeContext {
-                state,
-                loss: loss_for_state(&loss, &layout),
-                weights: &weights,
-                gradient: &gradient,
-                direction: &direction,
-                lrs: &field.lrs,
-                weight_decays: &decays,
-                step: self.steps,
-            };
+            let mut at = sizing(state);
             let factor = policy.factor(&mut at)?;
             if factor.dims() != [1] {
                 return Err(StepErrorCause::Rule(RuleError::DirectionShape {
@@ -218,6 +284,7 @@ impl Driver {
                 }));
             }
             report.step_size_factor = Some(factor.clone());
+            report.cost = context.cost();
             sized = Some((at.state, factor));
         }
         let factor = sized.as_ref().map(|(_, factor)| factor);
@@ -281,16 +348,7 @@ impl Driver {
             wide = ParamVec::new(layout.clone(), own);
         }
         if let (Some((state, _)), Some(policy)) = (sized, &self.step_size) {
-            let mut at = StepSizeContext {
-                state,
-                loss: loss_for_state(&loss, &layout),
-                weights: &weights,
-                gradient: &gradient,
-                direction: &direction,
-                lrs: &field.lrs,
-                weight_decays: &decays,
-                step: self.steps,
-            };
+            let mut at = sizing(state);
             policy.observe(&mut at, &wide.sub(&weights))?;
             states.step_size = Some(at.state);
         }

@@ -12,7 +12,6 @@ use super::context::StepContext;
 use super::error::{StepError, StepErrorCause};
 use super::estimate::Estimated;
 use super::report::{GroupReport, StepReport};
-use crate::curvature::CurvatureEstimate;
 use crate::gradient::GradientContext;
 use crate::optimizer::{ClosureOptimizer, Step};
 use crate::parameter::{Parameter, ParameterTable};
@@ -87,9 +86,19 @@ impl Driver {
         let _span = tracing::debug_span!("step", optimizer = %self.name).entered();
         checked_rate(lr.base())?;
         let policy = self.policy.clone();
-        let sizes = self.step_size.as_ref().filter(|sizes| sizes.needs_loss());
-        let needs_loss = sizes.map(|sizes| sizes.name());
-        let mut context = StepContext::begin(model, objective, &policy, self.steps, needs_loss)?;
+        let sizes = self.step_size.clone();
+        let needs_loss = self.needs_loss();
+        let bound = sizes.and_then(|sizes| Some((sizes.name(), sizes.lower_bound()?)));
+        let mut context = StepContext::begin(
+            model,
+            objective,
+            &policy,
+            self.steps,
+            self.noise,
+            needs_loss.as_deref(),
+            bound,
+        )?;
+        let noise = context.noise();
 
         // Nothing was kept of a model whose objective fails.
         self.recognise(model)?;
@@ -131,6 +140,7 @@ impl Driver {
         let (model, states) = self.settle(&field, proposals, context, &mut report, lr.base())?;
 
         // Nothing can fail from here on.
+        self.noise = Some(noise);
         self.fresh.clear();
         self.gradient_state
             .commit(source_state, gradient_keep.as_ref());
@@ -181,6 +191,19 @@ impl Driver {
         Ok(Step { model, report })
     }
 
+    /// Who looks at the loss, if anyone does.
+    fn needs_loss(&self) -> Option<String> {
+        let sizes = self.step_size.as_ref().filter(|sizes| sizes.needs_loss());
+        let update = || {
+            let mut updates = self.updates();
+            updates.find(|update| update.needs_loss())
+        };
+        match sizes {
+            Some(sizes) => Some(sizes.name().to_string()),
+            None => update().map(|update| update.name().to_string()),
+        }
+    }
+
     fn field(
         &self,
         lr: &ModuleLearningRate,
@@ -229,21 +252,10 @@ impl Driver {
         };
         let (curvature, curvature_flags) = match estimated {
             None => (None, None),
-            Some(Estimated { estimate, flags }) => {
-                let estimate = match estimate {
-                    CurvatureEstimate::Product { probe, product } => CurvatureEstimate::Product {
-                        probe: cut(&probe),
-                        product: cut(&product),
-                    },
-                    CurvatureEstimate::Diagonal(diagonal) => {
-                        CurvatureEstimate::Diagonal(cut(&diagonal))
-                    }
-                };
-                (
-                    Some(estimate),
-                    flags.map(|flags| part_of(&flags, positions)),
-                )
-            }
+            Some(Estimated { estimate, flags }) => (
+                Some(estimate.map(cut)),
+                flags.map(|flags| part_of(&flags, positions)),
+            ),
         };
         let parameters: Vec<Parameter> = positions
             .iter()

@@ -73,7 +73,7 @@ pub(crate) fn groups<R: BlockRule>(
     let (probe, estimate) = match input.curvature {
         Some(CurvatureEstimate::Product { probe, product }) => (Some(probe), Some(product)),
         Some(CurvatureEstimate::Diagonal(diagonal)) => (None, Some(diagonal)),
-        None => (None, None),
+        Some(CurvatureEstimate::Solution(_)) | None => (None, None),
     };
     for (position, part) in parts.iter().enumerate() {
         let compute = part.entry.compute_dtype();

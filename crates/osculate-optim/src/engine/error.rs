@@ -1,9 +1,10 @@
 //! Why a rule made no step.
 
+use osculate_curvature::CurvatureError;
 use thiserror::Error;
 
 /// Why a rule made no step.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RuleError {
     /// A state field that the rule did not declare.
@@ -62,4 +63,8 @@ pub enum RuleError {
         /// What there is.
         found: &'static str,
     },
+
+    /// A loss at other weights could not be evaluated.
+    #[error(transparent)]
+    Evaluation(#[from] CurvatureError),
 }

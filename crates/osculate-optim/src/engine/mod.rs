@@ -3,6 +3,7 @@
 mod blocks;
 mod constructors;
 mod error;
+mod expenses;
 pub mod modes;
 mod per_parameter;
 mod rows;
@@ -15,6 +16,7 @@ mod units;
 
 pub(crate) use constructors::constructors;
 pub use error::RuleError;
+pub(crate) use expenses::expenses;
 pub use per_parameter::{PerParameter, PerParameterState};
 pub use rows::{put_rows, take_rows};
 pub use rule::{BlockRule, Field, Joined, Row, Solve, Stack, StackedCurvature, Stepped};

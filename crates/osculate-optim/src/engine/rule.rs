@@ -112,6 +112,13 @@ pub trait BlockRule: Clone + Debug + Send + Sync + 'static {
         None
     }
 
+    /// Multiplications of one refresh of a block's preconditioner, where it is made by decompositions: far
+    /// beyond the usual it is announced before the first.
+    fn refresh_multiplications(&self, dims: &[usize]) -> f64 {
+        let _ = dims;
+        0.0
+    }
+
     /// Failures in a row of one factor's solver that are tolerated; one more ends the step with
     /// [`StepErrorCause::Solver`](crate::StepErrorCause::Solver) in the closure optimizer.
     fn tolerated_failures(&self) -> u64 {

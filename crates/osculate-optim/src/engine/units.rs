@@ -68,7 +68,12 @@ impl Units {
     }
 }
 
-fn units<R: BlockRule>(rule: &R, entries: &[ParamEntry], parameters: &[Parameter]) -> Vec<Unit> {
+/// Cuts parameters into units, layer by layer.
+pub(crate) fn units<R: BlockRule>(
+    rule: &R,
+    entries: &[ParamEntry],
+    parameters: &[Parameter],
+) -> Vec<Unit> {
     let mut units = Vec::new();
     let mut start = 0;
     for layer in parameters.chunk_by(|a, b| a.layer_path() == b.layer_path()) {

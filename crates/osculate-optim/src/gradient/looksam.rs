@@ -28,7 +28,9 @@ use crate::vector_state::VectorField;
 /// - State: 1 element for each parameter element, beside the optimizer's.
 /// - Defaults: `rho` 0.05, `alpha` 0.7 and `period` 5, the paper's main setting.
 /// - Learning rate: the optimizer's own.
-/// - When not to use it: with a period so long that the component is stale; more than 10 is rare.
+/// - When not to use it: with a period so long that the component is stale; more than 10 is rare. With
+///   weights in half precision, whose gradients differ by little more than their rounding at `rho` of 0.05:
+///   that difference is scaled up to `alpha |g0|`.
 ///
 /// Paper: Liu et al., *Towards Efficient and Scalable Sharpness-Aware Minimization*,
 /// <https://arxiv.org/abs/2203.02714>.

@@ -4,15 +4,20 @@ mod asam;
 mod clean;
 mod gsam;
 mod looksam;
+mod mars;
 mod sam;
 
 pub use asam::Asam;
 pub use clean::Clean;
 pub use gsam::Gsam;
 pub use looksam::LookSam;
+pub use mars::Mars;
 pub use sam::Sam;
 
-pub(crate) use {asam::ROW as ASAM, gsam::ROW as GSAM, looksam::ROW as LOOKSAM, sam::ROW as SAM};
+pub(crate) use {
+    asam::ROW as ASAM, gsam::ROW as GSAM, looksam::ROW as LOOKSAM, mars::ROW as MARS,
+    sam::ROW as SAM,
+};
 
 use std::fmt::Debug;
 

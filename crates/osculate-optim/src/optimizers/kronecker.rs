@@ -32,16 +32,32 @@ pub(super) const EIGENVALUES: [&str; 8] = [
     "eigenvalues7",
 ];
 
-/// The modes of a block that have a factor: those longer than 1 and at most `max`; of a block with
-/// one dimension none.
-pub(super) fn factored_modes(dims: &[usize], max: usize) -> Vec<usize> {
+/// The modes of a block that have a factor: those longer than 1, at most `max`, and in proportion to the
+/// block; of a block with one dimension none.
+pub(super) fn factored_modes(dims: &[usize], max: usize, skew: f64) -> Vec<usize> {
     if dims.len() < 2 {
         return Vec::new();
     }
     let modes = 0..dims.len().min(FACTOR.len());
     modes
         .filter(|&mode| dims[mode] > 1 && dims[mode] <= max)
+        .filter(|&mode| proportionate(dims, mode, SHORT, skew))
         .collect()
+}
+
+/// Dimensions of up to this have their basis in SOAP and in the KL methods, whatever the block.
+const SHORT: usize = 1024;
+
+/// Whether a matrix of a mode's size is in proportion to the block: `d² ≤ skew n`, or `d` is short.
+pub(super) fn proportionate(dims: &[usize], mode: usize, short: usize, skew: f64) -> bool {
+    let (d, n) = (dims[mode] as f64, dims.iter().product::<usize>() as f64);
+    dims[mode] <= short || d * d <= skew * n
+}
+
+/// About the multiplications of decomposing the factors of some modes: ten for each cube of a dimension.
+pub(super) fn decompositions(dims: &[usize], modes: &[usize]) -> f64 {
+    let cubes = modes.iter().map(|&mode| (dims[mode] as f64).powi(3));
+    10.0 * cubes.sum::<f64>()
 }
 
 /// The shortest of some modes.

@@ -149,7 +149,7 @@ constructors!(MuonConfig);
 
 /// AdamW's learning rate beside Muon's, as a part of it: of 0.3 and 0.5, which differ little on other
 /// networks, the better on a transformer of characters.
-const REST_LR: f64 = 0.5;
+pub(super) const REST_LR: f64 = 0.5;
 
 /// The registry's row: Muon for matrices, AdamW for the rest.
 pub(crate) static ROW: OptimizerRow = OptimizerRow {

@@ -75,7 +75,9 @@ pub enum SophiaSchedule {
 ///   with Lion.
 /// - Cost with a period of 10: 1.2 gradient evaluations a step for Sophia-H, 1.1 for Sophia-G.
 /// - State: 2 elements for each parameter element.
-/// - Defaults: the paper's.
+/// - Defaults: the paper's, which are for long runs of large models: on small networks hardly an element
+///   escapes the clip with their `gamma`, and Sophia is a sign method. `target_rate` steers it to where the
+///   paper wants it.
 /// - When not to use it: with very small batches, where `ĥ` is mostly noise.
 ///
 /// A parameter whose gradient is not finite keeps its weights and state under the default policy; a
@@ -108,7 +110,7 @@ pub struct SophiaConfig {
     /// Which estimate of the diagonal is used.
     pub estimator: SophiaEstimator,
     /// The curvature's weight in the denominator. Default 0.01 for Sophia-H and 0.05 for Sophia-G.
-    /// Tune it so that the report's win rate is between 0.1 and 0.5.
+    /// Tune it so that the report's win rate is between 0.1 and 0.5, or set `target_rate`.
     pub gamma: f64,
     /// Decay of the gradient's average. Default 0.96.
     #[config(default = 0.96)]
@@ -132,6 +134,9 @@ pub struct SophiaConfig {
     /// authors' code do not. Default `false`.
     #[config(default = false)]
     pub bias_correction: bool,
+    /// The win rate that `gamma` is steered to, parameter by parameter: each step multiplies the factor on
+    /// it by `exp(0.1 (target - rate))`, within `1e-6` and `1e6`. Default: none, `gamma` stays as it is.
+    pub target_rate: Option<f64>,
 }
 
 impl SophiaConfig {
@@ -164,6 +169,12 @@ impl SophiaConfig {
             .positive("epsilon", self.epsilon)
             .non_negative("weight_decay", self.weight_decay)
             .that(self.period > 0, "period", self.period, "at least 1")
+            .that(
+                self.target_rate.is_none_or(|rate| rate > 0.0 && rate < 1.0),
+                "target_rate",
+                self.target_rate.unwrap_or_default(),
+                "between 0 and 1",
+            )
             .finish()
     }
 
@@ -215,6 +226,12 @@ const CURVATURE: &str = "h";
 /// The moving average of the constant 1 that corrects the momentum's bias, where it is corrected:
 /// `1 - β1^t`, where `t` counts the steps that this block took part in.
 const MOMENTUM_WEIGHT: &str = "m_weight";
+/// The logarithm of the factor on `gamma`, where it is steered.
+const STEERED: &str = "log_gamma";
+/// How much of the distance to the target rate a step adds to that logarithm.
+const STEERING: f64 = 0.1;
+/// Largest size of that logarithm.
+const LARGEST_LOG: f64 = 13.8;
 
 impl BlockRule for Sophia {
     fn name(&self) -> &'static str {
@@ -236,6 +253,9 @@ impl BlockRule for Sophia {
         ];
         if self.config.bias_correction {
             fields.push(Field::new(MOMENTUM_WEIGHT, 1, compute));
+        }
+        if self.config.target_rate.is_some() {
+            fields.push(Field::new(STEERED, 1, compute));
         }
         fields
     }
@@ -286,10 +306,22 @@ impl BlockRule for Sophia {
             average = average / weight;
         }
 
-        let scale = h.mul_scalar(config.gamma);
+        let steered = match config.target_rate {
+            Some(_) => Some(stack.state.take(STEERED)?),
+            None => None,
+        };
+        let mut scale = h.clone().mul_scalar(config.gamma);
+        if let Some(log) = &steered {
+            scale = scale * log.clone().exp();
+        }
         // An element without curvature counts as clipped, even at rest.
         let inside = average.clone().abs().lower(scale.clone());
         let unclipped = inside.float().sum_dim(1).cast(DType::F32);
+        if let (Some(log), Some(target)) = (steered, config.target_rate) {
+            stack
+                .state
+                .put(STEERED, steer(log, &unclipped, &h, target))?;
+        }
         let direction = (average / scale.clamp_min(config.epsilon)).clamp(-1.0, 1.0);
         Ok(Stepped {
             refreshed: stack.curvature.is_some(),
@@ -297,6 +329,17 @@ impl BlockRule for Sophia {
             ..Stepped::along(direction)
         })
     }
+}
+
+/// Brings the logarithms of the factors on `gamma` nearer to where the target is met; those of blocks
+/// without any positive curvature, which no factor could help, stay.
+fn steer(log: Tensor<2>, unclipped: &Tensor<2>, h: &Tensor<2>, target: f64) -> Tensor<2> {
+    let n = h.dims()[1].max(1) as f64;
+    let rate = unclipped.clone().cast(log.dtype()).div_scalar(n);
+    let step = rate.neg().add_scalar(target).mul_scalar(STEERING);
+    let moved = (log.clone() + step).clamp(-LARGEST_LOG, LARGEST_LOG);
+    let idle = h.clone().max_dim(1).lower_equal_elem(0.0);
+    unless(&idle, moved, log)
 }
 
 impl Sophia {

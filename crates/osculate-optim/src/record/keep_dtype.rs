@@ -1,17 +1,21 @@
 use burn::optim::momentum::MomentumState;
 use burn::optim::{
-    Adam, AdamState, AdamW, AdamWState, AdaptiveMomentumState, LearningRate, Lion, LionState,
-    Optimizer, RecordState, Sgd, SgdState, StateSink, StateSource, join_path,
+    AdaGrad, AdaGradState, Adam, AdamState, AdamW, AdamWState, Adan, AdanState,
+    AdaptiveMomentumState, AdaptiveNesterovMomentumState, CenteredState, Lamb, LambState,
+    LearningRate, Lion, LionState, LrDecayState, Optimizer, RecordState, RmsProp,
+    RmsPropMomentumState, RmsPropState, Sgd, SgdState, SquareAvgState, StateSink, StateSource,
+    join_path,
 };
 use burn::tensor::{Device, Tensor};
 
 /// A burn optimizer whose saved state keeps its element types.
 ///
-/// burn 0.22.1 reloads optimizer state as the device's default type, so the moments of an `F64` or
-/// `BF16` model come back as `F32`. Wrapped in `KeepDtype` the optimizer makes the same steps, and
-/// its records restore bit for bit. It is needed only where the model's type is not the device's
-/// default; without it [`load_record`](crate::StatefulOptimizer::load_record) refuses such a record
-/// rather than round it.
+/// burn 0.22.1 reloads optimizer state as the device's default type, so the moments of an `F64` model
+/// come back as `F32`. Wrapped in `KeepDtype` the optimizer makes the same steps, and its records restore
+/// bit for bit. It is needed only for `F64` models where `F64` is not the device's default; without it
+/// the first step warns, and [`load_record`](crate::StatefulOptimizer::load_record) refuses such a record
+/// rather than round it. A [`Driver`](crate::Driver) keeps the state of half-precision models in `F32`, and
+/// the [registry](crate::registry) wraps burn's optimizers itself.
 ///
 /// ```
 /// use burn::optim::{AdamWConfig, ModuleOptimizer};
@@ -25,7 +29,7 @@ pub struct KeepDtype<O>(pub O);
 
 /// A burn optimizer whose state can be rebuilt with its element types.
 ///
-/// Implemented for [`AdamW`], [`Adam`], [`Sgd`] and [`Lion`].
+/// Implemented for [`AdaGrad`], [`Adam`], [`AdamW`], [`Adan`], [`Lamb`], [`Lion`], [`RmsProp`] and [`Sgd`].
 pub trait KeptState: Optimizer {
     /// Rebuilds what [`RecordState::state_flatten`] wrote, or `None` where an entry is missing.
     fn unflatten<const D: usize>(
@@ -137,5 +141,65 @@ impl KeptState for Lion {
         device: &Device,
     ) -> Option<LionState<D>> {
         tensor(prefix, "momentum", source, device).map(LionState::new)
+    }
+}
+
+impl KeptState for AdaGrad {
+    fn unflatten<const D: usize>(
+        prefix: &str,
+        source: &mut StateSource,
+        device: &Device,
+    ) -> Option<AdaGradState<D>> {
+        let prefix = join_path(prefix, "lr_decay");
+        let time = usize::try_from(source.take_scalar(&prefix, "time")?).ok()?;
+        let sum = tensor(&prefix, "sum", source, device)?;
+        Some(AdaGradState::new(LrDecayState::new(time, sum)))
+    }
+}
+
+impl KeptState for Adan {
+    fn unflatten<const D: usize>(
+        prefix: &str,
+        source: &mut StateSource,
+        device: &Device,
+    ) -> Option<AdanState<D>> {
+        let prefix = join_path(prefix, "momentum");
+        let time = usize::try_from(source.take_scalar(&prefix, "time")?).ok()?;
+        let mut take = |leaf| tensor(&prefix, leaf, source, device);
+        Some(AdanState::new(AdaptiveNesterovMomentumState {
+            time,
+            exp_avg: take("exp_avg")?,
+            exp_avg_sq: take("exp_avg_sq")?,
+            exp_avg_diff: take("exp_avg_diff")?,
+            neg_pre_grad: take("neg_pre_grad")?,
+        }))
+    }
+}
+
+impl KeptState for Lamb {
+    fn unflatten<const D: usize>(
+        prefix: &str,
+        source: &mut StateSource,
+        device: &Device,
+    ) -> Option<LambState<D>> {
+        Some(LambState {
+            time: usize::try_from(source.take_scalar(prefix, "time")?).ok()?,
+            moment_1: tensor(prefix, "moment_1", source, device)?,
+            moment_2: tensor(prefix, "moment_2", source, device)?,
+        })
+    }
+}
+
+impl KeptState for RmsProp {
+    fn unflatten<const D: usize>(
+        prefix: &str,
+        source: &mut StateSource,
+        device: &Device,
+    ) -> Option<RmsPropState<D>> {
+        let mut take = |part, leaf| tensor(&join_path(prefix, part), leaf, source, device);
+        let square_avg = SquareAvgState::new(take("square_avg", "square_avg")?);
+        let centered = CenteredState::new(take("centered", "grad_avg"), take("centered", "avg")?);
+        let momentum = take("momentum", "buf").map(RmsPropMomentumState::new);
+        Some(RmsPropState::new(square_avg, centered, momentum))
     }
 }

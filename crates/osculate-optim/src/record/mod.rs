@@ -1,9 +1,11 @@
 //! Saved state: keyed by parameter path, element types kept.
 
 mod keep_dtype;
+mod settled;
 mod store;
 
 pub use keep_dtype::{KeepDtype, Kept, KeptState};
+pub use settled::settled;
 pub(crate) use store::StateStore;
 
 use std::collections::BTreeMap;
@@ -97,13 +99,32 @@ pub enum RecordError {
 }
 
 /// The saved state of one optimizer.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// Equal records have equal state, wherever the noise of their runs starts from.
+#[derive(Debug, Clone)]
 pub struct StateRecord {
     optimizer: String,
     pub(crate) tensors: BTreeMap<String, TensorData>,
     pub(crate) scalars: BTreeMap<String, Scalar>,
     /// Shape and element type of the parameters that have state, by path.
     pub(crate) parameters: BTreeMap<String, String>,
+}
+
+/// The counter of what a run has drawn for its noise.
+pub(crate) const NOISE: &str = "noise";
+
+impl PartialEq for StateRecord {
+    fn eq(&self, other: &Self) -> bool {
+        let counted = |record: &Self| {
+            let mut scalars = record.scalars.clone();
+            scalars.remove(NOISE);
+            scalars
+        };
+        self.optimizer == other.optimizer
+            && self.parameters == other.parameters
+            && self.tensors == other.tensors
+            && counted(self) == counted(other)
+    }
 }
 
 const OPTIMIZER_KEY: &str = "osculate.optimizer";

@@ -1,12 +1,32 @@
 //! burn's own optimizers.
 
+use burn::grad_clipping::GradientClippingConfig;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{
-    AdaGradConfig, AdamConfig, AdamWConfig, AdanConfig, LambConfig, LionConfig, RmsPropConfig,
-    SgdConfig,
+    AdaGradConfig, AdamConfig, AdamWConfig, AdanConfig, LambConfig, LionConfig, ModuleOptimizer,
+    RmsPropConfig, SgdConfig,
 };
+use serde_json::Value;
 
-use super::{OptimizerRow, read, to_value};
+use super::spec::read_plain;
+use super::{OptimizerRow, SpecError, read, to_value};
+use crate::driver::Driver;
+use crate::record::{KeepDtype, KeptState};
+
+/// burn's optimizer, with what its `init` adds to it, such that its state resumes in every type.
+fn kept<O>(optimizer: O, settings: &Value) -> Result<Driver, SpecError>
+where
+    O: KeptState + Clone + Send + Sync + 'static,
+{
+    let mut optimizer = ModuleOptimizer::from(KeepDtype(optimizer));
+    for name in ["grad_clipping", "gradient_clipping"] {
+        let clipping: Option<GradientClippingConfig> = read_plain(&settings[name], name)?;
+        if let Some(clipping) = clipping {
+            optimizer = optimizer.with_grad_clipping(clipping.init());
+        }
+    }
+    Ok(optimizer.into())
+}
 
 macro_rules! rows {
     ($($row:ident, $name:literal, $lr:literal, $text:literal, $state:literal: $config:ident = $default:expr;)*) => {
@@ -18,7 +38,7 @@ macro_rules! rows {
                 gradients: 1.0,
                 state: $state,
                 defaults: || to_value(&$default),
-                build: |settings| Ok(read::<$config>(settings, "settings")?.init().into()),
+                build: |settings| kept(read::<$config>(settings, "settings")?.build(), settings),
             };
         )*
     };

@@ -6,11 +6,9 @@ use serde_json::{Value, json};
 use super::kind::OptimizerKind;
 use super::merge::merge;
 use super::spec::{OptimizerSpec, SpecError, build_of, read_plain};
-use super::{only_entry, read};
+use super::{for_matrices, only_entry};
 use crate::config::{Check, ConfigError};
 use crate::driver::{Driver, ParameterGroup, Select};
-use crate::optimizer::StatefulOptimizer;
-use crate::optimizers::muon::MuonConfig;
 
 /// A parameter group in settings. Of several conditions all must hold.
 #[derive(Debug, Deserialize)]
@@ -68,9 +66,8 @@ impl GroupSpec {
         merge(&mut settings, &overrides, "groups.settings")?;
         if settings != *spec.settings() {
             let update = method(spec.kind(), spec.settings(), &settings)?;
-            if update.name() == MUON {
+            if let Some(within) = matrices_of(spec.kind(), &settings)? {
                 // Vectors and excepted matrices are not Muon's.
-                let within = matrices_of_muon(spec.kind(), &settings)?;
                 group.select = group.select.and(within);
                 let plain: Result<(), ConfigError> = Check::of("groups")
                     .that(
@@ -91,8 +88,9 @@ impl GroupSpec {
 
 /// The innermost method of settings that differ from the optimizer's there alone.
 fn method(kind: OptimizerKind, whole: &Value, settings: &Value) -> Result<Driver, SpecError> {
-    let inner = if kind == OptimizerKind::MUON {
-        "muon"
+    let alone = for_matrices(kind);
+    let inner = if alone.is_some() {
+        kind.name()
     } else if settings.get("base").is_some() {
         "base"
     } else {
@@ -101,7 +99,7 @@ fn method(kind: OptimizerKind, whole: &Value, settings: &Value) -> Result<Driver
     let outer = settings.as_object().into_iter().flatten();
     let other = outer.filter(|(key, value)| *key != inner && whole.get(key) != Some(value));
     let other: Vec<&str> = other.map(|(key, _)| key.as_str()).collect();
-    let alone: Result<(), ConfigError> = Check::of("groups")
+    let inmost: Result<(), ConfigError> = Check::of("groups")
         .that(
             other.is_empty(),
             "settings",
@@ -109,9 +107,9 @@ fn method(kind: OptimizerKind, whole: &Value, settings: &Value) -> Result<Driver
             "settings of the innermost method: what goes over it goes over the whole model",
         )
         .finish();
-    alone?;
-    if kind == OptimizerKind::MUON {
-        return Ok(read::<MuonConfig>(&settings["muon"], "groups.settings.muon")?.init()?);
+    inmost?;
+    if let Some(alone) = alone {
+        return alone(&settings[inner], &format!("groups.settings.{inner}"));
     }
     let (name, settings) = only_entry(&settings["base"], "groups.settings.base")?;
     let kind = name.parse().map_err(|source| SpecError::UnknownBase {
@@ -122,19 +120,19 @@ fn method(kind: OptimizerKind, whole: &Value, settings: &Value) -> Result<Driver
     method(kind, before.unwrap_or(settings), settings)
 }
 
-/// The name of the update for Muon's matrices.
-const MUON: &str = "muon";
-
-/// What Muon steps, at whatever depth it is the base.
-fn matrices_of_muon(kind: OptimizerKind, settings: &Value) -> Result<Select, SpecError> {
-    if kind == OptimizerKind::MUON {
+/// What a method for matrices steps, at whatever depth it is the base; `None` for other methods.
+fn matrices_of(kind: OptimizerKind, settings: &Value) -> Result<Option<Select>, SpecError> {
+    if for_matrices(kind).is_some() {
         let except: Vec<String> = read_plain(&settings["except"], "except")?;
-        return Ok(Select::rank(2..).except(Select::paths(except)));
+        return Ok(Some(Select::rank(2..).except(Select::paths(except))));
     }
-    let (name, settings) = only_entry(&settings["base"], "groups.settings.base")?;
+    let Some(base) = settings.get("base") else {
+        return Ok(None);
+    };
+    let (name, settings) = only_entry(base, "groups.settings.base")?;
     let kind = name.parse().map_err(|source| SpecError::UnknownBase {
         path: "groups.settings.base".to_string(),
         source,
     })?;
-    matrices_of_muon(kind, settings)
+    matrices_of(kind, settings)
 }

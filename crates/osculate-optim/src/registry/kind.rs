@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::{SpecError, burn_rows};
 use crate::driver::Driver;
-use crate::{averaging, gradient, optimizers, step_size};
+use crate::{averaging, gradient, optimizers, step_size, weight_decay};
 
 /// What the registry knows of an optimizer: one row, in the method's own file.
 ///
@@ -87,6 +87,7 @@ kinds! {
     ASAM = gradient::ASAM;
     GSAM = gradient::GSAM;
     LOOKSAM = gradient::LOOKSAM;
+    MARS = gradient::MARS;
     ADAHESSIAN = optimizers::adahessian::ROW;
     SASSHA = optimizers::sassha::ROW;
     SOPHIA_H = optimizers::sophia::ROW_H;
@@ -100,8 +101,20 @@ kinds! {
     PSGD_DENSE = optimizers::psgd::dense::ROW;
     PSGD_DIAGONAL = optimizers::psgd::diagonal::ROW;
     MUON = optimizers::muon::ROW;
+    NORMUON = optimizers::normuon::ROW;
     AVERAGED_GRADIENT = optimizers::momentum::ROW;
+    SGDW = optimizers::sgdw::ROW;
+    OPTIMISTIC_AMSGRAD = optimizers::optimistic_amsgrad::ROW;
+    INDUCED_METRIC = optimizers::induced_metric::ROW;
+    ADAGRAD_SQR = optimizers::squared_gradient::ROW_ADAGRAD;
+    ADAM_SQR = optimizers::squared_gradient::ROW_ADAM;
+    NEWTON_CG = optimizers::newton_cg::ROW;
     MOMO = step_size::MOMO;
+    SANIA = step_size::SANIA;
+    ARMIJO = step_size::ARMIJO;
+    PRODIGY = step_size::PRODIGY;
+    RANDOM_SCALE = step_size::RANDOM_SCALE;
+    HYPERBALL = weight_decay::HYPERBALL;
     SCHEDULE_FREE = averaging::SCHEDULE_FREE;
     EMA = averaging::EMA;
     LOOKAHEAD = averaging::LOOKAHEAD;

@@ -28,16 +28,18 @@ mod burn_rows;
 mod group;
 mod kind;
 mod merge;
+mod settings;
 mod spec;
 
 pub use kind::{OptimizerKind, OptimizerRow, UnknownOptimizer, register};
+pub use settings::{settings_of, words_of};
 pub use spec::{OptimizerSpec, SpecError};
 
 use burn::config::Config;
 use serde_json::{Value, json};
 
 use crate::driver::{Driver, ParameterGroup, Select};
-use crate::optimizers::muon::MuonConfig;
+use crate::optimizers::{MuonConfig, NorMuonConfig};
 
 /// A configuration as settings.
 ///
@@ -106,17 +108,45 @@ pub fn over_sgd(settings: Value) -> Result<Value, SpecError> {
     over_base(settings, "sgd")
 }
 
+/// Makes a method for matrices of its own settings, at a path.
+type Alone = fn(&Value, &str) -> Result<Driver, SpecError>;
+
+fn muon(settings: &Value, path: &str) -> Result<Driver, SpecError> {
+    Ok(read::<MuonConfig>(settings, path)?.init()?)
+}
+
+fn normuon(settings: &Value, path: &str) -> Result<Driver, SpecError> {
+    Ok(read::<NorMuonConfig>(settings, path)?.init()?)
+}
+
+/// What makes the method of a kind that is for matrices, whose settings have it under its own name.
+fn for_matrices(kind: OptimizerKind) -> Option<Alone> {
+    match kind.name() {
+        "muon" => Some(muon),
+        "normuon" => Some(normuon),
+        _ => None,
+    }
+}
+
 /// Muon for matrices, another optimizer for the rest.
 pub(crate) fn build_muon(settings: &Value) -> Result<Driver, SpecError> {
-    let muon = read::<MuonConfig>(&settings["muon"], "muon")?.init()?;
+    with_rest(muon(&settings["muon"], "muon")?, settings)
+}
+
+/// The same with NorMuon.
+pub(crate) fn build_normuon(settings: &Value) -> Result<Driver, SpecError> {
+    with_rest(normuon(&settings["normuon"], "normuon")?, settings)
+}
+
+fn with_rest(matrices: Driver, settings: &Value) -> Result<Driver, SpecError> {
     let except: Vec<String> = spec::read_plain(&settings["except"], "except")?;
     let rest_lr: f64 = spec::read_plain(&settings["rest_lr"], "rest_lr")?;
     let except = Select::paths(except);
-    let matrices = Select::rank(2..).except(except.clone());
-    let rest = ParameterGroup::new("rest", !matrices)
+    let selected = Select::rank(2..).except(except.clone());
+    let rest = ParameterGroup::new("rest", !selected)
         .with_lr_factor(rest_lr)
         .optional();
-    Ok(muon
+    Ok(matrices
         .for_some_matrices(except, under(settings, "rest")?)?
         .with_group(rest)?)
 }

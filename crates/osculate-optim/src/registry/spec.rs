@@ -85,6 +85,13 @@ pub enum SpecError {
         outer: String,
     },
 
+    /// A word of a command line that is not `key=value`.
+    #[error("--set {word:?} is invalid, expected KEY=VALUE such as --set beta_2=0.99")]
+    Word {
+        /// The word given.
+        word: String,
+    },
+
     /// The name of a registered row that another has.
     #[error("an optimizer is called `{name}` already")]
     NameTaken {

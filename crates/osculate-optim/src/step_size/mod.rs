@@ -1,15 +1,26 @@
 //! How far a step goes along its direction.
 
+mod armijo;
 mod momo;
+mod prodigy;
+mod random_scale;
+mod sania;
 
+pub use armijo::Armijo;
 pub use momo::Momo;
+pub use prodigy::Prodigy;
+pub use random_scale::RandomScale;
+pub use sania::Sania;
 
-pub(crate) use momo::ROW as MOMO;
+pub(crate) use {
+    armijo::ROW as ARMIJO, momo::ROW as MOMO, prodigy::ROW as PRODIGY,
+    random_scale::ROW as RANDOM_SCALE, sania::ROW as SANIA,
+};
 
 use std::fmt::Debug;
 
 use burn::tensor::Tensor;
-use osculate_curvature::ParamVec;
+use osculate_curvature::{CurvatureError, ParamVec};
 
 use crate::config::ConfigError;
 use crate::engine::RuleError;
@@ -68,6 +79,19 @@ pub trait StepSize: Debug + Send + Sync {
         true
     }
 
+    /// Whether weight decay is at the rate that the factor makes, as where the factor *is* the rate, or at the given
+    /// one, as where it only bounds steps.
+    fn scales_decay(&self) -> bool {
+        false
+    }
+
+    /// What the policy takes for a value that the loss cannot fall below, where that is fixed. A loss below it
+    /// is an error of the step under [`NonFinitePolicy::Error`](crate::NonFinitePolicy::Error), which reads
+    /// the loss back.
+    fn lower_bound(&self) -> Option<f64> {
+        None
+    }
+
     /// Checks the settings; the first step does, for a policy that is put over by
     /// [`Driver::with_step_size`](crate::Driver::with_step_size).
     ///
@@ -116,9 +140,24 @@ pub struct StepSizeContext<'a> {
     pub weight_decays: &'a [f64],
     /// Steps made before this one.
     pub step: u64,
+    /// Seed of the run.
+    pub seed: u64,
+    /// The loss at the weights plus a multiple of an offset.
+    pub(crate) trial: &'a dyn Fn(&ParamVec, f64) -> Result<Tensor<1>, CurvatureError>,
 }
 
 impl StepSizeContext<'_> {
+    /// The loss at `θ + scale * offset` on the batch of the step, one element, with its dropout mask; running
+    /// statistics do not notice.
+    ///
+    /// Cost: one forward pass.
+    ///
+    /// # Errors
+    /// [`RuleError::Evaluation`] where the objective fails.
+    pub fn loss_at(&self, offset: &ParamVec, scale: f64) -> Result<Tensor<1>, RuleError> {
+        Ok((self.trial)(offset, scale)?)
+    }
+
     /// `Σ_p c_p <a_p, b_p>` over the parameters, as a scalar on the device. Parameters whose
     /// coefficient is 0 cost nothing.
     ///
@@ -137,3 +176,26 @@ impl StepSizeContext<'_> {
             .fold(zero, |sum, dot| sum + dot)
     }
 }
+
+/// Gives a policy the constructor that puts it over another optimizer.
+macro_rules! over {
+    ($policy:ident) => {
+        impl $policy {
+            /// This policy over any optimizer of the crate, or a burn one.
+            ///
+            /// # Errors
+            /// [`ConfigError`](crate::ConfigError) for an invalid setting, and for an optimizer that has a
+            /// step-size policy already.
+            pub fn over(
+                &self,
+                base: impl Into<$crate::Driver>,
+            ) -> Result<$crate::Driver, $crate::ConfigError> {
+                $crate::StepSize::validate(self)?;
+                let base: $crate::Driver = base.into();
+                base.checked_step_size(stringify!($policy), self.clone())
+            }
+        }
+    };
+}
+
+use over;

@@ -2,9 +2,8 @@ use burn::config::Config;
 use burn::tensor::Tensor;
 use osculate_curvature::ParamVec;
 
-use super::{StepSize, StepSizeContext};
+use super::{StepSize, StepSizeContext, over};
 use crate::config::{Check, ConfigError};
-use crate::driver::Driver;
 use crate::engine::RuleError;
 use crate::registry::{OptimizerRow, base_of, over_base, read, to_value};
 use crate::vector_state::VectorField;
@@ -77,6 +76,8 @@ pub struct Momo {
     pub estimate_bound: bool,
 }
 
+over!(Momo);
+
 impl Momo {
     /// Checks the settings.
     ///
@@ -92,16 +93,6 @@ impl Momo {
                 "a number that the loss cannot fall below",
             )
             .finish()
-    }
-
-    /// This policy over any optimizer of the crate, or a burn one.
-    ///
-    /// # Errors
-    /// [`ConfigError`] for an invalid setting, and for an optimizer that has a step-size policy already.
-    pub fn over(&self, base: impl Into<Driver>) -> Result<Driver, ConfigError> {
-        self.validate()?;
-        let base: Driver = base.into();
-        base.checked_step_size("Momo", self.clone())
     }
 }
 
@@ -135,6 +126,10 @@ impl StepSize for Momo {
 
     fn scalars(&self) -> &'static [&'static str] {
         &[LOSS, DRIFT, STARTED, RISE]
+    }
+
+    fn lower_bound(&self) -> Option<f64> {
+        (!self.estimate_bound).then_some(self.lower_bound)
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

@@ -1,12 +1,14 @@
 use std::sync::Arc;
 
-use osculate_curvature::FiniteFlags;
+use osculate_curvature::{FiniteFlags, ParamEntry};
 
 use super::{Proposal, ProposalKind, Update, UpdateInput};
-use crate::curvature::CurvatureSource;
-use crate::driver::StepErrorCause;
-use crate::engine::{BlockInput, BlockRule, BlockStore, Prepared, Units, prepare};
-use crate::parameter::ParameterTable;
+use crate::curvature::{CurvatureEstimate, CurvatureSource};
+use crate::driver::{Expense, StepErrorCause};
+use crate::engine::{
+    BlockInput, BlockRule, BlockStore, Prepared, RuleError, Units, expenses, prepare,
+};
+use crate::parameter::{Parameter, ParameterTable};
 use crate::record::{RecordError, StateRecord};
 use crate::weight_decay::WeightDecay;
 
@@ -62,6 +64,13 @@ impl<R: BlockRule> Update for BlockUpdate<R> {
     }
 
     fn prepare(&mut self, input: UpdateInput<'_>) -> Result<Proposal, StepErrorCause> {
+        if let Some(CurvatureEstimate::Solution(_)) = input.curvature {
+            return Err(StepErrorCause::Rule(RuleError::Curvature {
+                rule: self.rule.name(),
+                expected: "a product or a diagonal",
+                found: "the solution of a system",
+            }));
+        }
         let input = BlockInput {
             parameters: input.parameters,
             weights: input.weights,
@@ -116,6 +125,10 @@ impl<R: BlockRule> Update for BlockUpdate<R> {
 
     fn num_bytes(&self) -> usize {
         self.store.num_bytes()
+    }
+
+    fn expenses(&self, entries: &[ParamEntry], parameters: &[Parameter]) -> Vec<Expense> {
+        expenses(&self.rule, entries, parameters)
     }
 
     fn write(&self, record: &mut StateRecord, prefix: &str) {

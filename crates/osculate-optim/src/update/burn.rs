@@ -7,15 +7,18 @@ use burn::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrSchedu
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
-use osculate_curvature::{FiniteFlags, ParamVec, assign, unflatten};
+use osculate_curvature::{FiniteFlags, ParamEntry, ParamVec, assign, unflatten};
+use osculate_linalg::compute_dtype;
 
 use super::burn_entries::{Entries, FIELD};
+use super::wide::{has_half, widened};
 use super::{Proposal, ProposalKind, Update, UpdateInput};
-use crate::driver::StepErrorCause;
-use crate::parameter::ParameterTable;
+use crate::driver::{Expense, StepErrorCause};
+use crate::parameter::{Parameter, ParameterTable};
 use crate::record::{RecordError, StateRecord};
 
-/// Any burn optimizer, with its state keyed by path in records instead of by program-wide identity.
+/// Any burn optimizer, with its state keyed by path in records instead of by program-wide identity, and
+/// in `F32` for parameters in half precision.
 #[derive(Clone)]
 pub(crate) struct BurnUpdate {
     optimizer: ModuleOptimizer,
@@ -126,10 +129,16 @@ impl BurnUpdate {
                 self.elements += entry.num_elements();
             }
         }
-        let before = tied.then(|| model.clone());
+        let half = has_half(gradient.layout());
+        let before = (tied || half).then(|| model.clone());
+        let model = match half {
+            true => widened(model, gradient.layout()),
+            false => model,
+        };
         let model = self.optimizer.step(lr, model, gradients);
         match before {
-            // burn updates the first of several parameters with one identity only.
+            // burn updates the first of several parameters with one identity only, and wide copies of
+            // half-precision parameters.
             Some(before) => {
                 let values = ParamVec::of_module(&model, gradient.layout());
                 assign(before, &values)
@@ -179,23 +188,29 @@ impl BurnUpdate {
 
     /// Bytes of the state by its size on a tensor of two elements: counting would read it back.
     pub(crate) fn estimated_bytes(&self, like: &ParamVec) -> usize {
+        let first = like.layout().entries().first();
+        first.map_or(0, |entry| self.bytes_of(self.elements, entry))
+    }
+
+    fn bytes_of(&self, elements: usize, entry: &ParamEntry) -> usize {
         let per_element = self.bytes_per_element.get_or_init(|| {
-            let Some(entry) = like.layout().entries().first() else {
-                return 0.0;
-            };
-            let at = (&entry.device, entry.dtype);
+            let dtype = entry.compute_dtype();
+            let at = (&entry.device, dtype);
             let id = ParamId::new();
             // burn takes the tensor out of autodiff, so it must be in it.
-            let tracked = (&entry.device.clone().autodiff(), entry.dtype);
+            let tracked = (&entry.device.clone().autodiff(), dtype);
             let weight = Param::initialized(id, Tensor::<1>::ones([2], tracked));
             let mut gradients = GradientsParams::new();
             gradients.register(id, Tensor::<1>::ones([2], at));
             let mut optimizer = self.pristine.clone();
             optimizer.step(0.0, Tiny { weight }, gradients);
             let entries = Entries::from_burn(optimizer.to_record(), |_, _| true);
+            if let Err(error) = self.check_reload(&entries) {
+                tracing::warn!(%error, "the state of this optimizer can be kept, but not loaded again");
+            }
             entries.num_bytes() as f64 / 2.0
         });
-        (per_element * self.elements as f64) as usize
+        (per_element * elements as f64) as usize
     }
 
     fn entries(&self) -> Entries {
@@ -292,6 +307,15 @@ impl Update for BurnUpdate {
         self.entries().num_bytes()
     }
 
+    fn expenses(&self, entries: &[ParamEntry], _: &[Parameter]) -> Vec<Expense> {
+        let each = entries.iter().map(|entry| Expense {
+            path: entry.path.clone(),
+            bytes: self.bytes_of(entry.num_elements(), entry),
+            refresh: 0.0,
+        });
+        each.collect()
+    }
+
     fn write(&self, record: &mut StateRecord, _: &str) {
         let entries = self.entries();
         record.tensors.extend(entries.tensors);
@@ -312,7 +336,10 @@ impl Update for BurnUpdate {
         };
         let mut entries = Entries::default();
         for (name, data) in record.tensors.iter().filter(|(name, _)| own(name)) {
-            entries.tensors.insert(name.clone(), data.clone());
+            // Records of half-precision state are those of earlier versions.
+            let wide = compute_dtype(data.dtype());
+            let data = data.clone().convert_dtype(wide);
+            entries.tensors.insert(name.clone(), data);
         }
         for (name, value) in record.scalars.iter().filter(|(name, _)| own(name)) {
             entries.scalars.insert(name.clone(), *value);
@@ -359,6 +386,7 @@ impl ModuleVisitor for Converter<'_> {
         self.seen.push(param.id);
         if self.finite.as_ref().is_none_or(|finite| finite[index]) {
             let tensor = self.gradient.tensors()[index].clone();
+            let tensor = tensor.cast(entry.compute_dtype());
             let tensor = unflatten::<D>(tensor, entry.shape.clone());
             self.gradients.register(param.id, tensor);
         }

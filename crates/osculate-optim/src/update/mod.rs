@@ -4,6 +4,7 @@ mod blocks;
 mod burn;
 mod burn_entries;
 mod vector;
+mod wide;
 
 pub(crate) use blocks::BlockUpdate;
 pub(crate) use burn::BurnUpdate;
@@ -14,10 +15,10 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use ::burn::tensor::{Bool, Tensor};
-use osculate_curvature::{FiniteFlags, ParamVec};
+use osculate_curvature::{FiniteFlags, ParamEntry, ParamVec};
 
 use crate::curvature::{CurvatureEstimate, CurvatureSource};
-use crate::driver::{NonFinitePolicy, StepErrorCause};
+use crate::driver::{Expense, NonFinitePolicy, StepErrorCause};
 use crate::parameter::{Parameter, ParameterTable};
 use crate::record::{RecordError, StateRecord};
 use crate::weight_decay::WeightDecay;
@@ -65,6 +66,10 @@ pub(crate) trait Update: Debug + Send + Sync {
 
     fn clone_box(&self) -> Box<dyn Update>;
 
+    fn needs_loss(&self) -> bool {
+        false
+    }
+
     fn wants_curvature(&self, step: u64) -> bool {
         let _ = step;
         false
@@ -103,6 +108,9 @@ pub(crate) trait Update: Debug + Send + Sync {
     fn paths(&self) -> Vec<String>;
 
     fn num_bytes(&self) -> usize;
+
+    /// What it will keep of these parameters and spend on them.
+    fn expenses(&self, entries: &[ParamEntry], parameters: &[Parameter]) -> Vec<Expense>;
 
     fn write(&self, record: &mut StateRecord, prefix: &str);
 

@@ -4,15 +4,15 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use osculate_curvature::{FiniteFlags, ParamVec};
+use osculate_curvature::{FiniteFlags, ParamEntry, ParamVec};
 
 use super::{Proposal, ProposalKind, Update, UpdateInput};
 use crate::curvature::{CurvatureEstimate, CurvatureSource};
-use crate::driver::{NonFinitePolicy, StepErrorCause};
+use crate::driver::{Expense, NonFinitePolicy, StepErrorCause, vector_bytes};
 use crate::engine::RuleError;
-use crate::parameter::ParameterTable;
+use crate::parameter::{Parameter, ParameterTable};
 use crate::record::{RecordError, StateRecord};
-use crate::vector_state::{VectorField, VectorState, VectorStore, loss_for_state};
+use crate::vector_state::{VectorField, VectorState, VectorStore, loss_for_state, scalar_dtype};
 use crate::weight_decay::WeightDecay;
 
 /// An update rule that sees all parameters, the loss, and a few scalars of its own on the device.
@@ -65,6 +65,12 @@ pub trait VectorRule: Clone + Debug + Send + Sync + 'static {
     /// The scalars that it keeps on the device, zero at first.
     fn scalars(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// Whether the rule looks at the loss. Of an objective that gives gradients alone it is evaluated by the
+    /// supervised terms, one forward pass more; without any a step is an error.
+    fn needs_loss(&self) -> bool {
+        false
     }
 
     /// Whether the rule asks for curvature in this step.
@@ -145,6 +151,10 @@ impl<R: VectorRule> Update for VectorUpdate<R> {
         })
     }
 
+    fn needs_loss(&self) -> bool {
+        self.rule.needs_loss()
+    }
+
     fn wants_curvature(&self, step: u64) -> bool {
         self.rule.wants_curvature(step)
     }
@@ -219,6 +229,20 @@ impl<R: VectorRule> Update for VectorUpdate<R> {
 
     fn num_bytes(&self) -> usize {
         self.store.num_bytes()
+    }
+
+    fn expenses(&self, entries: &[ParamEntry], _: &[Parameter]) -> Vec<Expense> {
+        let scalars = self.rule.scalars().len();
+        let each = entries.iter().enumerate().map(|(index, entry)| Expense {
+            path: entry.path.clone(),
+            bytes: vector_bytes(self.rule.fields(), entry)
+                + match index {
+                    0 => scalars * scalar_dtype(&entry.device).size(),
+                    _ => 0,
+                },
+            refresh: 0.0,
+        });
+        each.collect()
     }
 
     fn write(&self, record: &mut StateRecord, prefix: &str) {

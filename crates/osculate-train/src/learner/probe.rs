@@ -13,9 +13,9 @@ use osculate_curvature::{
 /// can be several times larger than the Gauss-Newton matrix's.
 ///
 /// - Cost of a measurement: about `2 (iterations + probes)` gradient evaluations.
-/// - The weights and the optimizer are not touched. The device's random generator is seeded, as by
-///   every step: batches that draw augmentations on the device differ from those of a training
-///   without a probe.
+/// - The weights, the optimizer and the noise of its steps are not touched. The device's random generator
+///   goes on from another seed: batches that draw augmentations on the device differ from those of a
+///   training without a probe.
 /// - A measurement that fails is left out, with a `tracing` warning; training goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CurvatureProbe {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use osculate_optim::registry::OptimizerSpec;
+use osculate_optim::registry::{OptimizerSpec, settings_of};
 use osculate_program::Interrupt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -12,7 +12,7 @@ use super::config::{Length, NonFiniteLoss, SharpnessKind, TrainerConfig};
 use super::error::TrainerError;
 use super::exact_json;
 use super::folder::CONFIG_FILE;
-use super::recipe_file::{RecipeFile, settings};
+use super::recipe_file::RecipeFile;
 use super::run::Trainer;
 use super::schedule::{Schedule, ScheduleKind};
 use super::task::Task;
@@ -105,11 +105,11 @@ pub struct TrainerArgs {
     #[arg(long, value_name = "PART")]
     pub floor: Option<f64>,
 
-    /// Passes over the data.
+    /// Passes over the data. With --resume a run may be made longer, also a finished one.
     #[arg(long, conflicts_with = "steps")]
     pub epochs: Option<u64>,
 
-    /// Steps of the optimizer, instead of passes.
+    /// Steps of the optimizer, instead of passes; with --resume as well.
     #[arg(long)]
     pub steps: Option<u64>,
 
@@ -157,7 +157,7 @@ pub struct TrainerArgs {
     #[arg(long, value_name = "STEPS")]
     pub sharpness_every: Option<u64>,
 
-    /// What is measured as sharpness.
+    /// What is measured as sharpness. Default: hessian, and gauss-newton on networks with kinks.
     #[arg(long, value_enum, value_name = "KIND")]
     pub sharpness: Option<SharpnessKind>,
 
@@ -218,8 +218,8 @@ impl TrainerArgs {
     /// Writes the given flags over a configuration.
     ///
     /// # Errors
-    /// [`TrainerError::Set`], [`TrainerError::Config`] for the optimizer's file, and
-    /// [`TrainerError::Optimizer`] for a setting that the optimizer does not have.
+    /// [`TrainerError::Config`] for the optimizer's file, and [`TrainerError::Optimizer`] for a word that is no
+    /// setting or a setting that the optimizer does not have.
     pub fn apply(&self, config: &mut TrainerConfig) -> Result<(), TrainerError> {
         self.apply_optimizer(config)?;
         set(&mut config.lr, self.lr.map(Some));
@@ -246,7 +246,7 @@ impl TrainerArgs {
         set(&mut config.log_every, self.log_every);
         set(&mut config.evaluate_every, self.evaluate_every.map(Some));
         set(&mut config.sharpness.every, self.sharpness_every);
-        set(&mut config.sharpness.kind, self.sharpness);
+        set(&mut config.sharpness.kind, self.sharpness.map(Some));
         set(&mut config.sharpness.rho, self.sharpness_rho);
         set(&mut config.non_finite, self.non_finite);
         // The file is to say what was run, also where the defaults change later.
@@ -268,7 +268,7 @@ impl TrainerArgs {
             config.lr = None;
         }
         set(&mut config.lr, file.lr.map(Some));
-        for overrides in [file.overrides()?, settings(&self.settings)?] {
+        for overrides in [file.overrides()?, settings_of(&self.settings)?] {
             // The trainer seeds the optimizer: another seed would be lost without a word.
             if let Some(value) = overrides.pointer("/policy/seed") {
                 return Err(TrainerError::Setting {

@@ -35,9 +35,6 @@ pub enum NonFiniteLoss {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum SharpnessKind {
-    /// The Hessian's where its products are exact or as good as is asked for. Where they are finite
-    /// differences that kinks (ReLU, max pooling) spoil, the Gauss-Newton matrix's.
-    Auto,
     /// The largest eigenvalue of the Hessian of the loss: up to 30 Hessian products.
     Hessian,
     /// The largest eigenvalue of the Gauss-Newton matrix, for networks with kinks (ReLU, max
@@ -55,17 +52,30 @@ pub enum SharpnessKind {
 pub struct SharpnessConfig {
     /// Steps from one measurement to the next, 0 for none. Default 0.
     pub every: u64,
-    /// What is measured. Default [`SharpnessKind::Auto`].
-    pub kind: SharpnessKind,
+    /// What is measured. Default `None`: the Hessian's largest eigenvalue, and the Gauss-Newton matrix's where
+    /// the network [has kinks](super::Task::has_kinks).
+    #[serde(default)]
+    pub kind: Option<SharpnessKind>,
     /// Radius of the ball of [`SharpnessKind::Sam`]. Default 0.05, SAM's own.
     pub rho: f64,
+}
+
+impl SharpnessConfig {
+    /// What is measured of a network with kinks or without.
+    pub(crate) fn kind(&self, has_kinks: bool) -> SharpnessKind {
+        self.kind.unwrap_or(if has_kinks {
+            SharpnessKind::GaussNewton
+        } else {
+            SharpnessKind::Hessian
+        })
+    }
 }
 
 impl Default for SharpnessConfig {
     fn default() -> Self {
         Self {
             every: 0,
-            kind: SharpnessKind::Auto,
+            kind: None,
             rho: 0.05,
         }
     }
@@ -120,8 +130,10 @@ pub struct TrainerConfig {
     pub non_finite: NonFiniteLoss,
 }
 
-/// Settings that a resumed run may change, because they do not move its weights.
-pub(crate) const FREE: [&str; 7] = [
+/// Settings that a resumed run may change: those that do not move its weights, and its length, which decides
+/// what is left of it.
+pub(crate) const FREE: [&str; 8] = [
+    "length",
     "max_seconds",
     "max_gradients",
     "checkpoint_every",

@@ -59,6 +59,11 @@ impl Console {
             .set_message(format!("loss {loss:.4}  lr {lr:.2e}  {}", listed(metrics)));
     }
 
+    /// Shows what takes its time.
+    pub(crate) fn busy(&self, text: &'static str) {
+        self.bar.set_message(text);
+    }
+
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }

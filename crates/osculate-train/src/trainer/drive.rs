@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::optim::LearningRate;
+use burn::tensor::Device;
 use osculate_curvature::Accumulated;
 use osculate_optim::{ClosureOptimizer, Skipped, StepReport};
 use osculate_program::Interrupt;
@@ -18,7 +19,7 @@ use super::log::{CurvatureInUse, Line, Log, finite, read as read_log};
 use super::picture;
 use super::plan::Plan;
 use super::run::Finished;
-use super::sharpness::measure;
+use super::sharpness::{announced, measure};
 use super::state::{Best, Evaluated, State};
 use super::summary::{Ending, Summary};
 use super::task::{Batch, BatchAt, Metrics, Task, listed};
@@ -49,6 +50,8 @@ pub(crate) struct Drive<'a, T: Task> {
     /// Steps whose numbers are still on the device.
     pending: Vec<(u64, StepReport)>,
     trainable: usize,
+    /// Whether it was said what a measurement of the sharpness costs.
+    announced: bool,
     /// A parameter that the last step left out, where it left out all.
     idle: Option<Skipped>,
     lr: LearningRate,
@@ -75,6 +78,7 @@ impl<'a, T: Task> Drive<'a, T> {
             start: Instant::now(),
             pending: Vec::new(),
             trainable: 0,
+            announced: false,
             idle: None,
             lr: 0.0,
         }
@@ -142,7 +146,8 @@ impl<'a, T: Task> Drive<'a, T> {
 
     /// Makes one step, and what is due after it.
     fn advance(&mut self, model: T::Model) -> Result<T::Model, TrainerError> {
-        let batch = self.guarded(&model, |drive| drive.batch())?;
+        let devices = model.devices();
+        let batch = self.guarded(&model, |drive| drive.batch(&devices))?;
         let steps = self.with.plan.steps();
         self.lr = self.config.peak_lr() * self.config.schedule.factor(self.state.step, steps);
         let objective = batch.objective.as_ref();
@@ -205,8 +210,8 @@ impl<'a, T: Task> Drive<'a, T> {
         self.saved == Some(self.state.step) && self.with.log.bytes() == self.state.log_bytes
     }
 
-    /// The batches of the next step as one.
-    fn batch(&self) -> Result<Batch<T::Model>, TrainerError> {
+    /// The batches of the next step as one. Each is made with the model's devices under its own seed.
+    fn batch(&self, devices: &[Device]) -> Result<Batch<T::Model>, TrainerError> {
         let at = self.with.plan.at(self.state.step);
         let mut batches = (at.first..at.first + at.count)
             .map(|index| {
@@ -215,6 +220,9 @@ impl<'a, T: Task> Drive<'a, T> {
                     epoch: at.epoch,
                     index,
                 };
+                for device in devices {
+                    device.seed(at.seed());
+                }
                 self.task.batch(at)
             })
             .collect::<Result<Vec<_>, _>>()
@@ -362,7 +370,18 @@ impl<'a, T: Task> Drive<'a, T> {
             .sharpness_batch(self.config.seed)
             .map_err(TrainerError::task("making the batch for the sharpness"))?;
         let settings = &self.config.sharpness;
-        let found = measure(model, batch.objective.as_ref(), settings, self.config.seed)
+        let kind = settings.kind(self.task.has_kinks());
+        if !self.announced {
+            self.announced = true;
+            self.with.console.say(format!(
+                "sharpness, every {} steps: {}",
+                settings.every,
+                announced(kind, batch.samples)
+            ));
+        }
+        self.with.console.busy("measuring the sharpness");
+        let objective = batch.objective.as_ref();
+        let found = measure(model, objective, kind, settings.rho, self.config.seed)
             .map_err(TrainerError::Sharpness)?;
         self.with.log.write(&Line::Sharpness {
             step: self.state.step,

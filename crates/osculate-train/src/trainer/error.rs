@@ -30,13 +30,6 @@ pub enum TrainerError {
     #[error(transparent)]
     Optimizer(#[from] SpecError),
 
-    /// A `--set` is not `key=value`.
-    #[error("--set {text:?} is invalid, expected KEY=VALUE such as --set beta_2=0.99")]
-    Set {
-        /// The text given.
-        text: String,
-    },
-
     /// A configuration could not be read.
     #[error("cannot read {path}: {message}")]
     Config {
@@ -213,7 +206,6 @@ impl TrainerError {
         match self {
             Self::Setting { .. }
             | Self::Optimizer(_)
-            | Self::Set { .. }
             | Self::Config { .. }
             | Self::OutputInUse { .. }
             | Self::OutputLocked { .. }

@@ -6,7 +6,7 @@ use std::path::Path;
 use osculate_program::write_whole;
 use serde_json::Value;
 
-use super::config::FREE;
+use super::config::{FREE, Length};
 use super::error::TrainerError;
 use super::{checkpoint, exact_json, picture};
 
@@ -54,6 +54,13 @@ pub(crate) fn prepare(
     }
     checkpoint::clear(&checkpoints)?;
     write(&path, document)
+}
+
+/// The length that the run in a folder was to have, where its configuration says so.
+pub(crate) fn length_before(out: &Path) -> Option<Length> {
+    let text = fs::read_to_string(out.join(CONFIG_FILE)).ok()?;
+    let document: Value = exact_json::read(&text).ok()?;
+    serde_json::from_value(document.pointer("/trainer/length")?.clone()).ok()
 }
 
 /// Writes the configuration of a resumed run, once nothing is left that could refuse it.

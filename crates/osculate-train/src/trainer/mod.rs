@@ -27,7 +27,9 @@
 //! optimizer state, and the lines of `metrics.jsonl` but for seconds. This holds on devices whose
 //! arithmetic is the same in every run, such as burn's CPU backends. A checkpoint is written under a
 //! temporary name, flushed to the disk and renamed. Where the newest is damaged nevertheless, the run
-//! says so and goes on from the one before it. The program's own settings that say where its data lie may
+//! says so and goes on from the one before it. Also a finished run may be made longer (`--resume --epochs 20`):
+//! the schedule of the learning rate then spans the new length from there on, so that with another schedule than
+//! the constant one it is not the run that had that length from its start. The program's own settings that say where its data lie may
 //! change ([`Trainer::with_free`]); the data must be what they were ([`Task::fingerprint`]). `best.bpk` becomes that of the checkpoint, even if
 //! the run had found better weights after it: it always holds the weights of [`Summary::best`].
 

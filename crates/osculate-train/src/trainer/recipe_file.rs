@@ -1,10 +1,10 @@
-//! Settings of an optimizer as flags and as a TOML file.
+//! Settings of an optimizer as a TOML file.
 
 use std::path::Path;
 
 use osculate_optim::registry::OptimizerSpec;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::error::TrainerError;
 
@@ -54,66 +54,11 @@ fn unreadable(path: &str, message: String) -> TrainerError {
     }
 }
 
-/// Settings given as `a.b=value`, as one object `{"a": {"b": value}}`. A value that is not JSON is a
-/// text; the last of two with one key counts.
-pub(crate) fn settings(texts: &[String]) -> Result<Value, TrainerError> {
-    let mut all = Value::Object(Map::new());
-    for text in texts {
-        insert(&mut all, text)?;
-    }
-    Ok(all)
-}
-
-fn insert(all: &mut Value, text: &str) -> Result<(), TrainerError> {
-    let malformed = || TrainerError::Set {
-        text: text.to_string(),
-    };
-    let (key, value) = text.split_once('=').ok_or_else(malformed)?;
-    let value = value.trim();
-    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_string()));
-    let mut place = all;
-    for key in key.split('.').map(str::trim) {
-        if key.is_empty() {
-            return Err(malformed());
-        }
-        if !place.is_object() {
-            *place = Value::Object(Map::new());
-        }
-        place = &mut place[key];
-    }
-    *place = value;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn settings_nest_and_keep_their_types() {
-        let texts = [
-            "beta=0.5",
-            "policy.non_finite = Error",
-            "policy.seed=3",
-            "c.d=null",
-            "beta=0.6",
-        ];
-        let texts = texts.map(str::to_string);
-        assert_eq!(
-            settings(&texts).unwrap(),
-            json!({
-                "beta": 0.6,
-                "policy": { "non_finite": "Error", "seed": 3 },
-                "c": { "d": null },
-            })
-        );
-        for malformed in ["beta", "=1", "a..b=1", ""] {
-            let error = settings(&[malformed.to_string()]).unwrap_err().to_string();
-            assert!(error.contains("KEY=VALUE"), "{error}");
-        }
-    }
 
     #[test]
     fn files_are_read_and_what_is_wrong_with_them_is_said() {

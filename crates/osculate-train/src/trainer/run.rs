@@ -14,7 +14,9 @@ use super::config::TrainerConfig;
 use super::console::Console;
 use super::drive::{Drive, Equipment};
 use super::error::TrainerError;
-use super::folder::{BEST_ASIDE, BEST_FILE, CHECKPOINTS, CONFIG_FILE, LOG_FILE, prepare, renew};
+use super::folder::{
+    BEST_ASIDE, BEST_FILE, CHECKPOINTS, CONFIG_FILE, LOG_FILE, length_before, prepare, renew,
+};
 use super::log::Log;
 use super::plan::Plan;
 use super::state::{Data, State};
@@ -155,6 +157,11 @@ impl<'a, T: Task> Trainer<'a, T> {
         let plan = Plan::new(&self.config, self.task.batches_per_epoch())?;
         let mut optimizer = self.config.make::<T::Model>()?;
         let _alone = self.lock()?;
+        let length = if self.resume {
+            length_before(&self.out)
+        } else {
+            None
+        };
         prepare(
             &self.out,
             &self.document,
@@ -205,6 +212,13 @@ impl<'a, T: Task> Trainer<'a, T> {
             Some(loaded) => loaded.restore(model, optimizer.as_mut())?,
             None => (model, State::default()),
         };
+        if state.step > plan.steps() {
+            return Err(TrainerError::Setting {
+                name: "length",
+                value: format!("{} steps", plan.steps()),
+                expected: "at least the steps that the run has made",
+            });
+        }
         if self.resume {
             renew(&self.out, &self.document)?;
         }
@@ -225,6 +239,27 @@ impl<'a, T: Task> Trainer<'a, T> {
             console.warn(&format!(
                 "the checkpoint does not know the weights in {BEST_FILE}: they are now {}",
                 aside.display()
+            ));
+        }
+        if let Some(before) = length.filter(|before| *before != self.config.length) {
+            let before = Plan::new(
+                &TrainerConfig {
+                    length: before,
+                    ..self.config.clone()
+                },
+                self.task.batches_per_epoch(),
+            )?;
+            let rate = |steps: u64| {
+                let factor = self.config.schedule.factor(state.step, steps);
+                self.config.peak_lr() * factor
+            };
+            console.warn(&format!(
+                "the run has {} steps in place of {}: the learning rate follows its schedule over all of them, and \
+                 goes on at {:.2e} where it would have been {:.2e}",
+                plan.steps(),
+                before.steps(),
+                rate(plan.steps()),
+                rate(before.steps()),
             ));
         }
         if self.resume {

@@ -3,10 +3,10 @@
 use burn::module::Module;
 use osculate_curvature::{
     CurvatureError, GaussNewton, GradientOracle, Hessian, LanczosConfig, Objective, Provenance,
-    Spectrum, lanczos,
+    lanczos,
 };
 
-use super::config::{SharpnessConfig, SharpnessKind};
+use super::config::SharpnessKind;
 
 /// Products that an eigenvalue may take.
 const PRODUCTS: usize = 30;
@@ -15,18 +15,34 @@ const TOLERANCE: f64 = 1e-2;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Sharpness {
-    /// What was measured: never [`SharpnessKind::Auto`].
     pub(crate) of: SharpnessKind,
     pub(crate) value: f64,
     pub(crate) converged: bool,
     pub(crate) provenance: Provenance,
 }
 
+/// What a measurement is, and what it may cost, in words.
+pub(crate) fn announced(kind: SharpnessKind, samples: usize) -> String {
+    let (what, gradients) = match kind {
+        SharpnessKind::Hessian => ("largest eigenvalue of the Hessian", GRADIENTS * PRODUCTS),
+        SharpnessKind::GaussNewton => (
+            "largest eigenvalue of the Gauss-Newton matrix",
+            GRADIENTS * PRODUCTS,
+        ),
+        SharpnessKind::Sam => ("loss uphill, less the loss", 2),
+    };
+    format!("the {what}, for up to {gradients} gradients of {samples} samples")
+}
+
+/// Gradients that a product takes, about.
+const GRADIENTS: usize = 2;
+
 /// Measures on one batch. The model is only read.
 pub(crate) fn measure<M: Module>(
     model: &M,
     objective: &dyn Objective<M>,
-    config: &SharpnessConfig,
+    kind: SharpnessKind,
+    rho: f64,
     seed: u64,
 ) -> Result<Sharpness, CurvatureError> {
     let oracle = GradientOracle::new(model, objective).with_seed(seed);
@@ -37,35 +53,17 @@ pub(crate) fn measure<M: Module>(
         seed,
         ..LanczosConfig::default()
     };
-    let of_hessian = || lanczos(&Hessian::new(&oracle)?, &settings);
-    let of_gauss_newton = || lanczos(&GaussNewton::new(&oracle)?, &settings);
-    let (of, spectrum) = match config.kind {
-        SharpnessKind::Auto => match of_hessian()? {
-            spoilt if is_spoilt(&spoilt) && objective.supervised().is_some() => {
-                (SharpnessKind::GaussNewton, of_gauss_newton()?)
-            }
-            spectrum => (SharpnessKind::Hessian, spectrum),
-        },
-        SharpnessKind::Hessian => (SharpnessKind::Hessian, of_hessian()?),
-        SharpnessKind::GaussNewton => (SharpnessKind::GaussNewton, of_gauss_newton()?),
-        SharpnessKind::Sam => return climb(&oracle, config.rho),
+    let spectrum = match kind {
+        SharpnessKind::Hessian => lanczos(&Hessian::new(&oracle)?, &settings)?,
+        SharpnessKind::GaussNewton => lanczos(&GaussNewton::new(&oracle)?, &settings)?,
+        SharpnessKind::Sam => return climb(&oracle, rho),
     };
     Ok(Sharpness {
-        of,
+        of: kind,
         value: spectrum.largest.first().map_or(f64::NAN, |pair| pair.value),
         converged: spectrum.converged,
         provenance: spectrum.provenance,
     })
-}
-
-/// Whether the products' error is more than what is asked of the eigenvalue.
-fn is_spoilt(spectrum: &Spectrum) -> bool {
-    let largest = spectrum
-        .largest
-        .first()
-        .map_or(0.0, |pair| pair.value.abs());
-    let error = spectrum.product_error.unwrap_or(0.0);
-    error.is_nan() || error > TOLERANCE * largest
 }
 
 fn climb<M: Module>(oracle: &GradientOracle<'_, M>, rho: f64) -> Result<Sharpness, CurvatureError> {
@@ -92,11 +90,10 @@ fn climb<M: Module>(oracle: &GradientOracle<'_, M>, rho: f64) -> Result<Sharpnes
 #[cfg(test)]
 mod tests {
     use burn::module::Param;
-    use burn::tensor::activation::relu;
     use burn::tensor::{Device, Tensor};
-    use osculate_curvature::{Criterion, Supervised};
 
     use super::*;
+    use crate::trainer::SharpnessConfig;
 
     /// A loss `(3 x^2 + y^2) / 2` of two weights.
     #[derive(Module, Debug)]
@@ -112,44 +109,34 @@ mod tests {
         };
         let scale = Tensor::<1>::from_data([1.5, 0.5], &device);
         let loss = move |bowl: &Bowl| (bowl.at.val().square() * scale.clone()).sum();
-        let mut config = SharpnessConfig::default();
-        let found = measure(&bowl, &loss, &config, 1).unwrap();
+        let hessian = SharpnessKind::Hessian;
+        let found = measure(&bowl, &loss, hessian, 0.05, 1).unwrap();
         assert!(
             found.converged && (found.value - 3.0).abs() < 1e-2,
             "{found:?}"
         );
 
-        config.kind = SharpnessKind::Sam;
-        config.rho = 0.1;
-        let found = measure(&bowl, &loss, &config, 1).unwrap();
+        let found = measure(&bowl, &loss, SharpnessKind::Sam, 0.1, 1).unwrap();
         // From y = 2 up to y = 2.1.
         assert!((found.value - 0.205).abs() < 1e-5, "{found:?}");
 
-        config.kind = SharpnessKind::GaussNewton;
-        assert!(measure(&bowl, &loss, &config, 1).is_err());
+        assert!(measure(&bowl, &loss, SharpnessKind::GaussNewton, 0.05, 1).is_err());
+        let told = announced(hessian, 64);
+        assert!(
+            told.ends_with("for up to 60 gradients of 64 samples"),
+            "{told}"
+        );
     }
 
     #[test]
-    fn differences_that_kinks_spoil_are_not_taken() {
-        let device = Device::flex().autodiff();
-        let bowl = Bowl {
-            at: Param::from_data([1e-5, 0.5], &device),
+    fn networks_with_kinks_have_the_gauss_newton_matrix_measured() {
+        let usual = SharpnessConfig::default();
+        assert_eq!(usual.kind(false), SharpnessKind::Hessian);
+        assert_eq!(usual.kind(true), SharpnessKind::GaussNewton);
+        let said = SharpnessConfig {
+            kind: Some(SharpnessKind::Hessian),
+            ..usual
         };
-        let outputs = |bowl: &Bowl| {
-            let w = bowl.at.val();
-            // The first weight lies next to a kink.
-            (relu(w.clone()) + w).unsqueeze::<2>()
-        };
-        let targets = Tensor::<2>::from_data([[1.0, 0.3]], &device);
-        let supervised = Supervised::new(outputs, Criterion::mse(targets));
-        let found = measure(&bowl, &supervised, &SharpnessConfig::default(), 1).unwrap();
-        assert_eq!(found.of, SharpnessKind::GaussNewton, "{found:?}");
-
-        let smooth = Supervised::new(
-            |bowl: &Bowl| bowl.at.val().unsqueeze::<2>(),
-            Criterion::mse(Tensor::<2>::from_data([[0.0, 0.3]], &device)),
-        );
-        let found = measure(&bowl, &smooth, &SharpnessConfig::default(), 1).unwrap();
-        assert_eq!(found.of, SharpnessKind::Hessian, "{found:?}");
+        assert_eq!(said.kind(true), SharpnessKind::Hessian);
     }
 }

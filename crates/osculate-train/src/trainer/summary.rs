@@ -69,7 +69,7 @@ pub struct Summary {
 impl Display for Summary {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         let ending = match self.ending {
-            Ending::Finished => "all steps made",
+            Ending::Finished => "all steps made; --resume with more --steps or --epochs goes on",
             Ending::OutOfTime => "out of time; --resume with more, or with 0 for no end, goes on",
             Ending::OutOfGradients => "out of gradient evaluations; --resume with more goes on",
             Ending::Interrupted => "interrupted; --resume goes on",

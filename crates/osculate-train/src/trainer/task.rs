@@ -120,8 +120,8 @@ impl Judged {
 ///
 /// A run is resumed bit for bit because nothing of it hides in a generator's state: the model is a
 /// function of the seed, a batch one of seed, epoch and place. Draw on the host (`rand`, seeded with
-/// [`BatchAt::seed`] and [`BatchAt::epoch_seed`]); the device's generator is seeded anew in every
-/// step.
+/// [`BatchAt::seed`] and [`BatchAt::epoch_seed`]) for the same batches on every backend; the generators of
+/// the model's devices are seeded for each batch and for each step.
 ///
 /// ```
 /// use burn::module::Module;
@@ -212,6 +212,13 @@ pub trait Task {
 
     /// The metric by which weights are called best.
     fn judged(&self) -> Judged;
+
+    /// Whether the network has kinks: ReLU, max pooling. What is measured as sharpness is then the Gauss-Newton
+    /// matrix, unless the settings say otherwise, because the Hessian by finite differences is that of a smoothed
+    /// loss.
+    fn has_kinks(&self) -> bool {
+        false
+    }
 
     /// The batch on which sharpness is measured, the same all through a run. Default: the first
     /// batch of the first pass.

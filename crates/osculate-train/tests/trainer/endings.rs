@@ -40,7 +40,7 @@ fn a_run_writes_what_it_promises() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(OptimizerKind::SAM);
     config.sharpness.every = 6;
-    config.sharpness.kind = SharpnessKind::Sam;
+    config.sharpness.kind = Some(SharpnessKind::Sam);
     config.keep_checkpoints = 2;
     let task = DigitsTask::new(Events::default());
     let finished = trainer(&task, &config, folder.path()).run().unwrap();

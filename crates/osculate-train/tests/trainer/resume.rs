@@ -3,7 +3,9 @@ use std::path::Path;
 use burn::module::Module;
 use burn::store::ModuleRecord;
 use osculate_optim::registry::OptimizerKind;
-use osculate_train::trainer::{Ending, Interrupt, Length, Task, TrainerError};
+use osculate_train::trainer::{
+    Ending, Interrupt, Length, Schedule, ScheduleKind, Task, TrainerError,
+};
 
 use crate::task::{DigitsTask, Events, numbers};
 use crate::{STEPS, checkpoints, config, log, trainer};
@@ -115,6 +117,30 @@ fn the_last_evaluation_is_kept_where_a_checkpoint_was_due() {
         3,
         "nothing is left of the replaced checkpoint"
     );
+}
+
+/// Where the learning rate does not depend on the length, the longer run is the one that was as long from the
+/// start.
+#[test]
+fn a_finished_run_is_made_longer() {
+    let [part, whole] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let mut config = config(OptimizerKind::SOAP);
+    config.schedule = Schedule::new(ScheduleKind::Constant);
+    config.length = Length::Steps(9);
+    let task = DigitsTask::new(Events::default());
+    let first = trainer(&task, &config, part.path()).run().unwrap();
+    assert_eq!(first.summary.ending, Ending::Finished);
+    let mut longer = config.clone();
+    longer.length = Length::Steps(14);
+    let resumed = trainer(&task, &longer, part.path()).with_resume(true).run();
+    let resumed = resumed.unwrap();
+    let at_once = trainer(&task, &longer, whole.path()).run().unwrap();
+    assert_eq!(resumed.summary.step, 14);
+    assert_eq!(numbers(&resumed.model), numbers(&at_once.model));
+    // What has been made is not unmade.
+    let error = trainer(&task, &config, part.path()).with_resume(true).run();
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("length = 9 steps is invalid"), "{error}");
 }
 
 #[test]

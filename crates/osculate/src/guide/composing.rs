@@ -5,8 +5,10 @@
 //!
 //! 1. the update: a method's configuration, or any burn optimizer through `Driver::from`;
 //! 2. where the gradient is taken: [`Sam`](crate::prelude::Sam), [`Asam`](crate::prelude::Asam),
-//!    [`Gsam`](crate::prelude::Gsam), [`LookSam`](crate::prelude::LookSam);
-//! 3. how far a step goes: [`Momo`](crate::prelude::Momo);
+//!    [`Gsam`](crate::prelude::Gsam), [`LookSam`](crate::prelude::LookSam), [`Mars`](crate::prelude::Mars);
+//! 3. how far a step goes: [`Momo`](crate::prelude::Momo), [`Sania`](crate::prelude::Sania),
+//!    [`Armijo`](crate::prelude::Armijo), [`Prodigy`](crate::prelude::Prodigy),
+//!    [`RandomScale`](crate::prelude::RandomScale);
 //! 4. which weights are evaluated: [`ScheduleFree`](crate::prelude::ScheduleFree),
 //!    [`Ema`](crate::prelude::Ema), [`Lookahead`](crate::prelude::Lookahead).
 //!

@@ -5,6 +5,7 @@
 //! | choose an optimizer | [`choosing`] |
 //! | give parts of a model other settings | [`groups`] |
 //! | put optimizers over each other | [`composing`] |
+//! | save a training and go on with it | [`resuming`] |
 //! | add a rule that works on blocks of parameters | [`block_rule`] |
 //! | add a rule that sees the whole model | [`vector_rule`] |
 //! | add a place at which the gradient is taken | [`gradient_source`] |
@@ -20,4 +21,5 @@ pub mod composing;
 pub mod estimator;
 pub mod gradient_source;
 pub mod groups;
+pub mod resuming;
 pub mod vector_rule;

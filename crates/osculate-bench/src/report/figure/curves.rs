@@ -1,5 +1,5 @@
 use super::Palette;
-use super::plot::{Axis, Panel, Series, draw};
+use super::plot::{Axis, Colour, Panel, Series, draw};
 use super::ticks::Scale;
 use crate::analysis::{Cost, EntrantResults, WorkloadResults};
 use crate::error::BenchError;
@@ -17,7 +17,7 @@ pub fn curves(
     cpu_time: bool,
 ) -> Result<String, BenchError> {
     let metric = &results.about.metric;
-    let unit = if metric.percent { 100.0 } else { 1.0 };
+    let unit = unit(metric);
     let lines: Vec<Vec<Line>> = Cost::ALL
         .iter()
         .map(|cost| lines(results, palette, *cost, unit))
@@ -59,7 +59,7 @@ fn axis_text(cost: Cost, cpu_time: bool) -> &'static str {
     }
 }
 
-pub(super) fn scale(metric: &Metric) -> Scale {
+pub(in crate::report) fn scale(metric: &Metric) -> Scale {
     if metric.logarithmic {
         Scale::Logarithmic
     } else {
@@ -67,10 +67,50 @@ pub(super) fn scale(metric: &Metric) -> Scale {
     }
 }
 
+/// The medians of an optimizer.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(in crate::report) struct Curve {
+    pub(in crate::report) name: String,
+    pub(in crate::report) colour: Colour,
+    /// Places and values, in per cent where the metric is.
+    pub(in crate::report) points: Vec<(f64, f64)>,
+}
+
+impl Curve {
+    /// Those of all optimizers that were measured.
+    pub(in crate::report) fn all(
+        results: &WorkloadResults,
+        palette: &Palette,
+        cost: Cost,
+    ) -> Vec<Self> {
+        let curve = |line: Line| Self {
+            name: line.name,
+            colour: line.colour,
+            points: line
+                .points
+                .iter()
+                .map(|point| (point.x, point.middle))
+                .collect(),
+        };
+        let lines = lines(results, palette, cost, unit(&results.about.metric));
+        lines.into_iter().map(curve).collect()
+    }
+}
+
+/// The bounds of an axis for the values of some curves.
+pub(in crate::report) fn range_of(curves: &[Curve], metric: &Metric) -> (f64, f64) {
+    let values = |curve: &Curve| curve.points.iter().map(|point| point.1).collect();
+    bounds(curves.iter().map(values), metric)
+}
+
+fn unit(metric: &Metric) -> f64 {
+    if metric.percent { 100.0 } else { 1.0 }
+}
+
 /// An optimizer's curve.
 struct Line {
     name: String,
-    colour: super::plot::Colour,
+    colour: Colour,
     points: Vec<LinePoint>,
 }
 
@@ -148,15 +188,20 @@ fn points(entrant: &EntrantResults, cost: Cost, unit: f64) -> Vec<LinePoint> {
         .collect()
 }
 
+fn vertical_range(lines: &[Vec<Line>], metric: &Metric) -> (f64, f64) {
+    let values = |line: &Line| {
+        let points = line.points.iter();
+        points.flat_map(|point| [point.low, point.high]).collect()
+    };
+    bounds(lines.iter().flatten().map(values), metric)
+}
+
 /// From the least to the greatest value of the second halves of the curves, and a little more; on a
 /// logarithmic axis of the whole curves. What begins further away comes in over the edge.
-fn vertical_range(lines: &[Vec<Line>], metric: &Metric) -> (f64, f64) {
+fn bounds(curves: impl Iterator<Item = Vec<f64>>, metric: &Metric) -> (f64, f64) {
     let skipped = |count: usize| if metric.logarithmic { 0 } else { count / 2 };
-    let values: Vec<f64> = lines
-        .iter()
-        .flatten()
-        .flat_map(|line| &line.points[skipped(line.points.len())..])
-        .flat_map(|point| [point.low, point.high])
+    let values: Vec<f64> = curves
+        .flat_map(|curve| curve[skipped(curve.len())..].to_vec())
         .filter(|value| value.is_finite())
         .collect();
     let low = values.iter().copied().fold(f64::INFINITY, f64::min);

@@ -11,18 +11,21 @@ pub use curves::curves;
 pub use profiles::profiles;
 pub use solutions::solutions;
 
+pub(super) use curves::{Curve, range_of, scale};
+
 use plot::Colour;
 
 use crate::analysis::Results;
 
-/// The colour of every optimizer, the same in all figures: the baseline is black.
+/// The optimizers of a report in the order of its legends, the baseline first. Each has one colour in all
+/// reports.
 #[derive(Debug, Clone)]
 pub struct Palette {
     labels: Vec<String>,
 }
 
 impl Palette {
-    /// The colours of the optimizers of some results.
+    /// The optimizers of some results.
     pub fn of(results: &Results) -> Self {
         let mut labels: Vec<String> = results.labels().into_iter().map(String::from).collect();
         labels.sort_by_key(|label| (*label != results.baseline, label.clone()));
@@ -30,8 +33,7 @@ impl Palette {
     }
 
     fn colour(&self, label: &str) -> Colour {
-        let place = self.labels.iter().position(|known| known == label);
-        Colour::number(place.unwrap_or(0))
+        Colour::of(label)
     }
 
     /// The optimizers in the order of the legend.

@@ -6,27 +6,50 @@ use super::ticks::Scale;
 use crate::error::BenchError;
 
 /// A colour of a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Colour(RGBColor);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::report) struct Colour(RGBColor);
 
-/// Colours that are told apart with any colour vision (Okabe and Ito, the yellow darkened), and greys.
-const COLOURS: [RGBColor; 10] = [
-    RGBColor(0, 0, 0),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
-    RGBColor(0, 158, 115),
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(204, 121, 167),
-    RGBColor(176, 160, 0),
-    RGBColor(127, 127, 127),
-    RGBColor(140, 80, 40),
+/// Colours that are told apart with any colour vision (Okabe and Ito, the yellow darkened), and some between, for
+/// the optimizers that meet most often.
+const COLOURS: [(&str, RGBColor); 12] = [
+    (BLACK_ONE, RGBColor(0, 0, 0)),
+    ("sgd", RGBColor(127, 127, 127)),
+    ("sam", RGBColor(230, 159, 0)),
+    ("sam-0.5", RGBColor(150, 100, 0)),
+    ("adahessian", RGBColor(176, 160, 0)),
+    ("sophia-h", RGBColor(140, 80, 40)),
+    ("sophia-g", RGBColor(90, 60, 120)),
+    ("shampoo", RGBColor(0, 114, 178)),
+    ("soap", RGBColor(86, 180, 233)),
+    ("psgd-kron", RGBColor(0, 158, 115)),
+    ("muon", RGBColor(213, 94, 0)),
+    ("kl-soap", RGBColor(204, 121, 167)),
 ];
 
+/// The optimizer whose line is black.
+const BLACK_ONE: &str = "adamw";
+
 impl Colour {
-    pub(super) fn number(place: usize) -> Self {
-        Self(COLOURS[place % COLOURS.len()])
+    /// The colour of an optimizer, the same in all reports: that of the list, or one that its name decides.
+    pub(super) fn of(label: &str) -> Self {
+        let known = COLOURS.iter().find(|(name, _)| *name == label);
+        Self(known.map_or_else(|| hashed(label), |(_, colour)| *colour))
     }
+
+    /// Red, green and blue for a terminal; `None` for what is black on white, which is the terminal's own.
+    pub(in crate::report) fn terminal(self) -> Option<[u8; 3]> {
+        let RGBColor(r, g, b) = self.0;
+        (self != Self::of(BLACK_ONE)).then_some([r, g, b])
+    }
+}
+
+/// A colour of middle lightness whose hue a name decides.
+fn hashed(label: &str) -> RGBColor {
+    let hash = crc32fast::hash(label.as_bytes());
+    let hue = f64::from(hash % 360) / 360.0;
+    let lightness = 0.3 + 0.25 * f64::from(hash / 360 % 4) / 3.0;
+    let (r, g, b) = HSLColor(hue, 0.75, lightness).to_backend_color().rgb;
+    RGBColor(r, g, b)
 }
 
 /// An axis.
@@ -210,6 +233,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_name_has_one_colour_and_known_ones_differ() {
+        let mut found: Vec<[u8; 3]> = COLOURS
+            .iter()
+            .map(|(name, _)| Colour::of(name).0)
+            .map(|RGBColor(r, g, b)| [r, g, b])
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        assert_eq!(found.len(), COLOURS.len());
+        assert_eq!(Colour::of("wide-sam"), Colour::of("wide-sam"));
+        assert_ne!(Colour::of("wide-sam"), Colour::of("narrow-sam"));
+        assert_eq!(Colour::of("adamw").terminal(), None);
+        assert_eq!(Colour::of("sgd").terminal(), Some([127; 3]));
+    }
+
+    #[test]
     fn a_figure_is_one_svg_with_its_legend() {
         let axis = |scale, range| Axis {
             text: "steps & more".to_string(),
@@ -221,7 +260,7 @@ mod tests {
             y: axis(Scale::Logarithmic, (1e-3, 1.0)),
             series: vec![Series {
                 name: "soap".to_string(),
-                colour: Colour::number(1),
+                colour: Colour::of("sam"),
                 points: vec![(0.0, 1.0), (5.0, 0.0), (10.0, 1e-9)],
                 band: vec![(0.0, 0.5, 2.0), (10.0, 1e-4, 1e-2)],
                 dots: true,

@@ -1,17 +1,25 @@
 /// A scale of an axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scale {
+pub(in crate::report) enum Scale {
     Linear,
     Logarithmic,
 }
 
 impl Scale {
     /// The place of a value on the axis. Values that a logarithm does not have are no numbers.
-    pub(super) fn place(self, value: f64) -> f64 {
+    pub(in crate::report) fn place(self, value: f64) -> f64 {
         match self {
             Scale::Linear => value,
             Scale::Logarithmic if value > 0.0 => value.log10(),
             Scale::Logarithmic => f64::NAN,
+        }
+    }
+
+    /// The value at a place.
+    pub(in crate::report) fn value(self, place: f64) -> f64 {
+        match self {
+            Scale::Linear => place,
+            Scale::Logarithmic => 10.0_f64.powf(place),
         }
     }
 
@@ -42,10 +50,7 @@ impl Scale {
 
     /// The text at a tick mark.
     pub(super) fn text(self, place: f64) -> String {
-        let value = match self {
-            Scale::Linear => place,
-            Scale::Logarithmic => 10.0_f64.powf(place),
-        };
+        let value = self.value(place);
         let size = value.abs();
         if size < 1e-12 {
             "0".to_string()

@@ -48,6 +48,11 @@ macro_rules! kl_configuration {
             /// factor. Default 10000.
             #[config(default = 10000)]
             pub max_dim: usize,
+            /// A dimension `d` of more than 1024 has eigenvalues alone where `d²` is more than so many
+            /// times the elements of its block, as in embeddings and output layers of many rows: its
+            /// basis would cost more than all else. Default 16.
+            #[config(default = 16.0)]
+            pub max_skew: f64,
             /// Merges dimensions, from the back and while their product is at most `max_dim`, until
             /// so many are left. Default 3.
             #[config(default = 3)]
@@ -93,6 +98,7 @@ macro_rules! kl_configuration {
                     initial_eigenvalue: self.initial_eigenvalue,
                     clamp: self.clamp,
                     max_dim: self.max_dim,
+                    max_skew: self.max_skew,
                     target_rank: self.target_rank,
                     block_size: self.block_size,
                     bf16_bases: self.bf16_bases,
@@ -118,6 +124,7 @@ pub(super) struct KlSettings {
     pub initial_eigenvalue: f64,
     pub clamp: f64,
     pub max_dim: usize,
+    pub max_skew: f64,
     pub target_rank: usize,
     pub block_size: Option<usize>,
     pub bf16_bases: bool,
@@ -134,6 +141,7 @@ impl KlSettings {
             .decay("factor_beta", self.factor_beta)
             .positive("initial_eigenvalue", self.initial_eigenvalue)
             .positive("clamp", self.clamp)
+            .non_negative("max_skew", self.max_skew)
             .that(
                 self.target_rank > 0,
                 "target_rank",
@@ -160,7 +168,7 @@ impl KlSettings {
 
     /// The modes with a factor.
     pub fn modes(&self, dims: &[usize]) -> Vec<usize> {
-        factored_modes(dims, self.max_dim)
+        factored_modes(dims, self.max_dim, self.max_skew)
     }
 
     /// The state tensors of the factors of a block.
@@ -179,5 +187,5 @@ impl KlSettings {
 
 /// The modes with eigenvalues: none of vectors and scalars.
 pub(super) fn all_modes(dims: &[usize]) -> Vec<usize> {
-    factored_modes(dims, usize::MAX)
+    factored_modes(dims, usize::MAX, f64::MAX)
 }

@@ -8,7 +8,7 @@ use super::factors::KlFactors;
 use super::settings::{KlSettings, kl_configuration};
 use crate::config::ConfigError;
 use crate::engine::{BlockRule, Field, RefreshSchedule, RuleError, Stack, Stepped, constructors};
-use crate::optimizers::kronecker::{FactorSchedule, ema, unless};
+use crate::optimizers::kronecker::{FactorSchedule, decompositions, ema, unless};
 use crate::parameter::Parameter;
 use crate::registry::{OptimizerRow, read, to_value};
 use crate::weight_decay::WeightDecay;
@@ -39,9 +39,8 @@ kl_configuration! {
 ///   with `bf16_bases`.
 /// - Learning rate: start at 3e-3, AdamW's, and search downwards: with a true covariance the update
 ///   has unit elements, before it has one it is up to ten times longer.
-/// - When not to use it: with embeddings and output layers of very many rows (lower `max_dim`);
-///   where steps are cheap against `m + n` multiplications for each weight; with a rate tuned for
-///   Adam that cannot be tuned again.
+/// - When not to use it: where steps are cheap against `m + n` multiplications for each weight; with a
+///   rate tuned for Adam that cannot be tuned again.
 ///
 /// Failures of the solver keep the last basis and are counted in the report. Parameters in f16 or
 /// bf16 have their state in f32.
@@ -107,6 +106,10 @@ impl BlockRule for KlShampoo {
         let mut fields = vec![Field::new("m", dims.iter().product(), compute)];
         fields.extend(self.settings.fields(dims, compute));
         fields
+    }
+
+    fn refresh_multiplications(&self, dims: &[usize]) -> f64 {
+        decompositions(dims, &self.settings.modes(dims))
     }
 
     fn weight_decay(&self) -> WeightDecay {

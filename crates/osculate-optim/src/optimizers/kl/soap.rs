@@ -8,7 +8,7 @@ use super::factors::KlFactors;
 use super::settings::{KlSettings, kl_configuration};
 use crate::config::ConfigError;
 use crate::engine::{BlockRule, Field, RefreshSchedule, RuleError, Stack, Stepped, constructors};
-use crate::optimizers::kronecker::{FactorSchedule, ema, unless};
+use crate::optimizers::kronecker::{FactorSchedule, decompositions, ema, unless};
 use crate::parameter::Parameter;
 use crate::registry::{OptimizerRow, read, to_value};
 use crate::weight_decay::WeightDecay;
@@ -33,8 +33,7 @@ kl_configuration! {
 /// - State: `2 + 1.5 (m / n + n / m)` elements for each parameter element: 5 for a square matrix, 4
 ///   with `bf16_bases`.
 /// - Learning rate: start at 3e-3, AdamW's.
-/// - When not to use it: with embeddings and output layers of very many rows (lower `max_dim`);
-///   where steps are cheap against `m + n` multiplications for each weight.
+/// - When not to use it: where steps are cheap against `m + n` multiplications for each weight.
 ///
 /// Failures of the solver keep the last basis and are counted in the report. Parameters in f16 or
 /// bf16 have their state in f32.
@@ -102,6 +101,10 @@ impl BlockRule for KlSoap {
         let mut fields = moments.to_vec();
         fields.extend(self.settings.fields(dims, compute));
         fields
+    }
+
+    fn refresh_multiplications(&self, dims: &[usize]) -> f64 {
+        decompositions(dims, &self.settings.modes(dims))
     }
 
     fn weight_decay(&self) -> WeightDecay {

@@ -40,7 +40,8 @@ use crate::registry::{OptimizerRow, read, to_value};
 ///   about `10 (m³ + n³)` on the host. One gradient evaluation a step.
 /// - State for each parameter element of a square block: 4 (3 without grafting, 3.5 with
 ///   `bf16_roots`), factors and roots packed. The `Eigen` form has 5, `EigenvalueCorrected` 5. A
-///   vector of `d` elements, `block_size` at most, has `d + 3` for each.
+///   vector of `d` elements has `d + 3` for each up to 128, and 3 where it is longer: it then has a
+///   diagonal factor, as the long side of a narrow matrix (`max_skew`).
 /// - Defaults: `new()` is distributed Shampoo with the settings that its authors recommend to users of
 ///   Adam; [`adagrad`](Self::adagrad) is with its class defaults, [`google`](Self::google) scalable
 ///   Shampoo.
@@ -141,6 +142,11 @@ pub struct ShampooConfig {
     /// Dimensions longer than this have a diagonal factor. Default 8192.
     #[config(default = 8192)]
     pub max_dim: usize,
+    /// A dimension `d` of more than 128 has a diagonal factor where `d²` is more than so many times the
+    /// elements of its block: vectors, and the long side of narrow matrices, would keep up to 1024 numbers
+    /// for each element. Default 64.
+    #[config(default = 64.0)]
+    pub max_skew: f64,
     /// Merges dimensions, from the back and while their product is at most `block_size`, until so
     /// many are left. 1 makes vectors of small matrices. Default 2.
     #[config(default = 2)]
@@ -167,6 +173,7 @@ impl ShampooConfig {
             .with_period(1)
             .with_start(1)
             .with_target_rank(1)
+            .with_max_skew(f64::MAX)
     }
 
     /// Scalable Shampoo: the raw gradient is preconditioned, without bias corrections; a ridge
@@ -217,6 +224,7 @@ impl ShampooConfig {
             .non_negative("initial_factor", self.initial_factor)
             .non_negative("weight_decay", self.weight_decay)
             .non_negative("tolerance", self.tolerance.unwrap_or(0.0))
+            .non_negative("max_skew", self.max_skew)
             .that(self.start > 0, "start", self.start, "at least 1")
             .that(self.period > 0, "period", self.period, "at least 1")
             .that(

@@ -9,9 +9,14 @@ use super::{Grafting, ShampooConfig, ShampooDecay, ShampooForm};
 use crate::engine::{
     BlockRule, BlockState, Field, RuleError, Solve, Stack, Stepped, put_rows, take_rows,
 };
-use crate::optimizers::kronecker::{FACTOR, FactorSchedule, ema, identity, shortest, unpacked};
+use crate::optimizers::kronecker::{
+    FACTOR, FactorSchedule, decompositions, ema, identity, proportionate, shortest, unpacked,
+};
 use crate::parameter::Parameter;
 use crate::weight_decay::{DecayForm, WeightDecay};
+
+/// Dimensions of up to this have a dense factor, whatever the block.
+const DENSE: usize = 128;
 
 /// The rule of [`ShampooConfig`].
 #[derive(Debug, Clone)]
@@ -33,6 +38,10 @@ impl BlockRule for Shampoo {
 
     fn fields(&self, dims: &[usize], compute: DType) -> Vec<Field> {
         self.state_fields(dims, compute)
+    }
+
+    fn refresh_multiplications(&self, dims: &[usize]) -> f64 {
+        decompositions(dims, &self.modes(dims).0)
     }
 
     fn weight_decay(&self) -> WeightDecay {
@@ -101,7 +110,10 @@ impl Shampoo {
             all.retain(|&mode| dims[mode] > 1 || dims.len() == 1);
             all = shortest(dims, all);
         }
-        let short = |&mode: &usize| dims[mode] <= self.config.max_dim;
+        let short = |&mode: &usize| {
+            let skew = self.config.max_skew;
+            dims[mode] <= self.config.max_dim && proportionate(dims, mode, DENSE, skew)
+        };
         let (full, mut long): (Vec<_>, Vec<_>) = all.into_iter().partition(short);
         if self.is_corrected() {
             // Adam needs no diagonal factors beside its second moment.

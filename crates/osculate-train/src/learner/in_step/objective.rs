@@ -8,7 +8,7 @@ use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor};
 use burn::train::{TrainOutput, TrainStep};
-use osculate_curvature::{GradientObjective, Objective, ObjectiveError};
+use osculate_curvature::{GradientObjective, Objective, ObjectiveError, RandomStream};
 
 use crate::learner::objective::no_loss;
 
@@ -23,8 +23,8 @@ pub(super) struct Batch<I> {
 impl<I: Clone + Send + 'static> Batch<I> {
     /// The training step of a model that is on the batch's device.
     pub(super) fn evaluate<M: TrainStep<Input = I>>(&self, model: &M) -> TrainOutput<M::Output> {
-        self.device.seed(self.seed);
-        TrainStep::step(model, self.input.clone())
+        let stream = RandomStream::of(vec![self.device.clone()]);
+        stream.seeded(self.seed, || TrainStep::step(model, self.input.clone()))
     }
 }
 

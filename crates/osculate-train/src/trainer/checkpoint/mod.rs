@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::store::ModuleRecord;
-use osculate_optim::{ClosureOptimizer, StateRecord};
+use osculate_optim::{ClosureOptimizer, StateRecord, settled};
 
 use super::error::TrainerError;
 use super::state::State;
@@ -208,10 +208,7 @@ fn fill<M: Module>(
 
 /// Writes a model's weights to a file, under a temporary name first.
 pub(crate) fn save_model<M: Module>(model: &M, path: &Path) -> Result<(), TrainerError> {
-    // burn's running statistics hold their last update back until someone asks for it, and a record
-    // does not; going to evaluation mode does.
-    model
-        .valid()
+    settled(model)
         .into_record()
         .save(path)
         .map_err(|error| TrainerError::Output {
