@@ -10,8 +10,8 @@ use osculate::prelude::{ClosureOptimizer, Objective};
 use super::rates;
 use super::step_times::interleaved;
 use super::{
-    Curvature, Environment, Outcome, Point, Rates, RatesSpec, StepTimes, StepTimesSpec, Trial,
-    TrialSpec, caught, computes_here, peak_memory, reset_peak_memory,
+    Curvature, Environment, Outcome, Point, Products, Rates, RatesSpec, StepTimes, StepTimesSpec,
+    Trial, TrialSpec, caught, computes_here, peak_memory, reset_peak_memory,
 };
 use crate::error::BenchError;
 use crate::workload::{About, Workload, WorkloadError};
@@ -246,6 +246,7 @@ impl<'a, M: Module> Run<'a, M> {
             }
             self.evaluations += step.report.cost().gradient_evaluations();
             self.trial.skipped += step.report.skipped().len();
+            self.trial.products = Products::with(self.trial.products, &step.report);
             self.losses.push(loss);
             self.made += 1;
             if spec.measures_after(self.made) || !loss.is_finite() {

@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use osculate_curvature::{FiniteFlags, Objective, ParamVec, assign};
 
 use super::Driver;
-use super::context::StepContext;
+use super::context::{StepContext, StepNeeds};
 use super::error::{StepError, StepErrorCause};
 use super::estimate::Estimated;
 use super::report::{GroupReport, StepReport};
@@ -88,17 +88,14 @@ impl Driver {
         checked_rate(lr.base())?;
         let policy = self.policy.clone();
         let sizes = self.step_size.clone();
-        let needs_loss = self.needs_loss();
-        let bound = sizes.and_then(|sizes| Some((sizes.name(), sizes.lower_bound()?)));
-        let mut context = StepContext::begin(
-            model,
-            objective,
-            &policy,
-            self.steps,
-            self.noise,
-            needs_loss.as_deref(),
-            bound,
-        )?;
+        let loss = self.needs_loss();
+        let needs = StepNeeds {
+            loss: loss.as_deref(),
+            bound: sizes.and_then(|sizes| Some((sizes.name(), sizes.lower_bound()?))),
+            reads: self.gradient.name() == "clean" && self.updates().all(|update| update.is_burn()),
+        };
+        let (steps, noise) = (self.steps, self.noise);
+        let mut context = StepContext::begin(model, objective, &policy, steps, noise, needs)?;
         let noise = context.noise();
 
         // Nothing was kept of a model whose objective fails.

@@ -15,7 +15,7 @@ use super::config::{NonFiniteLoss, TrainerConfig};
 use super::console::Console;
 use super::error::TrainerError;
 use super::folder::{BEST_FILE, LOG_FILE};
-use super::log::{Line, Log, finite, read as read_log};
+use super::log::{CurvatureInUse, Line, Log, finite, read as read_log};
 use super::picture;
 use super::plan::Plan;
 use super::run::Finished;
@@ -175,7 +175,7 @@ impl<'a, T: Task> Drive<'a, T> {
         let model = made.model;
         self.state.step += 1;
         self.state.spend(made.report.cost());
-        self.pending.push((self.state.step, made.report));
+        self.pending.push((self.state.step, made.report.compact()));
         self.with.console.step(self.state.step);
 
         let step = self.state.step;
@@ -292,6 +292,7 @@ impl<'a, T: Task> Drive<'a, T> {
             window.steps += 1;
             window.loss_sum += loss;
             window.skipped += skipped;
+            window.curvature = CurvatureInUse::after(window.curvature, &report);
         }
         Ok(())
     }
@@ -314,6 +315,7 @@ impl<'a, T: Task> Drive<'a, T> {
             gradient_norm: norm,
             skipped: window.skipped,
             win_rate: win_rate.and_then(finite),
+            curvature: window.curvature,
         })?;
         self.show();
         Ok(())
@@ -396,6 +398,9 @@ impl<'a, T: Task> Drive<'a, T> {
             seconds: self.seconds(),
             sharpness: finite(found.value),
             converged: found.converged,
+            of: Some(found.of),
+            exact: Some(found.provenance.is_exact()),
+            product_error: found.provenance.error().and_then(finite),
         })
     }
 
