@@ -188,6 +188,7 @@ mod tests {
                     steps: 1,
                     loss_sum: f64::INFINITY,
                     skipped: 0,
+                    curvature: None,
                 },
                 evaluated: Some(Evaluated::new(3, &vec![("loss".to_string(), value)])),
                 ..State::default()
