@@ -10,15 +10,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::nn::attention::generate_autoregressive_mask;
-use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::pool::{AvgPool2d, AvgPool2dConfig};
-use burn::nn::transformer::{
-    TransformerEncoder, TransformerEncoderConfig, TransformerEncoderInput,
-};
-use burn::nn::{Embedding, EmbeddingConfig, GroupNorm, GroupNormConfig, Linear, LinearConfig};
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, activation};
+use burn::tensor::{Distribution, Int, Tensor};
 use criterion::Criterion as Bench;
 use osculate_benches::ratios::{Case, Ratios};
 use osculate_benches::workload::device;
@@ -26,99 +19,15 @@ use osculate_curvature::{
     Criterion, CurvatureOperator, GaussNewton, GradientOracle, Hessian, HessianConfig, HvpMode,
     Objective, ParamVec, Recordable, SupervisedBatch, Tensors,
 };
+use osculate_problems::modules::{
+    EncoderModel, EncoderModelConfig, GroupNet, GroupNetConfig, Mlp, MlpConfig, cycled_labels,
+};
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
 static PEAK: PeakAlloc = PeakAlloc;
 
-#[derive(Module, Debug)]
-struct Mlp {
-    layers: Vec<Linear>,
-}
-
-impl Mlp {
-    fn new(widths: &[usize], device: &Device) -> Self {
-        let layer = |pair: &[usize]| LinearConfig::new(pair[0], pair[1]).init(device);
-        Self {
-            layers: widths.windows(2).map(layer).collect(),
-        }
-    }
-
-    fn forward(&self, x: &Tensor<2>) -> Tensor<2> {
-        let last = self.layers.len() - 1;
-        self.layers
-            .iter()
-            .enumerate()
-            .fold(x.clone(), |x, (index, layer)| {
-                let y = layer.forward(x);
-                if index < last { activation::gelu(y) } else { y }
-            })
-    }
-}
-
-#[derive(Module, Debug)]
-struct ConvNet {
-    first: Conv2d,
-    first_norm: GroupNorm,
-    second: Conv2d,
-    second_norm: GroupNorm,
-    pool: AvgPool2d,
-    head: Linear,
-}
-
-impl ConvNet {
-    fn new(device: &Device) -> Self {
-        Self {
-            first: Conv2dConfig::new([3, 16], [3, 3]).init(device),
-            first_norm: GroupNormConfig::new(4, 16).init(device),
-            second: Conv2dConfig::new([16, 32], [3, 3]).init(device),
-            second_norm: GroupNormConfig::new(4, 32).init(device),
-            pool: AvgPool2dConfig::new([4, 4]).with_strides([4, 4]).init(),
-            head: LinearConfig::new(32 * 9, 10).init(device),
-        }
-    }
-
-    fn forward(&self, x: &Tensor<4>) -> Tensor<2> {
-        let x = activation::relu(self.first_norm.forward(self.first.forward(x.clone())));
-        let x = activation::relu(self.second_norm.forward(self.second.forward(x)));
-        self.head.forward(self.pool.forward(x).flatten(1, 3))
-    }
-}
-
-#[derive(Module, Debug)]
-struct Transformer {
-    embedding: Embedding,
-    encoder: TransformerEncoder,
-    head: Linear,
-}
-
 const VOCABULARY: usize = 64;
-
-impl Transformer {
-    fn new(device: &Device) -> Self {
-        let config = TransformerEncoderConfig::new(64, 256, 4, 4);
-        Self {
-            embedding: EmbeddingConfig::new(VOCABULARY, 64).init(device),
-            encoder: config.with_dropout(0.0).with_norm_first(true).init(device),
-            head: LinearConfig::new(64, VOCABULARY).init(device),
-        }
-    }
-
-    fn forward(&self, tokens: &Tensor<2, Int>) -> Tensor<2> {
-        let [rows, length] = tokens.dims();
-        let x = self.embedding.forward(tokens.clone());
-        let mask = generate_autoregressive_mask(rows, length, &x.device());
-        let x = self
-            .encoder
-            .forward(TransformerEncoderInput::new(x).mask_attn(mask));
-        self.head.forward(x).flatten(0, 1)
-    }
-}
-
-fn labels(n: usize, classes: usize, device: &Device) -> Tensor<1, Int> {
-    let values: Vec<i64> = (0..n).map(|i| (i * 7 % classes) as i64).collect();
-    Tensor::from_data(TensorData::new(values, [n]), device)
-}
 
 fn gradient<M: Module>(model: &M, objective: &dyn Objective<M>) {
     let loss = objective.loss(model).expect("a loss");
@@ -263,46 +172,46 @@ fn main() {
         (
             "mlp 64-256-256-10",
             limits(2.5, 1.3, 1.3),
-            [64, 256, 256, 10],
+            vec![64, 256, 256, 10],
         ),
         (
             "mlp 64-1024-1024-10",
             limits(2.2, 1.85, 1.6),
-            [64, 1024, 1024, 10],
+            vec![64, 1024, 1024, 10],
         ),
     ] {
         let objective = SupervisedBatch::new(
             Tensor::<2>::random([128, 64], Distribution::Default, &device),
-            |model: &Mlp, x: &Tensor<2>| model.forward(x),
-            Criterion::cross_entropy(labels(128, 10, &device)),
+            |model: &Mlp, x: &Tensor<2>| model.forward(x.clone()),
+            Criterion::cross_entropy(cycled_labels(128, 10, &device)),
         );
-        let model = Mlp::new(&widths, &device);
+        let model = MlpConfig::new(widths).init(&device);
         exact(&mut bench, &mut ratios, name, limit, model, objective);
     }
     let objective = SupervisedBatch::new(
         Tensor::<4>::random([32, 3, 16, 16], Distribution::Default, &device),
-        |model: &ConvNet, x: &Tensor<4>| model.forward(x),
-        Criterion::cross_entropy(labels(32, 10, &device)),
+        |model: &GroupNet, x: &Tensor<4>| model.forward(x.clone()),
+        Criterion::cross_entropy(cycled_labels(32, 10, &device)),
     );
     exact(
         &mut bench,
         &mut ratios,
         "conv net",
         limits(2.5, 1.65, 1.5),
-        ConvNet::new(&device),
+        GroupNetConfig::new().init(&device),
         objective,
     );
     let objective = SupervisedBatch::new(
-        labels(8 * 32, VOCABULARY, &device).reshape([8, 32]),
-        |model: &Transformer, tokens: &Tensor<2, Int>| model.forward(tokens),
-        Criterion::cross_entropy(labels(8 * 32, VOCABULARY - 1, &device)),
+        cycled_labels(8 * 32, VOCABULARY, &device).reshape([8, 32]),
+        |model: &EncoderModel, tokens: &Tensor<2, Int>| model.forward(tokens.clone()),
+        Criterion::cross_entropy(cycled_labels(8 * 32, VOCABULARY - 1, &device)),
     );
     exact(
         &mut bench,
         &mut ratios,
         "transformer, 4 layers",
         limits(2.5, 1.5, 1.3),
-        Transformer::new(&device),
+        EncoderModelConfig::new(VOCABULARY).init(&device),
         objective,
     );
     bench.final_summary();

@@ -9,17 +9,14 @@
 )]
 
 use burn::module::Module;
-use burn::nn::attention::generate_autoregressive_mask;
-use burn::nn::transformer::{
-    TransformerEncoder, TransformerEncoderConfig, TransformerEncoderInput,
-};
-use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
-use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
+use burn::tensor::{Device, Distribution, Int, Tensor};
 use osculate_curvature::{
     Criterion, CurvatureOperator, GradientOracle, Hessian, HessianConfig, HvpMode, Objective,
     ParamVec, SupervisedBatch, Tensors,
 };
-use osculate_problems::modules::{Mlp, MlpConfig, seeded};
+use osculate_problems::modules::{
+    EncoderModel, EncoderModelConfig, Mlp, MlpConfig, cycled_labels, seeded,
+};
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
@@ -33,38 +30,7 @@ fn peak(run: impl FnOnce()) -> f64 {
     ALLOCATOR.peak_usage().saturating_sub(before) as f64
 }
 
-#[derive(Module, Debug)]
-struct Transformer {
-    embedding: Embedding,
-    encoder: TransformerEncoder,
-    head: Linear,
-}
-
 const VOCABULARY: usize = 64;
-
-impl Transformer {
-    fn new(device: &Device) -> Self {
-        let config = TransformerEncoderConfig::new(64, 256, 4, 4);
-        Self {
-            embedding: EmbeddingConfig::new(VOCABULARY, 64).init(device),
-            encoder: config.with_dropout(0.0).with_norm_first(true).init(device),
-            head: LinearConfig::new(64, VOCABULARY).init(device),
-        }
-    }
-
-    fn forward(&self, tokens: &Tensor<2, Int>) -> Tensor<2> {
-        let [rows, length] = tokens.dims();
-        let x = self.embedding.forward(tokens.clone());
-        let mask = generate_autoregressive_mask(rows, length, &x.device());
-        let input = TransformerEncoderInput::new(x).mask_attn(mask);
-        self.head.forward(self.encoder.forward(input)).flatten(0, 1)
-    }
-}
-
-fn labels(n: usize, classes: usize, device: &Device) -> Tensor<1, Int> {
-    let values: Vec<i64> = (0..n).map(|i| (i * 7 % classes) as i64).collect();
-    Tensor::from_data(TensorData::new(values, [n]), device)
-}
 
 /// Asserts that an exact product takes at most `limit` times the memory of a gradient, and says what
 /// it takes.
@@ -145,15 +111,15 @@ where
 #[test]
 fn an_exact_product_takes_little_more_than_twice_the_memory_of_a_gradient() {
     let device = Device::flex().autodiff();
-    let tokens = labels(8 * 32, VOCABULARY, &device).reshape([8, 32]);
+    let tokens = cycled_labels(8 * 32, VOCABULARY, &device).reshape([8, 32]);
     let told = assert_ratio(
         "transformer of 4 layers",
         2.2,
-        &Transformer::new(&device),
+        &EncoderModelConfig::new(VOCABULARY).init(&device),
         &SupervisedBatch::new(
             tokens,
-            |model: &Transformer, tokens: &Tensor<2, Int>| model.forward(tokens),
-            Criterion::cross_entropy(labels(8 * 32, VOCABULARY - 1, &device)),
+            |model: &EncoderModel, tokens: &Tensor<2, Int>| model.forward(tokens.clone()),
+            Criterion::cross_entropy(cycled_labels(8 * 32, VOCABULARY - 1, &device)),
         ),
     );
     println!("{told}");
@@ -169,7 +135,7 @@ fn an_exact_product_takes_little_more_than_twice_the_memory_of_a_gradient() {
             &SupervisedBatch::new(
                 inputs,
                 |model: &Mlp, x: &Tensor<2>| model.forward(x.clone()),
-                Criterion::cross_entropy(labels(128, 10, &device)),
+                Criterion::cross_entropy(cycled_labels(128, 10, &device)),
             ),
         );
         println!("{told}");

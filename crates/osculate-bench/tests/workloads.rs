@@ -125,6 +125,18 @@ fn a_trial_is_repeated_number_for_number() {
     }
 }
 
+#[test]
+fn a_trial_tells_how_its_products_were_made() {
+    let workloads = Workloads::built_in();
+    let of = |entrant: &str| train(&workloads, "digits-mlp", entrant, 12);
+    let made = of("sophia-h").products.unwrap();
+    assert_eq!((made.exact_steps, made.difference_steps), (2, 0));
+    assert_eq!((made.largest_error, made.largest_age), (None, 9));
+    let trial = of("sgd");
+    assert_eq!(trial.products, None);
+    assert_eq!(trial.curvature.unwrap().exact, Some(true));
+}
+
 /// Methods that a workload cannot serve say so, and the trial is kept.
 #[test]
 fn a_method_that_does_not_apply_fails_with_its_reason() {

@@ -68,6 +68,7 @@ mod kept;
 mod merge;
 mod mode;
 mod module;
+mod normalised;
 mod parallel;
 mod partition;
 mod placeholder;

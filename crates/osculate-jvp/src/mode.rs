@@ -25,9 +25,9 @@ pub enum Mode {
     /// seed, on the same device, they are the numbers that the function itself would have drawn.
     ///
     /// Parameters and inputs that are not on an autodiff device are recorded as such. A function
-    /// that moves tensors between devices cannot be recorded in this mode, and neither can one that
-    /// applies one batch normalisation layer twice: burn's recorder refuses to move tensors of an
-    /// autodiff device.
+    /// that moves tensors between devices cannot be recorded in this mode: burn's recorder refuses to
+    /// move tensors of an autodiff device. Batch normalisation is recorded as in
+    /// [`BatchStatistics`](Mode::BatchStatistics), however often a layer is applied.
     Training,
 }
 

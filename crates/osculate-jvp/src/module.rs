@@ -48,6 +48,9 @@ fn reader<M: Module>(module: &M) -> Reader {
     reader
 }
 
+/// What burn's visitors call the layer whose statistics may be those of the batch.
+const BATCH_NORM: &str = "Struct:BatchNorm";
+
 /// What of a module is in training.
 pub(crate) struct Training {
     /// Whether any of its tensors is on autodiff.
@@ -63,7 +66,7 @@ pub(crate) fn training<M: Module>(module: &M) -> Training {
     let (norms, others): (Vec<_>, Vec<_>) = reader
         .training
         .iter()
-        .partition(|(container, _)| container == "Struct:BatchNorm");
+        .partition(|(container, _)| container == BATCH_NORM);
     let means: HashSet<String> = norms
         .into_iter()
         .map(|(_, path)| format!("{path}running_mean"))
@@ -142,12 +145,23 @@ impl ModuleVisitor for Reader {
     }
 }
 
+/// How batch normalisation is recorded in training mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Norms {
+    /// As in evaluation, to be given the statistics of the batch afterwards: a layer that trains moves
+    /// its running statistics, which burn cannot do twice in one recording.
+    Quiet,
+    /// As it is computed in training.
+    Train,
+}
+
 /// A copy of the module with a placeholder for each parameter, and the placeholders in the order of
 /// [`parameters`]. Tensors that are not parameters move to the device with their data.
 pub(crate) fn with_placeholders<M: Module>(
     module: &M,
     device: &Device,
     mode: Mode,
+    norms: Norms,
 ) -> (M, Vec<AnyTensor>) {
     let training = mode == Mode::Training;
     let contexts: HashMap<ParamId, DispatchAutodiffContext> = match training {
@@ -163,6 +177,8 @@ pub(crate) fn with_placeholders<M: Module>(
     let mut replacer = Replacer {
         device,
         training,
+        norms,
+        containers: Vec::new(),
         made: Vec::new(),
         by_id: HashMap::new(),
     };
@@ -184,6 +200,8 @@ pub(crate) fn with_placeholders<M: Module>(
 struct Replacer<'a> {
     device: &'a Device,
     training: bool,
+    norms: Norms,
+    containers: Vec<String>,
     made: Vec<AnyTensor>,
     by_id: HashMap<ParamId, usize>,
 }
@@ -217,8 +235,24 @@ macro_rules! map_by {
 impl ModuleMapper for Replacer<'_> {
     map_by!(replace: map_float burn::tensor::Float, map_int Int, map_bool Bool);
 
+    fn enter_module(&mut self, _name: &str, container_type: &str) {
+        self.containers.push(container_type.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.containers.pop();
+    }
+
     fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
-        if self.training { flag.train() } else { flag }
+        let norm = self
+            .containers
+            .last()
+            .is_some_and(|name| name == BATCH_NORM);
+        if self.training && !(norm && self.norms == Norms::Quiet) {
+            flag.train()
+        } else {
+            flag
+        }
     }
 }
 

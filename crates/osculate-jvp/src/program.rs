@@ -12,7 +12,7 @@ use crate::dual::{Dual, Value};
 use crate::error::JvpError;
 use crate::graph::Graph;
 use crate::mode::Mode;
-use crate::module::{self, Parameter};
+use crate::module::{self, Norms, Parameter};
 use crate::placeholder;
 use crate::quiet::quietly;
 use crate::rules::{self, Status};
@@ -87,7 +87,7 @@ impl Program {
         I: Tensors,
         O: Tensors,
     {
-        Self::record_in(Mode::Evaluation, module, inputs, f)
+        Self::recorded(Mode::Evaluation, Norms::Quiet, module, inputs, f)
     }
 
     /// Records `f` as [`record`](Self::record) does, with layers that train or do not as `mode`
@@ -121,6 +121,40 @@ impl Program {
         mode: Mode,
         module: &M,
         inputs: &I,
+        f: impl Fn(&M, &I) -> O,
+    ) -> Result<Self, JvpError>
+    where
+        M: Module,
+        I: Tensors,
+        O: Tensors,
+    {
+        let record = |norms: Norms| Self::recorded(mode, norms, module, inputs, &f);
+        let means = match mode {
+            Mode::Evaluation => return record(Norms::Quiet),
+            Mode::BatchStatistics | Mode::Training => module::training(module).running_means,
+        };
+        if mode == Mode::Training && means.is_empty() {
+            return record(Norms::Train);
+        }
+        let mut program = record(Norms::Quiet)?;
+        let graph = Arc::make_mut(&mut program.graph);
+        if mode == Mode::Training {
+            let slots = means.iter().map(|&mean| graph.arguments[mean]).collect();
+            match graph.clone().with_norms(&slots) {
+                Some(joined) => *graph = joined,
+                // A layer of one's own that is called as burn's is.
+                None => return record(Norms::Train),
+            }
+        }
+        graph.batch_statistics = graph.normalises_by(&means);
+        Ok(program)
+    }
+
+    fn recorded<M, I, O>(
+        mode: Mode,
+        norms: Norms,
+        module: &M,
+        inputs: &I,
         f: impl FnOnce(&M, &I) -> O,
     ) -> Result<Self, JvpError>
     where
@@ -128,16 +162,10 @@ impl Program {
         I: Tensors,
         O: Tensors,
     {
-        let mut program = Self::record_on(mode, module::parameters(module), inputs, |device| {
-            let (recorded, parameters) = module::with_placeholders(module, device, mode);
+        Self::record_on(mode, module::parameters(module), inputs, |device| {
+            let (recorded, parameters) = module::with_placeholders(module, device, mode, norms);
             (parameters, move |inputs: &I| f(&recorded, inputs).tensors())
-        })?;
-        if mode == Mode::BatchStatistics {
-            let means = module::training(module).running_means;
-            let graph = Arc::make_mut(&mut program.graph);
-            graph.batch_statistics = graph.normalises_by(&means);
-        }
-        Ok(program)
+        })
     }
 
     /// Records a function of tensors alone.

@@ -98,6 +98,30 @@ fn metrics_reach_the_logs() {
 }
 
 #[test]
+fn metrics_tell_how_products_were_made() {
+    let _alone = alone();
+    let sophia = || SophiaConfig::h().init().unwrap();
+    // One step of the epoch makes a product, of a batch that is handed over or of a training step of
+    // which nothing is recorded.
+    for (strategy, expected) in [
+        (Osculate::supervised(sophia()), 1.0),
+        (Osculate::new(sophia()), 0.0),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let monitor = strategy.monitor();
+        let quantity = Quantity::ExactProducts;
+        let result = SupervisedTraining::new(directory.path(), train_loader(), valid_loader())
+            .with_application_logger(None)
+            .with_metric_logger(FileMetricLogger::new(directory.path()))
+            .metric_train_numeric(monitor.metric(quantity))
+            .with_training_strategy(strategy.into())
+            .launch(learner(Net::plain(&device()), 0.01));
+        assert!(result.error.is_none());
+        assert_eq!(values(directory.path(), quantity, 1), [expected]);
+    }
+}
+
+#[test]
 fn the_probe_leaves_the_training_alone() {
     let _alone = alone();
     let train = |strategy: Osculate<Net>| {

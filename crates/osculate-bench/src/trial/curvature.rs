@@ -12,6 +12,12 @@ pub struct Curvature {
     pub smallest: Option<f64>,
     /// Whether all of them converged to a hundredth of the largest.
     pub converged: bool,
+    /// Whether the products were exact; `None` in older results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exact: Option<bool>,
+    /// Estimated error of the products where they were finite differences.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product_error: Option<f64>,
 }
 
 /// Eigenvalues from the upper end.
@@ -43,6 +49,8 @@ impl Curvature {
             largest: found.largest.iter().map(|pair| pair.value).collect(),
             smallest: found.smallest.first().map(|pair| pair.value),
             converged: found.converged,
+            exact: Some(found.provenance.is_exact()),
+            product_error: found.product_error.filter(|error| error.is_finite()),
         })
     }
 }

@@ -1,3 +1,4 @@
+use osculate::prelude::StepReport;
 use serde::{Deserialize, Serialize};
 
 use super::{Curvature, Environment};
@@ -126,6 +127,45 @@ pub enum Outcome {
     Interrupted,
 }
 
+/// How the Hessian products of a run's steps were made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Products {
+    /// Steps that made exact products.
+    pub exact_steps: usize,
+    /// Steps that made them by finite differences.
+    pub difference_steps: usize,
+    /// Largest estimated error of a finite difference, a norm in the unit of the product.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub largest_error: Option<f64>,
+    /// Largest age of the curvature in use, in steps.
+    pub largest_age: usize,
+}
+
+impl Products {
+    /// With a step's report; `before` is what is known of the steps before it.
+    pub(super) fn with(before: Option<Self>, report: &StepReport) -> Option<Self> {
+        let age = report.curvature_age().unwrap_or(0);
+        let Some(made) = report.provenance() else {
+            return before.map(|before| Self {
+                largest_age: before.largest_age.max(age),
+                ..before
+            });
+        };
+        let before = before.unwrap_or_default();
+        let error = made.error().filter(|error| error.is_finite());
+        Some(Self {
+            exact_steps: before.exact_steps + usize::from(made.is_exact()),
+            difference_steps: before.difference_steps + usize::from(!made.is_exact()),
+            largest_error: before
+                .largest_error
+                .into_iter()
+                .chain(error)
+                .reduce(f64::max),
+            largest_age: before.largest_age.max(age),
+        })
+    }
+}
+
 /// One run and all that was measured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Trial {
@@ -151,6 +191,9 @@ pub struct Trial {
     pub peak_memory: Option<u64>,
     /// Parameters left out over all steps because a gradient was not finite.
     pub skipped: usize,
+    /// How the method's Hessian products were made; `None` of methods without, and in older results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub products: Option<Products>,
     /// The Hessian at the final weights, where it was asked for and the run finished.
     pub curvature: Option<Curvature>,
     /// Why the Hessian could not be measured.
@@ -171,6 +214,7 @@ impl Trial {
             state_bytes: 0,
             peak_memory: None,
             skipped: 0,
+            products: None,
             curvature: None,
             curvature_error: None,
         }

@@ -57,6 +57,25 @@ impl DiagonalEstimate {
 ///
 /// Cost: one product for each probe. Memory: three vectors beside the operator's own.
 ///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// use osculate_curvature::{HutchinsonConfig, hutchinson_diagonal};
+/// # use osculate_curvature::{Batched, GradientOracle, Hessian};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(3, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]], &device);
+/// # let objective = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
+/// #     model.forward(x.clone()).square().sum().mul_scalar(0.5)
+/// # });
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// let hessian = Hessian::new(&oracle)?; // diag(1, 4, 9) for this loss
+/// let diagonal = hutchinson_diagonal(&hessian, &HutchinsonConfig::default())?;
+/// let expected = [1.0, 4.0, 9.0];
+/// assert!(diagonal.value.to_values().iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-3));
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// [`CurvatureError::InvalidSetting`], [`CurvatureError::NonFinite`] where a product is not finite,
 /// and as the operator's products.

@@ -28,6 +28,25 @@ pub struct BlockMasses {
 ///
 /// Cost: one product for each probe.
 ///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// use osculate_curvature::{HutchinsonConfig, squared_frobenius_norm};
+/// # use osculate_curvature::{Batched, GradientOracle, Hessian};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(3, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]], &device);
+/// # let objective = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
+/// #     model.forward(x.clone()).square().sum().mul_scalar(0.5)
+/// # });
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// let hessian = Hessian::new(&oracle)?; // diag(1, 4, 9) for this loss
+/// // 1 + 16 + 81.
+/// let squared = squared_frobenius_norm(&hessian, &HutchinsonConfig::default())?;
+/// assert!((squared.value - 98.0).abs() < 1e-2);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// [`CurvatureError::InvalidSetting`], [`CurvatureError::NonFinite`] where a product is not finite,
 /// and as the operator's products.

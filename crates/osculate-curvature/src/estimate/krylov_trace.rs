@@ -51,6 +51,24 @@ impl Default for KrylovTraceConfig {
 ///
 /// Paper: Chen, Hallman, <https://arxiv.org/abs/2205.01736>.
 ///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// use osculate_curvature::{KrylovTraceConfig, krylov_trace};
+/// # use osculate_curvature::{Batched, GradientOracle, Hessian};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(3, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]], &device);
+/// # let objective = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
+/// #     model.forward(x.clone()).square().sum().mul_scalar(0.5)
+/// # });
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// let hessian = Hessian::new(&oracle)?; // diag(1, 4, 9) for this loss
+/// let trace = krylov_trace(&hessian, &KrylovTraceConfig::default())?;
+/// assert!((trace.estimate.value - 14.0).abs() < 1e-2);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// [`CurvatureError::InvalidSetting`], [`CurvatureError::BudgetTooSmall`],
 /// [`CurvatureError::NonFinite`] where a product is not finite, and as the operator's products.

@@ -112,6 +112,26 @@ impl TraceEstimate {
 ///
 /// Cost: one product and one read-back for each probe.
 ///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// use osculate_curvature::{HutchinsonConfig, hutchinson_trace};
+/// # use osculate_curvature::{Batched, GradientOracle, Hessian};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(3, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]], &device);
+/// # let objective = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
+/// #     model.forward(x.clone()).square().sum().mul_scalar(0.5)
+/// # });
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// let hessian = Hessian::new(&oracle)?; // diag(1, 4, 9) for this loss
+/// // Signs as probes are exact for a diagonal matrix.
+/// let trace = hutchinson_trace(&hessian, &HutchinsonConfig::default())?;
+/// assert!((trace.value - 14.0).abs() < 1e-3);
+/// assert_eq!(trace.blocks[0].path, "weight");
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// [`CurvatureError::InvalidSetting`], [`CurvatureError::NonFinite`] where a product is not finite,
 /// and as the operator's products.

@@ -25,6 +25,25 @@ use crate::tally::Tally;
 ///
 /// Paper: Epperly, Tropp, Webber, <https://arxiv.org/abs/2301.07825>.
 ///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// use osculate_curvature::{SketchConfig, xtrace};
+/// # use osculate_curvature::{Batched, GradientOracle, Hessian};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(3, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]], &device);
+/// # let objective = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
+/// #     model.forward(x.clone()).square().sum().mul_scalar(0.5)
+/// # });
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// let hessian = Hessian::new(&oracle)?; // diag(1, 4, 9) for this loss
+/// // With as many products as dimensions the trace is exact.
+/// let trace = xtrace(&hessian, &SketchConfig::default())?;
+/// assert!(trace.exact && (trace.estimate.value - 14.0).abs() < 1e-3);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// [`CurvatureError::InvalidSetting`] for fewer than 4 products, [`CurvatureError::BudgetTooSmall`],
 /// [`CurvatureError::NonFinite`] where a product is not finite, and as the operator's products.

@@ -80,6 +80,24 @@ impl CurvatureOperator for DenseOperator {
 ///
 /// Cost: one product for each element of the space.
 ///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// use osculate_curvature::{dense_matrix};
+/// # use osculate_curvature::{Batched, GradientOracle, Hessian};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(3, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]], &device);
+/// # let objective = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
+/// #     model.forward(x.clone()).square().sum().mul_scalar(0.5)
+/// # });
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// let hessian = Hessian::new(&oracle)?; // diag(1, 4, 9) for this loss
+/// let matrix = dense_matrix(&hessian)?;
+/// assert!((matrix[4] - 4.0).abs() < 1e-4 && matrix[1].abs() < 1e-4);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// [`CurvatureError::NonFinite`] where a product is not finite, and as the operator's products.
 pub fn dense_matrix(operator: &dyn CurvatureOperator) -> Result<Vec<f64>, CurvatureError> {

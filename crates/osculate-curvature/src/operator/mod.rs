@@ -65,6 +65,20 @@ pub enum Provenance {
 }
 
 impl Provenance {
+    /// Whether products were exact up to rounding.
+    pub fn is_exact(self) -> bool {
+        self == Provenance::Exact
+    }
+
+    /// The estimated Euclidean norm of the error: the sum of what is known. `None` where products are
+    /// exact or carry no estimate.
+    pub fn error(self) -> Option<f64> {
+        match self {
+            Provenance::Exact => None,
+            Provenance::FiniteDifference { error, .. } => error.total(),
+        }
+    }
+
     /// The provenance of a combination of two products: the larger step, the summed errors.
     fn combine(self, other: Provenance) -> Provenance {
         match (self, other) {
@@ -126,6 +140,11 @@ fn add(a: Option<f64>, b: Option<f64>) -> Option<f64> {
 
 /// Estimated Euclidean norms of the errors of a finite-difference product, in the unit of the
 /// product. `None` where the scheme has no estimate to give.
+///
+/// Over 320 random cases with and without kinks, of scales from 1e-6 to 1e6, in `f32` and `f64` on two
+/// backends, the true error was within three times the total in all, and the median of the total was
+/// 19 times the true error: `cargo test -p osculate-curvature --test differences -- --nocapture
+/// estimates_hold` prints both.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct ErrorEstimate {
     /// What the higher derivatives contribute, from doubling the step.
@@ -165,10 +184,7 @@ impl Product {
     /// The estimated Euclidean norm of the error: the sum of what is known. `None` where the product
     /// is exact or carries no estimate.
     pub fn error(&self) -> Option<f64> {
-        match self.provenance {
-            Provenance::Exact => None,
-            Provenance::FiniteDifference { error, .. } => error.total(),
-        }
+        self.provenance.error()
     }
 }
 

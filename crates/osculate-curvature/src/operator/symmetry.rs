@@ -23,6 +23,23 @@ const THRESHOLD: f64 = 1e-4;
 ///
 /// Cost: two products.
 ///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// use osculate_curvature::{symmetry_check};
+/// # use osculate_curvature::{Batched, GradientOracle, Hessian};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(3, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]], &device);
+/// # let objective = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
+/// #     model.forward(x.clone()).square().sum().mul_scalar(0.5)
+/// # });
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// let hessian = Hessian::new(&oracle)?; // diag(1, 4, 9) for this loss
+/// assert!(symmetry_check(&hessian, 0)?.smooth);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// As the operator's products.
 pub fn symmetry_check(

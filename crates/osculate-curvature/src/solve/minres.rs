@@ -13,6 +13,26 @@ use crate::params::ParamVec;
 ///
 /// Paper: Paige, Saunders, <https://doi.org/10.1137/0712047>.
 ///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// use osculate_curvature::{SolveConfig, minres};
+/// # use osculate_curvature::{Batched, GradientOracle, Hessian};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(3, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]], &device);
+/// # let objective = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
+/// #     model.forward(x.clone()).square().sum().mul_scalar(0.5)
+/// # });
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// let hessian = Hessian::new(&oracle)?; // diag(1, 4, 9) for this loss
+/// let gradient = &oracle.clean()?.gradient;
+/// let solution = minres(&hessian, gradient, &SolveConfig::damped(1.0))?;
+/// let (x, g) = (solution.x.to_values(), gradient.to_values());
+/// assert!((10.0 * x[2] - g[2]).abs() < 1e-4);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// [`CurvatureError::InvalidSetting`], [`CurvatureError::LayoutMismatch`],
 /// [`CurvatureError::NonFinite`], [`CurvatureError::BudgetTooSmall`], and as the operator's products.

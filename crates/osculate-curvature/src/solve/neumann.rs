@@ -76,6 +76,27 @@ impl NeumannSolution {
 ///
 /// Paper: Agarwal, Bullins, Hazan, <https://arxiv.org/abs/1602.03943>.
 ///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// use osculate_curvature::{NeumannConfig, neumann};
+/// # use osculate_curvature::{Batched, GradientOracle, Hessian};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(3, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]], &device);
+/// # let objective = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
+/// #     model.forward(x.clone()).square().sum().mul_scalar(0.5)
+/// # });
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// let hessian = Hessian::new(&oracle)?; // diag(1, 4, 9) for this loss
+/// let gradient = &oracle.clean()?.gradient;
+/// let config = NeumannConfig { damping: 1.0, terms: 200, ..NeumannConfig::default() };
+/// let solution = neumann(&hessian, gradient, &config)?;
+/// let (x, g) = (solution.x.to_values(), gradient.to_values());
+/// assert!((10.0 * x[2] - g[2]).abs() < 1e-3);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// [`CurvatureError::InvalidSetting`], [`CurvatureError::SeriesDiverged`] where residuals grow,
 /// [`CurvatureError::NonFinite`], and as the operator's products.

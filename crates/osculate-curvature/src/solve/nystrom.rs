@@ -94,6 +94,29 @@ fn check_damping(damping: f64) -> Result<(), CurvatureError> {
 ///
 /// Paper: Frangella, Tropp, Udell, <https://arxiv.org/abs/2110.02820>.
 ///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// use osculate_curvature::{NystromConfig, SolveConfig, conjugate_gradient, nystrom};
+/// # use osculate_curvature::{Batched, GradientOracle, Hessian};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(3, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]], &device);
+/// # let objective = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
+/// #     model.forward(x.clone()).square().sum().mul_scalar(0.5)
+/// # });
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// let hessian = Hessian::new(&oracle)?; // diag(1, 4, 9) for this loss
+/// // Of rank 2 it knows all but the flattest direction, and one step is left to the solver.
+/// let sketch = nystrom(&hessian, &NystromConfig { rank: 2, ..NystromConfig::default() })?;
+/// let preconditioner = sketch.preconditioner(0.1)?;
+/// let gradient = &oracle.clean()?.gradient;
+/// let config = SolveConfig::damped(0.1);
+/// let solution = conjugate_gradient(&hessian, gradient, Some(&preconditioner), &config)?;
+/// assert!(solution.converged);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// [`CurvatureError::NotPositiveDefinite`] for an operator with negative eigenvalues that the sketch
 /// sees, [`CurvatureError::InvalidSetting`], [`CurvatureError::NonFinite`],

@@ -51,6 +51,25 @@ impl Default for BlockLanczosConfig {
 ///
 /// Cost: one product, and one vector of memory, for each vector of a block.
 ///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// use osculate_curvature::{BlockLanczosConfig, block_lanczos};
+/// # use osculate_curvature::{Batched, GradientOracle, Hessian};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(3, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]], &device);
+/// # let objective = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
+/// #     model.forward(x.clone()).square().sum().mul_scalar(0.5)
+/// # });
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// let hessian = Hessian::new(&oracle)?; // diag(1, 4, 9) for this loss
+/// let spectrum = block_lanczos(&hessian, &BlockLanczosConfig::default())?;
+/// let values: Vec<f64> = spectrum.largest.iter().map(|pair| pair.value.round()).collect();
+/// assert_eq!(values, [9.0, 4.0, 1.0]);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// [`CurvatureError::InvalidSetting`], [`CurvatureError::NonFinite`] where a product is not finite,
 /// [`CurvatureError::Eigensolver`], [`CurvatureError::BudgetTooSmall`], and as the operator's

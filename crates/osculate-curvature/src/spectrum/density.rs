@@ -102,6 +102,26 @@ pub struct SpectralDensity {
 /// Papers: Lin, Saad, Yang, <https://arxiv.org/abs/1308.5467>; Ghorbani, Krishnan, Xiao,
 /// <https://arxiv.org/abs/1901.10159>.
 ///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// use osculate_curvature::{DensityConfig, spectral_density};
+/// # use osculate_curvature::{Batched, GradientOracle, Hessian};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(3, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]], &device);
+/// # let objective = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
+/// #     model.forward(x.clone()).square().sum().mul_scalar(0.5)
+/// # });
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// let hessian = Hessian::new(&oracle)?; // diag(1, 4, 9) for this loss
+/// let density = spectral_density(&hessian, &DensityConfig::default())?;
+/// assert!((density.trace().value - 14.0).abs() < 1e-2);
+/// // Directions that a damping of 1 leaves: 1/2 + 4/5 + 9/10.
+/// assert!((density.effective_dimension(1.0).value - 2.2).abs() < 1e-2);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// [`CurvatureError::InvalidSetting`], [`CurvatureError::NonFinite`] where a product is not finite,
 /// [`CurvatureError::BudgetTooSmall`], and as the operator's products.

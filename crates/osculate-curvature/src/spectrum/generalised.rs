@@ -88,6 +88,27 @@ pub struct GeneralisedSpectrum {
 /// Cost: one product with `A` and one solution with `B` a step, and two products for each pair.
 /// Memory: two vectors a step.
 ///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// use osculate_curvature::{DiagonalOperator, GeneralisedConfig, ParamVec, generalised_lanczos};
+/// # use osculate_curvature::{Batched, GradientOracle, Hessian};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(3, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]], &device);
+/// # let objective = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
+/// #     model.forward(x.clone()).square().sum().mul_scalar(0.5)
+/// # });
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// let hessian = Hessian::new(&oracle)?; // diag(1, 4, 9) for this loss
+/// // In units of diag(1, 2, 9), the second direction is the most curved.
+/// let units = ParamVec::from_values(&oracle.layout()?, &[1.0, 2.0, 9.0]);
+/// let config = GeneralisedConfig { largest: 1, ..GeneralisedConfig::default() };
+/// let found = generalised_lanczos(&hessian, &DiagonalOperator::new(units), &config)?;
+/// assert!((found.largest[0].value - 2.0).abs() < 1e-2);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// [`CurvatureError::InvalidSetting`], [`CurvatureError::LayoutMismatch`],
 /// [`CurvatureError::NotPositiveDefinite`] where `B + δ I` is not, [`CurvatureError::NotSolved`],

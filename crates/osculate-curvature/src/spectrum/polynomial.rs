@@ -72,6 +72,25 @@ pub struct KernelPolynomial {
 ///
 /// Paper: Weisse et al., <https://arxiv.org/abs/cond-mat/0504627>.
 ///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// use osculate_curvature::{KernelPolynomialConfig, kernel_polynomial};
+/// # use osculate_curvature::{Batched, GradientOracle, Hessian};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(3, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]], &device);
+/// # let objective = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
+/// #     model.forward(x.clone()).square().sum().mul_scalar(0.5)
+/// # });
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// let hessian = Hessian::new(&oracle)?; // diag(1, 4, 9) for this loss
+/// let density = kernel_polynomial(&hessian, &KernelPolynomialConfig::default())?;
+/// let there = density.curve(&[4.0, 6.5]);
+/// assert!(there[0].value > there[1].value);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// [`CurvatureError::InvalidSetting`], [`CurvatureError::SpectrumOutsideRange`] where moments grow
 /// because an eigenvalue lies outside the range, [`CurvatureError::NonFinite`] and as the operator's

@@ -23,6 +23,13 @@ pub enum Quantity {
     WinRate,
     /// Steps since the curvature in use was estimated, for methods with curvature.
     CurvatureAge,
+    /// 1 in steps whose Hessian products were exact and 0 in steps that made them by finite
+    /// differences, so that the mean of an epoch is the share of exact ones; nothing in steps without
+    /// products.
+    ExactProducts,
+    /// Estimated error of a step's Hessian products where they were finite differences, a norm in the
+    /// unit of the product.
+    ProductError,
     /// Parameters that were left out because of numbers that are not finite.
     SkippedParameters,
     /// Gradient evaluations that the step cost.
@@ -35,11 +42,13 @@ pub enum Quantity {
 
 impl Quantity {
     /// All quantities.
-    pub const ALL: [Quantity; 8] = [
+    pub const ALL: [Quantity; 10] = [
         Quantity::Sharpness,
         Quantity::Trace,
         Quantity::WinRate,
         Quantity::CurvatureAge,
+        Quantity::ExactProducts,
+        Quantity::ProductError,
         Quantity::SkippedParameters,
         Quantity::GradientEvaluations,
         Quantity::GradientNorm,
@@ -53,6 +62,8 @@ impl Quantity {
             Quantity::Trace => "Curvature Trace",
             Quantity::WinRate => "Win Rate",
             Quantity::CurvatureAge => "Curvature Age",
+            Quantity::ExactProducts => "Exact Products",
+            Quantity::ProductError => "Product Error",
             Quantity::SkippedParameters => "Skipped Parameters",
             Quantity::GradientEvaluations => "Gradient Evaluations",
             Quantity::GradientNorm => "Gradient Norm",
@@ -66,6 +77,8 @@ impl Quantity {
             Quantity::Trace => "Trace of the loss's curvature",
             Quantity::WinRate => "Fraction of elements whose update was not clipped",
             Quantity::CurvatureAge => "Steps since the curvature in use was estimated",
+            Quantity::ExactProducts => "Whether the step's Hessian products were exact",
+            Quantity::ProductError => "Estimated error of the step's finite differences",
             Quantity::SkippedParameters => "Parameters left out of the step",
             Quantity::GradientEvaluations => "Gradient evaluations of the step",
             Quantity::GradientNorm => "Norm of the gradient before clipping",
@@ -81,6 +94,10 @@ impl Quantity {
             Quantity::Trace => observed.trace,
             Quantity::WinRate => report.win_rate(),
             Quantity::CurvatureAge => report.curvature_age().map(|age| age as f64),
+            Quantity::ExactProducts => report
+                .provenance()
+                .map(|made| f64::from(u8::from(made.is_exact()))),
+            Quantity::ProductError => report.provenance().and_then(|made| made.error()),
             Quantity::SkippedParameters => Some(report.skipped().len() as f64),
             Quantity::GradientEvaluations => Some(report.cost().gradient_evaluations()),
             Quantity::GradientNorm => Some(report.gradient_norm()),

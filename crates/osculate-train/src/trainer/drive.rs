@@ -6,7 +6,7 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::optim::LearningRate;
 use burn::tensor::Device;
-use osculate_curvature::Accumulated;
+use osculate_curvature::{Accumulated, Drawing, ObjectiveError};
 use osculate_optim::{ClosureOptimizer, Skipped, StepReport};
 use osculate_program::Interrupt;
 
@@ -15,7 +15,7 @@ use super::config::{NonFiniteLoss, TrainerConfig};
 use super::console::Console;
 use super::error::TrainerError;
 use super::folder::{BEST_FILE, LOG_FILE};
-use super::log::{Line, Log, finite, read as read_log};
+use super::log::{CurvatureInUse, Line, Log, finite, read as read_log};
 use super::picture;
 use super::plan::Plan;
 use super::run::Finished;
@@ -150,8 +150,17 @@ impl<'a, T: Task> Drive<'a, T> {
         let batch = self.guarded(&model, |drive| drive.batch(&devices))?;
         let steps = self.with.plan.steps();
         self.lr = self.config.peak_lr() * self.config.schedule.factor(self.state.step, steps);
-        let objective = batch.objective.as_ref();
-        let made = match self.with.optimizer.step(self.lr, model, objective) {
+        let (task, seed, step) = (self.task, self.config.seed, self.state.step);
+        let objective = Drawing::new(batch.objective, |number| {
+            let at = BatchAt::drawn(seed, step, number, task.batches_per_epoch());
+            for device in &devices {
+                device.seed(at.seed());
+            }
+            task.batch(at)
+                .map(|batch| batch.objective)
+                .map_err(ObjectiveError::new)
+        });
+        let made = match self.with.optimizer.step(self.lr, model, &objective) {
             Ok(made) => made,
             Err(error) => {
                 let step = self.state.step + 1;
@@ -166,7 +175,7 @@ impl<'a, T: Task> Drive<'a, T> {
         let model = made.model;
         self.state.step += 1;
         self.state.spend(made.report.cost());
-        self.pending.push((self.state.step, made.report));
+        self.pending.push((self.state.step, made.report.compact()));
         self.with.console.step(self.state.step);
 
         let step = self.state.step;
@@ -283,6 +292,7 @@ impl<'a, T: Task> Drive<'a, T> {
             window.steps += 1;
             window.loss_sum += loss;
             window.skipped += skipped;
+            window.curvature = CurvatureInUse::after(window.curvature, &report);
         }
         Ok(())
     }
@@ -305,6 +315,7 @@ impl<'a, T: Task> Drive<'a, T> {
             gradient_norm: norm,
             skipped: window.skipped,
             win_rate: win_rate.and_then(finite),
+            curvature: window.curvature,
         })?;
         self.show();
         Ok(())
@@ -387,6 +398,9 @@ impl<'a, T: Task> Drive<'a, T> {
             seconds: self.seconds(),
             sharpness: finite(found.value),
             converged: found.converged,
+            of: Some(found.of),
+            exact: Some(found.provenance.is_exact()),
+            product_error: found.provenance.error().and_then(finite),
         })
     }
 

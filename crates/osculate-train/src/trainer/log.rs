@@ -5,8 +5,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use osculate_optim::StepReport;
 use serde::{Deserialize, Serialize};
 
+use super::config::SharpnessKind;
 use super::error::TrainerError;
 
 /// One line of `metrics.jsonl`. A number that is not finite is `null`.
@@ -34,6 +36,9 @@ pub enum Line {
         /// Share of elements that were not clipped in the last step (Sophia).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         win_rate: Option<f64>,
+        /// The curvature in use, for methods that use one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        curvature: Option<CurvatureInUse>,
     },
     /// An evaluation.
     Evaluation {
@@ -60,7 +65,47 @@ pub enum Line {
         sharpness: Option<f64>,
         /// Whether an eigenvalue converged to a hundredth of itself; true for SAM's sharpness.
         converged: bool,
+        /// What was measured; `None` in older logs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<SharpnessKind>,
+        /// Whether it stands on exact products, as SAM's sharpness does. `None` in older logs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exact: Option<bool>,
+        /// Estimated error of the products where they were finite differences.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        product_error: Option<f64>,
     },
+}
+
+/// The curvature that the last of some steps used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct CurvatureInUse {
+    /// Steps since it was estimated.
+    pub age: u64,
+    /// Whether the last Hessian products of these steps were exact; `None` where there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exact: Option<bool>,
+    /// Their estimated error where they were finite differences, a norm in the unit of the product.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product_error: Option<f64>,
+}
+
+impl CurvatureInUse {
+    /// What a step's report tells, after what was known before it.
+    pub(crate) fn after(before: Option<Self>, report: &StepReport) -> Option<Self> {
+        let age = report.curvature_age()? as u64;
+        Some(match report.provenance() {
+            Some(made) => Self {
+                age,
+                exact: Some(made.is_exact()),
+                product_error: made.error().and_then(finite),
+            },
+            None => Self {
+                age,
+                ..before.unwrap_or_default()
+            },
+        })
+    }
 }
 
 /// A number, or nothing where it is not finite.
@@ -197,6 +242,7 @@ mod tests {
             gradient_norm: Some(1.0),
             skipped: 0,
             win_rate: None,
+            curvature: None,
         }
     }
 

@@ -57,7 +57,7 @@ pub use osculate_program::Interrupt;
 pub use args::TrainerArgs;
 pub use config::{Length, NonFiniteLoss, SharpnessConfig, SharpnessKind, TrainerConfig};
 pub use error::TrainerError;
-pub use log::Line;
+pub use log::{CurvatureInUse, Line};
 pub use run::{Finished, Trainer};
 pub use schedule::{Schedule, ScheduleKind};
 pub use state::Best;

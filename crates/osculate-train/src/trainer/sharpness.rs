@@ -2,7 +2,8 @@
 
 use burn::module::Module;
 use osculate_curvature::{
-    CurvatureError, GaussNewton, GradientOracle, Hessian, LanczosConfig, Objective, lanczos,
+    CurvatureError, GaussNewton, GradientOracle, Hessian, LanczosConfig, Objective, Provenance,
+    lanczos,
 };
 
 use super::config::SharpnessKind;
@@ -14,8 +15,10 @@ const TOLERANCE: f64 = 1e-2;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Sharpness {
+    pub(crate) of: SharpnessKind,
     pub(crate) value: f64,
     pub(crate) converged: bool,
+    pub(crate) provenance: Provenance,
 }
 
 /// What a measurement is, and what it may cost, in words.
@@ -56,8 +59,10 @@ pub(crate) fn measure<M: Module>(
         SharpnessKind::Sam => return climb(&oracle, rho),
     };
     Ok(Sharpness {
+        of: kind,
         value: spectrum.largest.first().map_or(f64::NAN, |pair| pair.value),
         converged: spectrum.converged,
+        provenance: spectrum.provenance,
     })
 }
 
@@ -67,14 +72,18 @@ fn climb<M: Module>(oracle: &GradientOracle<'_, M>, rho: f64) -> Result<Sharpnes
     let loss = |loss: &burn::tensor::Tensor<1>| loss.to_data().iter::<f64>().next();
     let (Some(here), true) = (loss(&clean.loss), norm > 0.0) else {
         return Ok(Sharpness {
+            of: SharpnessKind::Sam,
             value: 0.0,
             converged: true,
+            provenance: Provenance::Exact,
         });
     };
     let above = oracle.evaluate_at(&clean.gradient, rho / norm)?;
     Ok(Sharpness {
+        of: SharpnessKind::Sam,
         value: loss(&above.loss).map_or(f64::NAN, |above| above - here),
         converged: true,
+        provenance: Provenance::Exact,
     })
 }
 

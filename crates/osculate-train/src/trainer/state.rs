@@ -5,6 +5,7 @@ use std::fmt::{Display, Formatter};
 use osculate_curvature::Cost;
 use serde::{Deserialize, Serialize};
 
+use super::log::CurvatureInUse;
 use super::task::Metrics;
 
 /// The best evaluation of a run.
@@ -24,6 +25,8 @@ pub(crate) struct Window {
     #[serde(with = "exact")]
     pub(crate) loss_sum: f64,
     pub(crate) skipped: u64,
+    #[serde(default)]
+    pub(crate) curvature: Option<CurvatureInUse>,
 }
 
 impl Window {
@@ -185,6 +188,7 @@ mod tests {
                     steps: 1,
                     loss_sum: f64::INFINITY,
                     skipped: 0,
+                    curvature: None,
                 },
                 evaluated: Some(Evaluated::new(3, &vec![("loss".to_string(), value)])),
                 ..State::default()

@@ -7,6 +7,35 @@ use crate::task::{BATCHES, DigitsTask, Events, numbers};
 use crate::{STEPS, checkpoints, config, log, trainer};
 
 #[test]
+fn the_log_tells_what_curvature_was_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(OptimizerKind::SOPHIA_H);
+    config.sharpness.every = 6;
+    let task = DigitsTask::new(Events::default());
+    trainer(&task, &config, folder.path()).run().unwrap();
+    let (lines, _) = log(folder.path());
+    let mut ages = Vec::new();
+    for line in &lines {
+        match line {
+            Line::Train { curvature, .. } => {
+                let curvature = curvature.unwrap();
+                // The task's closure keeps its batch to itself.
+                assert_eq!(curvature.exact, Some(false));
+                ages.push(curvature.age);
+            }
+            Line::Sharpness {
+                exact,
+                product_error,
+                ..
+            } => assert_eq!(exact.unwrap(), product_error.is_none()),
+            Line::Evaluation { .. } => {}
+        }
+    }
+    // Estimated at the first of ten steps; the lines are of the steps 4, 8, 12 and 14.
+    assert_eq!(ages, [3, 7, 1, 3]);
+}
+
+#[test]
 fn a_run_writes_what_it_promises() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(OptimizerKind::SAM);
