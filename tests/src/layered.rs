@@ -249,6 +249,14 @@ impl Objective<Layers> for Targets {
     fn supervised(&self) -> Option<&dyn SupervisedObjective<Layers>> {
         self.supervised.then_some(self as _)
     }
+
+    fn draw(&self, number: u64) -> Option<Result<Box<dyn Objective<Layers>>, ObjectiveError>> {
+        Some(Ok(Box::new(Self {
+            step: self.step + 100 * (number as usize + 1),
+            supervised: false,
+            criterion: self.criterion.clone(),
+        })))
+    }
 }
 
 impl SupervisedObjective<Layers> for Targets {

@@ -161,6 +161,7 @@ impl Fault {
 /// A loss on the batch number `step`, as a plain loss or as outputs and criterion.
 #[derive(Debug, Clone)]
 pub struct Batch {
+    step: usize,
     features: Tensor<2>,
     criterion: Criterion,
     supervised: bool,
@@ -171,7 +172,10 @@ impl Batch {
     /// The batch of a step. All steps have different features and labels.
     pub fn new(model: &Ranked, step: usize, supervised: bool, fault: Fault) -> Self {
         let weight = model.rank1.val();
-        let at = (&weight.device(), weight.dtype());
+        Self::on((&weight.device(), weight.dtype()), step, supervised, fault)
+    }
+
+    fn on(at: (&Device, DType), step: usize, supervised: bool, fault: Fault) -> Self {
         let data = wave(ROWS * FEATURES, step as f64);
         let features = Tensor::from_data(TensorData::new(data, [ROWS, FEATURES]), at);
         let labels: Vec<i64> = (0..ROWS)
@@ -179,6 +183,7 @@ impl Batch {
             .collect();
         let targets = Tensor::<1, Int>::from_data(TensorData::new(labels, [ROWS]), at.0);
         Self {
+            step,
             features,
             criterion: Criterion::cross_entropy(targets),
             supervised,
@@ -249,6 +254,14 @@ impl Objective<Ranked> for Batch {
 
     fn supervised(&self) -> Option<&dyn SupervisedObjective<Ranked>> {
         self.supervised.then_some(self as _)
+    }
+
+    // Those of other steps, with the same fault.
+    fn draw(&self, number: u64) -> Option<Result<Box<dyn Objective<Ranked>>, ObjectiveError>> {
+        let at = (&self.features.device(), self.features.dtype());
+        let step = self.step + 100 * (number as usize + 1);
+        let drawn = Self::on(at, step, self.supervised, self.fault);
+        Some(Ok(Box::new(drawn)))
     }
 }
 

@@ -8,10 +8,11 @@ use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, ModuleOptimizer, SgdConfig};
 use osculate_optim::registry::OptimizerSpec;
 use osculate_optim::{
-    AdaHessianConfig, Asam, ClosureOptimizer, CustomDiagonal, DiagonalRequest, Driver, EigenSolver,
+    AdaHessianConfig, AdaptiveClip, Amp, Asam, Awp, CentralisedGradient, ClosureOptimizer,
+    CustomDiagonal, DiagonalRequest, Driver, EigenSolver, EntropySgd, FastGam, FriendlySam, Gam,
     GradientPrediction, Grafting, Gsam, InducedMetricConfig, KeepDtype, KlShampooConfig,
     KlSoapConfig, LookSam, Mars, MuonConfig, NorMuonConfig, OptimisticAmsgradConfig,
-    ParameterGroup, Prodigy, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry,
+    ParameterGroup, PerpGrad, Prodigy, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry,
     PsgdKronConfig, PsgdLraConfig, RefreshSchedule, Sam, Select, ShampooConfig, ShampooForm,
     SoapConfig, SophiaConfig, SophiaSchedule, StepPolicy,
 };
@@ -83,6 +84,57 @@ pub fn looksam<M: Module>(policy: StepPolicy) -> Subject<M> {
 pub fn looksam_per_tensor<M: Module>(policy: StepPolicy) -> Subject<M> {
     let source = LookSam::new(0.05).with_period(2).with_per_tensor(true);
     subject(source.over(adamw()).expect("valid"), policy)
+}
+
+/// GAM over AdamW.
+pub fn gam<M: Module>(policy: StepPolicy) -> Subject<M> {
+    subject(Gam::new(0.1).over(adamw()).expect("valid"), policy)
+}
+
+/// GAM by four gradients, over SGD.
+pub fn fast_gam<M: Module>(policy: StepPolicy) -> Subject<M> {
+    subject(FastGam::new(0.1).over(sgd()).expect("valid"), policy)
+}
+
+/// AMP over SGD.
+pub fn amp<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let source = Amp::new(0.2).with_iterations(2);
+    subject(source.over(sgd()).expect("valid"), policy)
+}
+
+/// AWP over AdamW.
+pub fn awp<M: Module>(policy: StepPolicy) -> Subject<M> {
+    subject(Awp::new(0.01).over(adamw()).expect("valid"), policy)
+}
+
+/// Friendly SAM over SGD.
+pub fn friendly_sam<M: Module>(policy: StepPolicy) -> Subject<M> {
+    subject(FriendlySam::new(0.05).over(sgd()).expect("valid"), policy)
+}
+
+/// Entropy-SGD over SGD.
+pub fn entropy_sgd<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let source = EntropySgd::new().with_length(3).with_weight_decay(0.01);
+    subject(source.over(sgd()).expect("valid"), policy)
+}
+
+/// The orthogonal gradient over SGD.
+pub fn perp_grad<M: Module>(policy: StepPolicy) -> Subject<M> {
+    subject(PerpGrad::new().over(sgd()).expect("valid"), policy)
+}
+
+/// The orthogonal gradient of all parameters as one vector, over Muon.
+pub fn perp_grad_global<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let filter = PerpGrad::new().with_global(true).with_rescale(false);
+    let muon = MuonConfig::new().init().expect("valid");
+    subject(filter.over(muon).expect("valid"), policy)
+}
+
+/// Gradient centralisation and adaptive clipping over AdamW.
+pub fn clipped_centralised<M: Module>(policy: StepPolicy) -> Subject<M> {
+    let clip = AdaptiveClip::new().over(adamw()).expect("valid");
+    let driver = CentralisedGradient::new().over(clip);
+    subject(driver.expect("valid"), policy)
 }
 
 /// AdaHessian.
@@ -356,6 +408,19 @@ macro_rules! for_each_optimizer {
         $suite!(
             looksam_per_tensor,
             $crate::subject::looksam_per_tensor,
+            false
+        );
+        $suite!(gam, $crate::subject::gam, false);
+        $suite!(fast_gam, $crate::subject::fast_gam, false);
+        $suite!(amp, $crate::subject::amp, false);
+        $suite!(awp, $crate::subject::awp, false);
+        $suite!(friendly_sam, $crate::subject::friendly_sam, false);
+        $suite!(entropy_sgd, $crate::subject::entropy_sgd, false);
+        $suite!(perp_grad, $crate::subject::perp_grad, false);
+        $suite!(perp_grad_global, $crate::subject::perp_grad_global, false);
+        $suite!(
+            clipped_centralised,
+            $crate::subject::clipped_centralised,
             false
         );
         $suite!(adahessian, $crate::subject::adahessian, false);

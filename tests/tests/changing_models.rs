@@ -31,13 +31,17 @@ const LR: f64 = 0.01;
 
 /// Methods in which every parameter is in the step of every other: by a norm over all of them, by
 /// finite differences along one probe, or by targets that are drawn for all outputs together.
-const COUPLED: [&str; 23] = [
+const COUPLED: [&str; 27] = [
     "sam",
     "sam_adaptive",
     "asam",
     "gsam",
     "looksam",
     "looksam_per_tensor",
+    "gam",
+    "fast_gam",
+    "friendly_sam",
+    "perp_grad_global",
     "adahessian",
     "adahessian_lazy",
     "sophia_h",
@@ -330,7 +334,7 @@ mod f64 {
         };
     }
 
-    suite_f64!(asam looksam adahessian sophia_h psgd_lra hybrid shampoo soap);
+    suite_f64!(asam looksam gam friendly_sam adahessian sophia_h psgd_lra hybrid shampoo soap);
 }
 
 /// Policies and averages over other methods.

@@ -10,9 +10,10 @@ use std::collections::BTreeSet;
 
 use burn::tensor::{DType, Device};
 use osculate_optim::{
-    AdaHessianConfig, Asam, ClosureOptimizer, Driver, Ema, Gsam, KlShampooConfig, LookSam, Momo,
-    MuonConfig, ParameterGroup, PsgdKronConfig, RefreshSchedule, Sam, ScheduleFree, Select,
-    ShampooConfig, SoapConfig, SophiaConfig, StateRecord, StatefulOptimizer, StepPolicy,
+    AdaHessianConfig, Asam, Awp, ClosureOptimizer, Driver, Ema, FriendlySam, Gam, Gsam,
+    KlShampooConfig, LookSam, Momo, MuonConfig, ParameterGroup, PsgdKronConfig, RefreshSchedule,
+    Sam, ScheduleFree, Select, ShampooConfig, SoapConfig, SophiaConfig, StateRecord,
+    StatefulOptimizer, StepPolicy,
 };
 use osculate_tests::model::{Batch, Fault, Ranked};
 use osculate_tests::subject::{adamw, sgd};
@@ -20,7 +21,16 @@ use osculate_tests::subject::{adamw, sgd};
 const STEPS: usize = 5;
 const LR: f64 = 0.01;
 
-const SOURCES: [&str; 5] = ["clean", "sam", "asam", "gsam", "looksam"];
+const SOURCES: [&str; 8] = [
+    "clean",
+    "sam",
+    "asam",
+    "gsam",
+    "looksam",
+    "gam",
+    "awp",
+    "friendly-sam",
+];
 const METHODS: [&str; 10] = [
     "adamw",
     "sgd",
@@ -67,7 +77,7 @@ fn choices() -> Vec<Choice> {
 
 #[test]
 fn each_pair_of_choices_occurs() {
-    let sizes = [5, 10, 2, 3, 2];
+    let sizes = [SOURCES.len(), METHODS.len(), 2, 3, 2];
     let mut seen = BTreeSet::new();
     for choice in choices() {
         let values = [
@@ -170,6 +180,12 @@ fn build(choice: Choice, variant: Variant) -> Driver {
                 .with_period(2);
             looksam.over(base).unwrap()
         }
+        "gam" => {
+            let gam = Gam::new(rho(0.1)).with_alpha(alpha(0.1));
+            gam.over(base).unwrap()
+        }
+        "awp" => Awp::new(rho(0.01)).over(base).unwrap(),
+        "friendly-sam" => FriendlySam::new(rho(0.05)).over(base).unwrap(),
         _ => base,
     };
     let momo = Momo::new().with_beta(0.8);

@@ -143,7 +143,8 @@ fn parts_without_rows_weigh_nothing_and_none_at_all_is_an_error() {
     let step = |parts: Vec<(Box<dyn Objective<Masked>>, usize)>| {
         let sgd = Driver::from(SgdConfig::new().init());
         let mut optimizer = sgd.with_policy(policy()).unwrap();
-        optimizer.step(0.1, Masked::new(), &Accumulated::new(parts))
+        let made = optimizer.step(0.1, Masked::new(), &Accumulated::new(parts));
+        made.map_err(Box::new)
     };
     let alone = step(vec![part(0.0, 5)]).unwrap();
     let beside = step(vec![part(0.0, 5), part(f32::NAN, 0)]).unwrap();

@@ -12,8 +12,9 @@ use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{DType, Device};
 use osculate_curvature::Objective;
 use osculate_optim::{
-    AdaHessianConfig, Asam, ClosureOptimizer, CustomDiagonal, DiagonalRequest, Driver, Gsam,
-    LookSam, Sam, SophiaConfig, StepPolicy,
+    AdaHessianConfig, Amp, Asam, Awp, ClosureOptimizer, CustomDiagonal, DiagonalRequest, Driver,
+    EntropySgd, FastGam, FriendlySam, Gam, Gsam, LookSam, Sam, SophiaConfig, StatefulOptimizer,
+    StepPolicy,
 };
 use osculate_tests::model::{Batch, Fault, Ranked};
 use osculate_tests::on_every_backend;
@@ -110,6 +111,35 @@ identity!(without_a_radius_sam_is_its_base, |device, dtype| {
     }
 });
 
+identity!(sources_without_effect_are_their_base, |device, dtype| {
+    for base in [adamw, sgd] {
+        let want = trajectory(first_order(base()), device, dtype);
+        let gam = Gam::new(0.2).with_alpha(0.0);
+        let fast_gam = FastGam::new(0.0)
+            .with_inner_rho(0.0)
+            .with_beta_3(0.0)
+            .with_gamma(0.0);
+        let entropy_sgd = EntropySgd::new()
+            .with_length(1)
+            .with_inner_lr(1.0)
+            .with_momentum(0.0)
+            .with_noise(0.0)
+            .with_averaging(1.0);
+        let subjects = [
+            gam.over(base()).unwrap(),
+            fast_gam.over(base()).unwrap(),
+            Amp::new(0.0).over(base()).unwrap(),
+            Awp::new(0.0).over(base()).unwrap(),
+            FriendlySam::new(0.0).over(base()).unwrap(),
+            entropy_sgd.over(base()).unwrap(),
+        ];
+        for subject in subjects {
+            let name = subject.name().to_string();
+            assert_same(&trajectory(Box::new(subject), device, dtype), &want, &name);
+        }
+    }
+});
+
 identity!(limits_of_the_family_are_sam, |device, dtype| {
     let sam = Sam::new(0.05).over(sgd()).unwrap();
     let want = trajectory(Box::new(sam), device, dtype);
@@ -118,6 +148,12 @@ identity!(limits_of_the_family_are_sam, |device, dtype| {
         &trajectory(Box::new(every_step), device, dtype),
         &want,
         "looksam",
+    );
+    let friendly = FriendlySam::new(0.05).with_sigma(0.0).over(sgd()).unwrap();
+    assert_same(
+        &trajectory(Box::new(friendly), device, dtype),
+        &want,
+        "friendly-sam",
     );
     let no_ascent = Gsam::new(0.05).with_alpha(0.0).over(sgd()).unwrap();
     assert_near(

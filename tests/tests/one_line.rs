@@ -6,12 +6,13 @@ use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamWConfig, SgdConfig};
 use burn::tensor::activation::tanh;
 use burn::tensor::{Device, Int, Tensor};
-use osculate_curvature::{Criterion, Supervised};
+use osculate_curvature::{Criterion, Drawing, Objective, Supervised};
 use osculate_optim::registry::{OptimizerKind, OptimizerSpec};
 use osculate_optim::{
-    AdaHessianConfig, Armijo, Asam, AveragedGradientConfig, ClosureOptimizer, Driver, Ema, Gsam,
-    Hyperball, InducedMetricConfig, KlShampooConfig, KlSoapConfig, LookSam, Lookahead, Mars, Momo,
-    MuonConfig, NewtonCgConfig, NorMuonConfig, OptimisticAmsgradConfig, Prodigy, PsgdDenseConfig,
+    AdaHessianConfig, AdaptiveClip, Amp, Armijo, Asam, AveragedGradientConfig, Awp,
+    CentralisedGradient, ClosureOptimizer, Driver, Ema, FastGam, FriendlySam, Gam, Gsam, Hyperball,
+    InducedMetricConfig, KlShampooConfig, KlSoapConfig, LookSam, Lookahead, Mars, Momo, MuonConfig,
+    NewtonCgConfig, NorMuonConfig, OptimisticAmsgradConfig, PerpGrad, Prodigy, PsgdDenseConfig,
     PsgdDiagonalConfig, PsgdKronConfig, PsgdLraConfig, RandomScale, Sam, Sania, SasshaConfig,
     ScheduleFree, SgdwConfig, ShampooConfig, SoapConfig, SophiaConfig, SquaredGradientConfig,
 };
@@ -87,6 +88,17 @@ loops! {
     asam at 1e-2: Asam::new(0.5).over(adamw())?;
     gsam at 1e-2: Gsam::new(0.05).over(adamw())?;
     looksam at 1e-2: LookSam::new(0.05).over(adamw())?;
+    gam at 1e-2: Gam::new(0.2).over(adamw())?;
+    fast_gam at 1e-2: FastGam::new(0.2).over(adamw())?;
+    amp at 1e-2: Amp::new(0.5).over(adamw())?;
+    awp at 1e-2: Awp::new(0.01).over(adamw())?;
+    friendly_sam at 1e-2: FriendlySam::new(0.05).over(adamw())?;
+    perp_grad at 1e-2: PerpGrad::new().over(adamw())?;
+    centralised_gradient at 1e-2: CentralisedGradient::new().over(adamw())?;
+    adaptive_clip at 1e-2: AdaptiveClip::new().over(adamw())?;
+    perp_grad_over_muon at 1e-2: PerpGrad::new().over(MuonConfig::new().init()?)?;
+    gam_over_soap at 1e-2: Gam::new(0.2).over(SoapConfig::new().init()?)?;
+    awp_over_sophia at 1e-2: Awp::new(0.01).over(SophiaConfig::g().init()?)?;
     adahessian at 1e-2: AdaHessianConfig::new().init()?;
     sassha at 1e-2: SasshaConfig::new().init()?;
     sophia_h at 1e-2: SophiaConfig::h().init()?;
@@ -136,10 +148,12 @@ fn every_row_of_the_registry_runs_the_loop() -> Fallible<()> {
         let mut optimizer = OptimizerSpec::new(*kind).make::<Net>(0)?;
         let mut losses = Vec::new();
         for _ in 0..10 {
-            let objective = Supervised::new(
-                |model: &Net| model.forward(x.clone()),
-                Criterion::cross_entropy(y.clone()),
-            );
+            let batch = || -> Box<dyn Objective<Net>> {
+                let (x, y) = (x.clone(), y.clone());
+                let outputs = move |model: &Net| model.forward(x.clone());
+                Box::new(Supervised::new(outputs, Criterion::cross_entropy(y)))
+            };
+            let objective = Drawing::new(batch(), |_| Ok(batch()));
             let step = optimizer.step(kind.learning_rate(), model, &objective)?;
             losses.push(step.report.loss());
             model = step.model;

@@ -13,10 +13,11 @@ use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{ModuleOptimizer, SgdConfig};
 use burn::tensor::{DType, Device, Tensor};
-use osculate_curvature::{Objective, ParamVec};
+use osculate_curvature::{Criterion, Drawing, Objective, ParamVec};
 use osculate_optim::{
-    AdaHessianConfig, Asam, ClosureOptimizer, CustomDiagonal, DiagonalRequest, Gsam, Hutchinson,
-    LookSam, MatrixAveraging, ProbeFn, Sam, SophiaConfig, SophiaSchedule,
+    AdaHessianConfig, Amp, Asam, Awp, ClosureOptimizer, CustomDiagonal, DiagonalRequest,
+    EntropySgd, FastGam, Gam, Gsam, Hutchinson, LookSam, MatrixAveraging, PerpGrad, ProbeFn, Sam,
+    SophiaConfig, SophiaSchedule,
 };
 use osculate_problems::closed_form::{ClosedForm, P3, P3Point, TensorProblem};
 use osculate_tests::on_every_backend;
@@ -26,6 +27,7 @@ type Trajectories = BTreeMap<String, Vec<Vec<f64>>>;
 fn expected(name: &str) -> Vec<Vec<f64>> {
     let files = [
         include_str!("../data/sharpness.json"),
+        include_str!("../data/filters.json"),
         include_str!("../data/diagonal.json"),
     ];
     files
@@ -146,6 +148,111 @@ oracle!(looksam_per_tensor, |at| {
         at,
     );
 });
+
+oracle!(gam, |at| {
+    sharpness("gam", Box::new(Gam::new(0.2).over(sgd()).unwrap()), at);
+});
+
+oracle!(fast_gam, |at| {
+    sharpness(
+        "fast_gam",
+        Box::new(FastGam::new(0.2).over(sgd()).unwrap()),
+        at,
+    );
+});
+
+oracle!(amp, |at| {
+    sharpness("amp", Box::new(Amp::new(0.5).over(sgd()).unwrap()), at);
+});
+
+oracle!(amp_global, |at| {
+    let config = Amp::new(0.5).with_per_tensor(false);
+    sharpness("amp_global", Box::new(config.over(sgd()).unwrap()), at);
+});
+
+oracle!(amp_two_iterations, |at| {
+    let config = Amp::new(0.5).with_iterations(2);
+    sharpness(
+        "amp_two_iterations",
+        Box::new(config.over(sgd()).unwrap()),
+        at,
+    );
+});
+
+oracle!(awp, |at| {
+    sharpness("awp", Box::new(Awp::new(0.01).over(sgd()).unwrap()), at);
+});
+
+oracle!(awp_at_perturbed, |at| {
+    let config = Awp::new(0.01).with_decay_at_perturbed(0.01);
+    sharpness(
+        "awp_at_perturbed",
+        Box::new(config.over(sgd()).unwrap()),
+        at,
+    );
+});
+
+oracle!(entropy_sgd, |at| {
+    let config = EntropySgd::new()
+        .with_length(2)
+        .with_scope(0.03)
+        .with_noise(0.0)
+        .with_weight_decay(0.01);
+    let optimizer = config.over(SgdConfig::new().init()).unwrap();
+    follow("entropy_sgd", Box::new(optimizer), 1.0, at, |step, x| {
+        let own = p3(step, x);
+        Box::new(Drawing::new(own, |_| {
+            Ok(Box::new(|point: &P3Point| P3.tensor_loss(point)))
+        }))
+    });
+});
+
+/// The base optimizer of the filters' entries.
+fn plain_sgd() -> ModuleOptimizer {
+    let momentum = MomentumConfig::new().with_momentum(0.9).with_dampening(0.0);
+    SgdConfig::new().with_momentum(Some(momentum)).init()
+}
+
+oracle!(perp_grad, |at| {
+    let optimizer = PerpGrad::new().over(plain_sgd()).unwrap();
+    sharpness("perp_grad", Box::new(optimizer), at);
+});
+
+oracle!(perp_grad_global, |at| {
+    let config = PerpGrad::new().with_global(true).with_rescale(false);
+    let optimizer = config.over(plain_sgd()).unwrap();
+    sharpness("perp_grad_global", Box::new(optimizer), at);
+});
+
+oracle!(perp_grad_short, |at| {
+    let config = PerpGrad::new().with_rescale(false);
+    let optimizer = config.over(plain_sgd()).unwrap();
+    sharpness("perp_grad_short", Box::new(optimizer), at);
+});
+
+oracle!(perp_grad_global_rescaled, |at| {
+    let config = PerpGrad::new().with_global(true);
+    let optimizer = config.over(plain_sgd()).unwrap();
+    sharpness("perp_grad_global_rescaled", Box::new(optimizer), at);
+});
+
+#[test]
+fn stable_max() {
+    let device = Device::flex().autodiff();
+    let targets = Tensor::<1, burn::tensor::Int>::from_data([1], &device);
+    let criterion = Criterion::stable_max(targets);
+    let want = expected("stable_max");
+    let at = (&device, DType::F64);
+    let outputs = Tensor::<2>::from_data([[1.0, 2.0, -1.0, 0.0]], at).require_grad();
+    let loss = criterion.loss(outputs.clone()).unwrap();
+    let gradient = outputs.grad(&loss.backward()).unwrap();
+    let gradient: Vec<f64> = gradient.into_data().iter().collect();
+    for (got, want) in gradient.iter().zip(&want[1]) {
+        assert!((got - want).abs() < 1e-12, "{got} instead of {want}");
+    }
+    let loss: f64 = loss.into_scalar();
+    assert!((loss - want[2][0]).abs() < 1e-12, "{loss}");
+}
 
 /// Probes from a list, by step.
 fn probes(list: &'static [[f64; 3]]) -> ProbeFn {

@@ -11,8 +11,8 @@ use std::cell::Cell;
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use osculate_curvature::{
-    Criterion, CurvatureError, CurvatureOperator, Fisher, FisherKind, GaussNewton, GradientOracle,
-    Hessian, HutchinsonConfig, Objective, ObjectiveError, ParamVec, Supervised,
+    Criterion, CurvatureError, CurvatureOperator, Drawing, Fisher, FisherKind, GaussNewton,
+    GradientOracle, Hessian, HutchinsonConfig, Objective, ObjectiveError, ParamVec, Supervised,
     SupervisedObjective, hutchinson_diagonal,
 };
 use osculate_optim::{ClosureOptimizer, StepErrorCause, StepPolicy};
@@ -34,11 +34,18 @@ fn conv_net(device: &Device, dtype: DType) -> ConvNet {
 }
 
 fn batch(step: usize, device: &Device, dtype: DType) -> Box<dyn Objective<ConvNet>> {
-    let images = images(step, device, dtype);
-    Box::new(Supervised::new(
-        move |model: &ConvNet| model.forward(images.clone()),
-        Criterion::cross_entropy(labels(ROWS, 10, device)),
-    ))
+    let device = device.clone();
+    let batch = move |step: usize| -> Box<dyn Objective<ConvNet>> {
+        let images = images(step, &device, dtype);
+        Box::new(Supervised::new(
+            move |model: &ConvNet| model.forward(images.clone()),
+            Criterion::cross_entropy(labels(ROWS, 10, &device)),
+        ))
+    };
+    let own = batch(step);
+    Box::new(Drawing::new(own, move |number| {
+        Ok(batch(step + 100 * (number as usize + 1)))
+    }))
 }
 
 /// The running statistics after the forward passes of the given batches, and nothing else.
@@ -113,6 +120,10 @@ impl Objective<Ranked> for Failing {
 
     fn supervised(&self) -> Option<&dyn SupervisedObjective<Ranked>> {
         self.batch.supervised().map(|_| self as _)
+    }
+
+    fn draw(&self, number: u64) -> Option<Result<Box<dyn Objective<Ranked>>, ObjectiveError>> {
+        self.batch.draw(number)
     }
 }
 

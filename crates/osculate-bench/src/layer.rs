@@ -2,6 +2,7 @@
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Tensor};
+use osculate::curvature::Drawing;
 use osculate::prelude::*;
 
 use crate::error::BenchError;
@@ -23,14 +24,19 @@ pub(crate) fn layer([rows, columns]: [usize; 2], device: &Device) -> Layer {
     }
 }
 
-/// Squared errors of the weights themselves: a loss that costs next to nothing and has outputs, which
-/// methods with Gauss-Newton products need.
+/// Binary cross-entropy of the weights themselves: a loss that costs next to nothing and has outputs, which
+/// methods with Gauss-Newton products need, and classes, which the orthogonal gradient does. Other batches are
+/// the same.
 pub(crate) fn objective(shape: [usize; 2], device: &Device) -> Box<dyn Objective<Layer>> {
     let target = Tensor::<2>::full(shape, 0.1, device);
-    Box::new(Supervised::new(
-        |layer: &Layer| layer.weight.val(),
-        Criterion::mse(target),
-    ))
+    let batch = move || -> Box<dyn Objective<Layer>> {
+        let outputs = |layer: &Layer| layer.weight.val();
+        Box::new(Supervised::new(
+            outputs,
+            Criterion::bce_with_logits(target.clone()),
+        ))
+    };
+    Box::new(Drawing::new(batch(), move |_| Ok(batch())))
 }
 
 /// Reads `ROWSxCOLUMNS` of at most so many elements.

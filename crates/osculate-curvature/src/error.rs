@@ -60,6 +60,16 @@ pub enum CurvatureError {
         what: &'static str,
     },
 
+    /// Other batches were asked for, and the objective has only its own.
+    #[error(
+        "{what} draws batches within a step, and the objective hands out its own alone: pass a `Drawing` \
+         objective"
+    )]
+    NoDraws {
+        /// Who asked.
+        what: &'static str,
+    },
+
     /// Outputs and targets do not fit together.
     #[error("the criterion expects targets for outputs of shape {outputs:?}, got {targets:?}")]
     TargetShape {

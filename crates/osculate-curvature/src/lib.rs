@@ -79,6 +79,7 @@ mod error;
 mod estimate;
 mod influence;
 mod laplace;
+mod learning_rate;
 mod noise;
 mod objective;
 mod operator;
@@ -109,10 +110,11 @@ pub use laplace::{
     DensePosterior, DiagonalPosterior, LaplaceConfig, LowRankPosterior, Posterior, PriorFit,
     fit_prior, log_evidence, predictive_covariance, probit,
 };
+pub use learning_rate::{BatchRate, RateEstimate, batch_sharpness};
 pub use noise::{GradientNoise, NoiseScale, gradient_noise};
 pub use objective::{
-    Accumulated, Batched, Criterion, Fallible, GradientObjective, Objective, Part, Recordable,
-    Supervised, SupervisedBatch, SupervisedObjective,
+    Accumulated, Batched, Criterion, Distilled, Drawing, Fallible, GradientObjective, Objective,
+    Part, Recordable, Saf, SafConfig, Supervised, SupervisedBatch, SupervisedObjective,
 };
 pub use operator::{
     CurvatureOperator, DenseOperator, DiagonalOperator, ErrorEstimate, Fisher, FisherKind,

@@ -6,7 +6,8 @@
 //!
 //! | role | says | choices |
 //! |---|---|---|
-//! | [`GradientSource`] | where the gradient and the curvature are taken | [`Clean`], [`Sam`], [`Asam`], [`Gsam`], [`LookSam`], [`Mars`] |
+//! | [`GradientSource`] | where the gradient and the curvature are taken | [`Clean`], [`Sam`], [`Asam`], [`Gsam`], [`LookSam`], [`Mars`], [`FriendlySam`], [`Gam`], [`FastGam`], [`Amp`], [`Awp`], [`EntropySgd`] |
+//! | [`GradientFilter`] | what is taken out of the gradient | [`PerpGrad`], [`CentralisedGradient`], [`AdaptiveClip`] |
 //! | [`CurvatureSource`] | what curvature a rule is given | [`Hutchinson`], [`GaussNewtonBartlett`], [`CustomDiagonal`] |
 //! | the update | which direction | a [`BlockRule`], a [`VectorRule`], or a burn optimizer |
 //! | [`StepSize`] | how far | the given rate, [`Momo`], [`Sania`], [`Armijo`], [`Prodigy`], [`RandomScale`] |
@@ -16,7 +17,11 @@
 //! | configuration | gradients a step | state for each parameter |
 //! |---|---|---|
 //! | any burn optimizer, by `Driver::from` | 1 | its own |
-//! | [`Sam`], [`Asam`], [`Gsam`] over any optimizer | + 1 | + 0 |
+//! | [`Sam`], [`Asam`], [`Gsam`], [`Amp`], [`Awp`] over any optimizer | + 1 | + 0 |
+//! | [`FriendlySam`] over any optimizer | + 1 | + 1 |
+//! | [`Gam`], [`FastGam`] over any optimizer | + 5 to 7, + 3 | + 0 |
+//! | [`EntropySgd`] over any optimizer | its length | + 0 |
+//! | [`PerpGrad`], [`CentralisedGradient`], [`AdaptiveClip`] over any optimizer | + 0 | + 0 |
 //! | [`LookSam`] over any optimizer | + 1/period | + 1 |
 //! | [`AdaHessianConfig`] | 1 + 2/period | 2, or 3 with a period |
 //! | [`SasshaConfig`]: SAM over AdaHessian | 2 + 2/period | 2 |
@@ -80,6 +85,7 @@ mod config;
 mod curvature;
 mod driver;
 mod engine;
+mod filter;
 mod gradient;
 mod matrices;
 mod optimizer;
@@ -87,6 +93,7 @@ mod optimizers;
 mod parameter;
 mod record;
 pub mod registry;
+mod schedule;
 mod step_size;
 mod update;
 mod vector_state;
@@ -107,12 +114,17 @@ pub use engine::{
     RefreshSchedule, Row, RuleError, Solve, Stack, StackedCurvature, Stepped, modes, put_rows,
     take_rows,
 };
+pub use filter::*;
 pub use gradient::*;
 pub use matrices::{ScaledLr, matrices_of};
 pub use optimizer::{ClosureOptimizer, StatefulOptimizer, Step};
 pub use optimizers::*;
 pub use parameter::{Orientation, Parameter};
 pub use record::{KeepDtype, Kept, KeptState, RecordError, StateRecord, settled};
+pub use schedule::{
+    CosineRestarts, OneCycle, RangeCurve, RangePoint, RangeTest, RangeTestError, RateSchedule,
+    ScheduledRate, WarmupStableDecay, normalised_weight_decay,
+};
 pub use step_size::*;
 pub use update::{VectorRule, VectorStep};
 pub use vector_state::{VectorField, VectorState};

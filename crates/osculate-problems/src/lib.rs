@@ -7,6 +7,7 @@
 //! - [`digits`]: 1797 real images, embedded, with labels that can be made wrong on purpose.
 //! - [`jargon`] and [`characters`]: a book, embedded, and windows of a text for a language model.
 //! - [`delayed_xor`]: sequences that a recurrent network must remember.
+//! - [`modular_addition`]: sums modulo a number, of which a network is shown a part.
 //!
 //! ```
 //! use burn::tensor::{DType, Device};
@@ -29,4 +30,5 @@ pub mod closed_form;
 pub mod delayed_xor;
 pub mod digits;
 pub mod jargon;
+pub mod modular_addition;
 pub mod modules;

@@ -65,8 +65,8 @@ pub mod prelude {
     pub use crate::MainError;
     // A loss, and what is known of it around a model's weights.
     pub use osculate_curvature::{
-        Accumulated, Batched, Criterion, CurvatureError, CurvatureOperator, Fallible, Fisher,
-        FisherKind, GaussNewton, GradientOracle, Held, Hessian, HutchinsonConfig, HvpMode,
+        Accumulated, Batched, Criterion, CurvatureError, CurvatureOperator, Drawing, Fallible,
+        Fisher, FisherKind, GaussNewton, GradientOracle, Held, Hessian, HutchinsonConfig, HvpMode,
         LanczosConfig, Objective, ObjectiveError, ParamVec, Supervised, SupervisedBatch,
         hutchinson_diagonal, hutchinson_trace, lanczos,
     };
@@ -74,25 +74,27 @@ pub mod prelude {
         OptimizerKind, OptimizerRow, OptimizerSpec, SpecError, settings_of,
     };
     pub use osculate_optim::{
-        AdaHessian, AdaHessianConfig, Armijo, Asam, AveragedGradient, AveragedGradientConfig,
-        ClosureOptimizer, ConfigError, CustomDiagonal, DecayForm, Driver, EigenSolver, Ema,
-        GaussNewtonBartlett, GradientPrediction, Grafting, Gsam, Hutchinson, Hyperball,
-        InducedMetric, InducedMetricConfig, KeepDtype, KlShampoo, KlShampooConfig, KlSoap,
-        KlSoapConfig, LookSam, Lookahead, Mars, Momo, Muon, MuonConfig, NagGs, NewtonCgConfig,
-        NonFinitePolicy, NorMuon, NorMuonConfig, OptimisticAmsgradConfig, ParameterGroup, Prodigy,
-        PsgdDense, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKron,
-        PsgdKronConfig, PsgdLra, PsgdLraConfig, RandomScale, RecordError, RefreshSchedule,
-        RootSolver, Sam, Sania, SasshaConfig, ScheduleFree, Select, Sgdw, SgdwConfig, Shampoo,
-        ShampooConfig, ShampooForm, SkipReason, Skipped, Soap, SoapConfig, Sophia, SophiaConfig,
-        SophiaSchedule, SquareFloor, SquaredGradient, SquaredGradientConfig, StateRecord,
-        StatefulOptimizer, Step, StepError, StepErrorCause, StepPolicy, StepReport, WeightDecay,
-        settled,
+        AdaHessian, AdaHessianConfig, AdaptiveClip, Amp, Armijo, Asam, AveragedGradient,
+        AveragedGradientConfig, Awp, CentralisedGradient, ClosureOptimizer, ConfigError,
+        CosineRestarts, CustomDiagonal, DecayForm, Driver, EigenSolver, Ema, EntropySgd, FastGam,
+        FriendlySam, Gam, GaussNewtonBartlett, GradientPrediction, Grafting, Gsam, Hutchinson,
+        Hyperball, InducedMetric, InducedMetricConfig, KeepDtype, KlShampoo, KlShampooConfig,
+        KlSoap, KlSoapConfig, LookSam, Lookahead, Mars, Momo, Muon, MuonConfig, NagGs,
+        NewtonCgConfig, NonFinitePolicy, NorMuon, NorMuonConfig, OneCycle, OptimisticAmsgradConfig,
+        ParameterGroup, PerpGrad, Prodigy, PsgdDense, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit,
+        PsgdGeometry, PsgdKron, PsgdKronConfig, PsgdLra, PsgdLraConfig, RandomScale, RateSchedule,
+        RecordError, RefreshSchedule, RootSolver, Sam, Sania, SasshaConfig, ScheduleFree, Select,
+        Sgdw, SgdwConfig, Shampoo, ShampooConfig, ShampooForm, SkipReason, Skipped, Soap,
+        SoapConfig, Sophia, SophiaConfig, SophiaSchedule, SquareFloor, SquaredGradient,
+        SquaredGradientConfig, StateRecord, StatefulOptimizer, Step, StepError, StepErrorCause,
+        StepPolicy, StepReport, WarmupStableDecay, WeightDecay, settled,
     };
     pub use osculate_optim::{
         Averaging, AveragingContext, BlockRule, BlockState, Clean, CurvatureContext,
-        CurvatureEstimate, CurvatureSource, Field, GradientContext, GradientPoint, GradientSource,
-        Joined, Parameter, PerParameter, RuleError, Stack, StackedCurvature, StepSize,
-        StepSizeContext, Stepped, TakenGradient, VectorField, VectorRule, VectorState, VectorStep,
+        CurvatureEstimate, CurvatureSource, Field, FilterContext, GradientContext, GradientFilter,
+        GradientPoint, GradientSource, Joined, Parameter, PerParameter, RuleError, Stack,
+        StackedCurvature, StepSize, StepSizeContext, Stepped, TakenGradient, VectorField,
+        VectorRule, VectorState, VectorStep,
     };
     #[cfg(feature = "train")]
     pub use osculate_train::learner::{

@@ -26,7 +26,8 @@ pub struct Cli {
     #[arg(long, value_enum, requires = "data")]
     pub format: Option<Format>,
 
-    /// Download a data set into the cache folder of burn-dataset, unless it is there.
+    /// Download a data set into the cache folder of burn-dataset, unless it is there. Needs the cargo
+    /// feature `download`.
     #[arg(long, value_enum, value_name = "DATASET")]
     pub download: Option<Download>,
 

@@ -303,8 +303,25 @@ fn mistakes_are_explained() {
     assert!(!Path::new(&out).exists());
 }
 
+#[cfg(not(feature = "download"))]
+#[test]
+fn a_download_asks_for_its_feature() {
+    let out = tempdir().unwrap().path().join("run");
+    let output = Command::new(env!("CARGO_BIN_EXE_cifar"))
+        .args(["--download", "cifar-100", "--out"])
+        .arg(&out)
+        .output()
+        .unwrap();
+    let message = stderr(&output);
+    for part in ["CIFAR-100", "--features download"] {
+        assert!(message.contains(part), "{part:?} is not in: {message}");
+    }
+    assert!(!out.exists());
+}
+
 /// burn-dataset takes an existing folder in its cache for the data set; one that is not whole is
 /// noticed.
+#[cfg(feature = "download")]
 #[test]
 fn an_interrupted_download_is_noticed() {
     let cache = tempdir().unwrap();

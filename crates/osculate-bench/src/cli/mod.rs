@@ -1,9 +1,11 @@
 //! The command line.
 
+mod lr;
 mod options;
 mod race;
 mod study;
 
+pub use lr::LrArgs;
 pub use options::{Folders, OptimizerArgs, parse_seeds};
 pub use race::{Heat, RaceArgs, RaceConfig};
 pub use study::{StudyArgs, StudyPlan, TuneArgs};
@@ -49,6 +51,7 @@ Examples:
   osculate tune --workload autoencoder --optimizers adamw,shampoo
   osculate compare before/results.json after/results.json
   osculate bench-step --shapes 256x256,1024x1024
+  osculate lr --workload digits-conv --optimizer sgd --noise
   osculate list                                 the optimizers; --workloads lists what is trained
   osculate list soap                            all of one: settings, cost, a rate to start from
   osculate list --memory 1024x1024              how much state they keep
@@ -72,6 +75,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Measure step times by shape, in turns with AdamW.
     BenchStep(BenchStepArgs),
+    /// Look for a learning rate: one short run in which it grows, drawn as a curve.
+    Lr(LrArgs),
     /// List the optimizers or the workloads, one a line.
     List(ListArgs),
     /// Measure the error of the curvature products in f32 against f64.

@@ -1,5 +1,6 @@
 //! The `osculate` command.
 mod list;
+mod lr;
 mod progress;
 mod race;
 mod study;
@@ -34,6 +35,7 @@ pub fn run(workloads: Workloads) -> ExitCode {
         Some(Command::Report(args)) => study::report(args, workloads, &out),
         Some(Command::Compare(args)) => comparison(args, &out),
         Some(Command::BenchStep(args)) => step_times(args, &out),
+        Some(Command::Lr(args)) => lr::run(args, workloads, &out),
         Some(Command::List(args)) => listing(args, &workloads, &out),
         Some(Command::Accuracy) => accuracy::measure().map(|(text, within)| {
             out.say(text.trim_end());

@@ -123,10 +123,10 @@ struct Lane<M> {
 ///
 /// # Errors
 /// [`BenchError::Recipe`] where an optimizer cannot be made, and what `model` and `batch` say.
-pub fn interleaved<M: Module>(
+pub fn interleaved<'a, M: Module + 'a>(
     spec: &StepTimesSpec,
     model: impl Fn() -> Result<M, BenchError>,
-    batch: impl Fn(usize) -> Result<Box<dyn Objective<M>>, BenchError>,
+    batch: impl Fn(usize) -> Result<Box<dyn Objective<M> + 'a>, BenchError>,
     watch: &Watch,
 ) -> Result<StepTimes, BenchError> {
     let mut lanes = Vec::new();
@@ -166,7 +166,7 @@ pub fn interleaved<M: Module>(
 
 impl<M: Module> Lane<M> {
     /// Makes a block of steps and returns the mean seconds of one.
-    fn block(&mut self, objectives: &[Box<dyn Objective<M>>]) -> Option<f64> {
+    fn block(&mut self, objectives: &[Box<dyn Objective<M> + '_>]) -> Option<f64> {
         let model = self.model.take()?;
         let start = Instant::now();
         let made = caught(|| self.steps(model, objectives)).and_then(|made| made);
@@ -183,7 +183,11 @@ impl<M: Module> Lane<M> {
         }
     }
 
-    fn steps(&mut self, mut model: M, objectives: &[Box<dyn Objective<M>>]) -> Result<M, String> {
+    fn steps(
+        &mut self,
+        mut model: M,
+        objectives: &[Box<dyn Objective<M> + '_>],
+    ) -> Result<M, String> {
         for objective in objectives {
             let step = self.optimizer.step(self.lr, model, objective.as_ref());
             let step = step.map_err(|error| error.cause.to_string())?;

@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 use burn::module::Module;
 use burn::tensor::Device;
 use cpu_time::ProcessTime;
-use osculate::curvature::GradientOracle;
-use osculate::prelude::ClosureOptimizer;
+use osculate::curvature::{Drawing, GradientOracle, ObjectiveError};
+use osculate::prelude::{ClosureOptimizer, Objective};
 
+use super::rates;
 use super::step_times::interleaved;
 use super::{
-    Curvature, Environment, Outcome, Point, Products, StepTimes, StepTimesSpec, Trial, TrialSpec,
-    caught, computes_here, peak_memory, reset_peak_memory,
+    Curvature, Environment, Outcome, Point, Products, Rates, RatesSpec, StepTimes, StepTimesSpec,
+    Trial, TrialSpec, caught, computes_here, peak_memory, reset_peak_memory,
 };
 use crate::error::BenchError;
 use crate::workload::{About, Workload, WorkloadError};
@@ -72,6 +73,12 @@ pub trait Trainer: Send + Sync {
         device: &Device,
         watch: &Watch,
     ) -> Result<StepTimes, BenchError>;
+
+    /// Looks for learning rates from the first weights of a seed.
+    ///
+    /// # Errors
+    /// As [`train`](Trainer::train), and [`BenchError::Step`] where a step cannot be made.
+    fn rates(&self, spec: &RatesSpec, device: &Device) -> Result<Rates, BenchError>;
 }
 
 impl<W: Workload> Trainer for W {
@@ -96,6 +103,10 @@ impl<W: Workload> Trainer for W {
         }
     }
 
+    fn rates(&self, spec: &RatesSpec, device: &Device) -> Result<Rates, BenchError> {
+        rates::rates(self, spec, device)
+    }
+
     fn step_times(
         &self,
         spec: &StepTimesSpec,
@@ -107,13 +118,32 @@ impl<W: Workload> Trainer for W {
         interleaved(
             spec,
             || self.model(0, &training).map_err(failed),
-            |step| self.batch(0, step, &training).map_err(failed),
+            |step| {
+                let steps = (spec.rounds + 1) * spec.block;
+                drawing(self, (0, step, steps), &training).map_err(failed)
+            },
             watch,
         )
     }
 }
 
-fn failure<W: Workload + ?Sized>(workload: &W, source: WorkloadError) -> BenchError {
+/// The batch of a step, of a run with a seed and so many steps, that hands out others: those of steps after
+/// the run's end.
+pub(super) fn drawing<'a, W: Workload + ?Sized>(
+    workload: &'a W,
+    (seed, step, steps): (u64, usize, usize),
+    device: &'a Device,
+) -> Result<Box<dyn Objective<W::Model> + 'a>, WorkloadError> {
+    let own = workload.batch(seed, step, device)?;
+    let others = move |number: u64| {
+        let later = step + steps * (number as usize + 1);
+        let drawn = workload.batch(seed, later, device);
+        drawn.map_err(ObjectiveError::new)
+    };
+    Ok(Box::new(Drawing::new(own, others)))
+}
+
+pub(super) fn failure<W: Workload + ?Sized>(workload: &W, source: WorkloadError) -> BenchError {
     BenchError::Workload {
         name: Workload::about(workload).name,
         source,
@@ -179,12 +209,14 @@ impl<'a, M: Module> Run<'a, M> {
         let made = self.workload.model(spec.seed, &self.training);
         let mut model = made.map_err(|error| self.failed(error))?;
         let mut metric = self.measure(&*optimizer, &model)?;
+        let training = self.training.clone();
         while self.made < spec.steps {
             if watch.stopped() {
                 self.trial.outcome = Outcome::Interrupted;
                 break;
             }
-            let batch = self.workload.batch(spec.seed, self.made, &self.training);
+            let at = (spec.seed, self.made, spec.steps);
+            let batch = drawing(self.workload, at, &training);
             let objective = batch.map_err(|error| self.failed(error))?;
             let lr = spec.lr * self.about.schedule.factor(self.made, spec.steps);
             let (wall, processor) = (Instant::now(), ProcessTime::now());

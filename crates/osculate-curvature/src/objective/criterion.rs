@@ -3,6 +3,7 @@ use std::mem::discriminant;
 use burn::tensor::activation::{log_sigmoid, log_softmax, sigmoid, softmax};
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
+use super::stable_max::{stable, stable_parts};
 use crate::error::CurvatureError;
 use crate::params::{compute_dtype, random};
 
@@ -14,10 +15,14 @@ use crate::params::{compute_dtype, random};
 /// |---|---|---|
 /// | cross-entropy | `mean_b -log softmax(f_b)[y_b]` | `(p*u - p (p.u)) / B` |
 /// | smoothed cross-entropy | `mean_b -sum_c t_bc log softmax(f_b)[c]` | `(p*u - p (p.u)) / B` |
+/// | StableMax cross-entropy | `mean_b -log (s(f_b)[y_b] / sum_c s(f_bc))` | `(p r*r*u - p r (p r.u)) / B` |
 /// | mean squared error | `mean_bc (f - y)^2` | `2 u / (B C)` |
 /// | binary cross-entropy with logits | `mean_bc -y log s(f) - (1-y) log s(-f)` | `s(1-s) u / (B C)` |
 ///
-/// where the smoothed target `t_b` is `1 - ε` at the class of the row, and `ε / C` more everywhere.
+/// where the smoothed target `t_b` is `1 - ε` at the class of the row, and `ε / C` more everywhere. StableMax
+/// has `s(x) = x + 1` from 0 upwards and `1 / (1 - x)` below in the place of the exponential, `p = s / sum s`
+/// and `r = s' / s`; its Hessian is not definite, and the Fisher matrix, which it is for the others, stands
+/// for it.
 ///
 /// Each is, up to scale, the negative log-likelihood of a model distribution: categorical, normal
 /// (of variance `C / 2`) and Bernoulli; smoothing mixes the targets and leaves the distribution
@@ -37,6 +42,11 @@ pub enum Criterion {
         targets: Tensor<1, Int>,
         /// The part `ε` of each target that is spread over all classes, in `0..1`.
         smoothing: f64,
+    },
+    /// Cross-entropy of StableMax with integer classes, targets of shape `[B]`.
+    StableMax {
+        /// Class of each row, in `0..C`.
+        targets: Tensor<1, Int>,
     },
     /// Mean squared error over rows and columns, targets of shape `[B, C]`.
     Mse {
@@ -70,6 +80,40 @@ impl Criterion {
         Ok(Criterion::SmoothedCrossEntropy { targets, smoothing })
     }
 
+    /// Cross-entropy of StableMax, mean over the rows: `s(x) = x + 1` from 0 upwards and `1 / (1 - x)` below
+    /// stands for softmax's exponential, so that sums lose no small terms in single precision and gradients
+    /// of right answers fall off slowly. Unlike softmax it changes when one number is added to all outputs:
+    /// train with it from the start.
+    ///
+    /// Paper: Prieto et al., *Grokking at the Edge of Numerical Stability*,
+    /// <https://arxiv.org/abs/2501.04697>.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Int, Tensor};
+    /// use osculate_curvature::Criterion;
+    /// let device = Device::flex();
+    /// let criterion = Criterion::stable_max(Tensor::<1, Int>::from_data([1], &device));
+    /// let outputs = Tensor::<2>::from_data([[1.0, 2.0, -1.0, 0.0]], &device);
+    /// // 3 of 2 + 3 + 0.5 + 1.
+    /// let loss = criterion.loss(outputs)?.into_scalar::<f32>();
+    /// assert!((loss + (3.0_f32 / 6.5).ln()).abs() < 1e-6);
+    /// # Ok::<(), osculate_curvature::CurvatureError>(())
+    /// ```
+    pub fn stable_max(targets: Tensor<1, Int>) -> Self {
+        Criterion::StableMax { targets }
+    }
+
+    /// What it is called in messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Criterion::CrossEntropy { .. } => "cross-entropy",
+            Criterion::SmoothedCrossEntropy { .. } => "smoothed cross-entropy",
+            Criterion::StableMax { .. } => "StableMax cross-entropy",
+            Criterion::Mse { .. } => "mean squared error",
+            Criterion::BceWithLogits { .. } => "binary cross-entropy",
+        }
+    }
+
     /// Mean squared error, mean over rows and columns.
     pub fn mse(targets: Tensor<2>) -> Self {
         Criterion::Mse { targets }
@@ -101,7 +145,8 @@ impl Criterion {
     pub(crate) fn rows(&self) -> usize {
         match self {
             Criterion::CrossEntropy { targets }
-            | Criterion::SmoothedCrossEntropy { targets, .. } => targets.dims()[0],
+            | Criterion::SmoothedCrossEntropy { targets, .. }
+            | Criterion::StableMax { targets } => targets.dims()[0],
             Criterion::Mse { targets } | Criterion::BceWithLogits { targets } => targets.dims()[0],
         }
     }
@@ -126,6 +171,9 @@ impl Criterion {
                 targets: Tensor::cat(labels().collect(), 0),
                 smoothing: *smoothing,
             },
+            Criterion::StableMax { .. } => Criterion::StableMax {
+                targets: Tensor::cat(labels().collect(), 0),
+            },
             Criterion::Mse { .. } => Criterion::Mse {
                 targets: Tensor::cat(values().collect(), 0),
             },
@@ -139,7 +187,8 @@ impl Criterion {
     fn labels(&self) -> Option<Tensor<1, Int>> {
         match self {
             Criterion::CrossEntropy { targets }
-            | Criterion::SmoothedCrossEntropy { targets, .. } => Some(targets.clone()),
+            | Criterion::SmoothedCrossEntropy { targets, .. }
+            | Criterion::StableMax { targets } => Some(targets.clone()),
             Criterion::Mse { .. } | Criterion::BceWithLogits { .. } => None,
         }
     }
@@ -150,7 +199,9 @@ impl Criterion {
             Criterion::Mse { targets } | Criterion::BceWithLogits { targets } => {
                 Some(targets.clone())
             }
-            Criterion::CrossEntropy { .. } | Criterion::SmoothedCrossEntropy { .. } => None,
+            Criterion::CrossEntropy { .. }
+            | Criterion::SmoothedCrossEntropy { .. }
+            | Criterion::StableMax { .. } => None,
         }
     }
 
@@ -184,6 +235,11 @@ impl Criterion {
                 let spread: Tensor<1> = log_p.clone().mean_dim(1).neg().squeeze_dim(1);
                 surprise(log_p, targets).mul_scalar(1.0 - smoothing) + spread.mul_scalar(*smoothing)
             }
+            Criterion::StableMax { targets } => {
+                let s = stable(outputs);
+                let all: Tensor<1> = s.clone().sum_dim(1).log().squeeze_dim(1);
+                all + surprise(s.log(), targets)
+            }
             Criterion::Mse { targets } => (outputs - targets.clone().cast(dtype))
                 .square()
                 .mean_dim(1)
@@ -208,6 +264,12 @@ impl Criterion {
             Criterion::SmoothedCrossEntropy { targets, smoothing } => {
                 let p = softmax(outputs, 1).sub_scalar(smoothing / columns as f64);
                 minus_at(p, targets, 1.0 - smoothing)
+            }
+            Criterion::StableMax { targets } => {
+                let (p, ratio) = stable_parts(outputs);
+                let at = targets.clone().unsqueeze_dim::<2>(1);
+                let own = ratio.clone().gather(1, at.clone()).neg();
+                (p * ratio).scatter(1, at, own, IndexingUpdateOp::Add)
             }
             Criterion::Mse { targets } => {
                 (outputs - targets.clone().cast(dtype)).mul_scalar(2.0 / columns as f64)
@@ -243,6 +305,12 @@ impl Criterion {
                 let mean = pu.clone().sum_dim(1);
                 (pu - p * mean).div_scalar(rows as f64)
             }
+            Criterion::StableMax { .. } => {
+                let (p, ratio) = stable_parts(outputs);
+                let u = ratio.clone() * direction;
+                let mean = (p.clone() * u.clone()).sum_dim(1);
+                (p * ratio * (u - mean)).div_scalar(rows as f64)
+            }
             Criterion::Mse { .. } => direction.mul_scalar(2.0 / (rows * columns) as f64),
             Criterion::BceWithLogits { .. } => {
                 let p = sigmoid(outputs);
@@ -266,14 +334,12 @@ impl Criterion {
         let device = outputs.device();
         match self {
             Criterion::CrossEntropy { .. } | Criterion::SmoothedCrossEntropy { .. } => {
-                // Inverse of the cumulative distribution: the class is the number of classes whose
-                // cumulative probability the uniform number has passed.
-                let uniform = random::uniform(rows, seed, dtype, &device).unsqueeze_dim::<2>(1);
-                let cumulative = softmax(outputs, 1).cumsum(1);
-                let passed = cumulative.lower_equal(uniform.expand([rows, columns]));
-                let last = columns.saturating_sub(1) as i64;
-                let targets = passed.int().sum_dim(1).clamp(0, last).squeeze_dim(1);
+                let targets = drawn(softmax(outputs, 1), seed);
                 Criterion::CrossEntropy { targets }
+            }
+            Criterion::StableMax { .. } => {
+                let targets = drawn(stable_parts(outputs).0, seed);
+                Criterion::StableMax { targets }
             }
             Criterion::Mse { .. } => {
                 let noise = random::normal(rows * columns, seed, dtype, &device)
@@ -300,6 +366,7 @@ impl Criterion {
         match self {
             Criterion::CrossEntropy { .. }
             | Criterion::SmoothedCrossEntropy { .. }
+            | Criterion::StableMax { .. }
             | Criterion::Mse { .. } => 1.0,
             Criterion::BceWithLogits { .. } => 1.0 / outputs.max(1) as f64,
         }
@@ -312,6 +379,17 @@ fn surprise(log_p: Tensor<2>, targets: &Tensor<1, Int>) -> Tensor<1> {
     log_p.gather(1, at).neg().squeeze_dim(1)
 }
 
+/// A class of each row with these probabilities.
+fn drawn(p: Tensor<2>, seed: u64) -> Tensor<1, Int> {
+    let ([rows, columns], dtype, device) = (p.dims(), p.dtype(), p.device());
+    // Inverse of the cumulative distribution: the class is the number of classes whose cumulative
+    // probability the uniform number has passed.
+    let uniform = random::uniform(rows, seed, dtype, &device).unsqueeze_dim::<2>(1);
+    let passed = p.cumsum(1).lower_equal(uniform.expand([rows, columns]));
+    let last = columns.saturating_sub(1) as i64;
+    passed.int().sum_dim(1).clamp(0, last).squeeze_dim(1)
+}
+
 /// Takes `value` away at the class of each row.
 fn minus_at(p: Tensor<2>, targets: &Tensor<1, Int>, value: f64) -> Tensor<2> {
     let at = targets.clone().unsqueeze_dim::<2>(1);
@@ -320,53 +398,4 @@ fn minus_at(p: Tensor<2>, targets: &Tensor<1, Int>, value: f64) -> Tensor<2> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use burn::tensor::{DType, Device};
-
-    #[test]
-    fn row_gradients_are_those_of_the_summed_rows() {
-        let device = Device::flex().autodiff();
-        let at = (&device, DType::F64);
-        let labels = Tensor::<1, Int>::from_data([2, 0], &device);
-        let values = Tensor::<2>::from_data([[0.0, 1.0, 0.25], [1.0, 0.5, 0.0]], at);
-        for criterion in [
-            Criterion::cross_entropy(labels.clone()),
-            Criterion::smoothed_cross_entropy(labels, 0.3).unwrap(),
-            Criterion::mse(values.clone()),
-            Criterion::bce_with_logits(values),
-        ] {
-            let outputs = Tensor::<2>::from_data([[0.3, -1.0, 0.7], [1.1, 0.2, -0.4]], at);
-            let outputs = outputs.require_grad();
-            let sum = criterion.per_sample(outputs.clone()).unwrap().sum();
-            let gradient = outputs.grad(&sum.backward()).unwrap();
-            let closed = criterion.row_gradients(outputs).inner();
-            let apart = (closed - gradient).abs().max().into_scalar::<f64>();
-            assert!(apart < 1e-12, "{criterion:?}: {apart}");
-        }
-    }
-
-    #[test]
-    fn products_keep_their_digits_where_a_class_is_nearly_certain() {
-        let device = Device::flex();
-        let criterion = Criterion::cross_entropy(Tensor::from_data([1], &device));
-        let product = |logits: [f32; 4], along: [f32; 4], dtype: DType| -> Vec<f64> {
-            let row = |row: [f32; 4]| Tensor::<2>::from_data([row], &device).cast(dtype);
-            let product = criterion.hessian_vp(row(logits), row(along)).into_data();
-            product.iter::<f64>().collect()
-        };
-        for margin in [1.0, 5.0, 10.0, 14.0] {
-            // All of the direction's elements may share an offset, which counts for nothing.
-            for along in [[0.9, 0.6, -1.1, 0.4], [100.5, 100.25, 99.0, 100.0]] {
-                let logits = [0.3, margin, -0.7, 0.1];
-                let exact = product(logits, along, DType::F64);
-                let size = exact.iter().fold(0.0_f64, |size, x| size.max(x.abs()));
-                let found = product(logits, along, DType::F32);
-                for (found, exact) in found.iter().zip(&exact) {
-                    let apart = (found - exact).abs() / size;
-                    assert!(apart < 2e-6, "margin {margin}: {apart:e}");
-                }
-            }
-        }
-    }
-}
+mod tests;

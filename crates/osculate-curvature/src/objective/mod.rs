@@ -2,14 +2,22 @@
 
 mod accumulated;
 mod criterion;
+mod distilled;
+mod drawing;
 mod gradient;
 mod recordable;
+mod saf;
+mod stable_max;
 mod supervised;
 
 pub use accumulated::{Accumulated, Part};
 pub use criterion::Criterion;
+pub use distilled::Distilled;
+pub use drawing::Drawing;
 pub use gradient::GradientObjective;
 pub use recordable::{Batched, Recordable, SupervisedBatch};
+pub use saf::{Saf, SafConfig};
+pub(crate) use stable_max::stable_parts;
 pub use supervised::{Supervised, SupervisedObjective};
 
 use burn::tensor::Tensor;
@@ -76,6 +84,12 @@ pub trait Objective<M> {
     /// All gradients are then taken from it, and [`loss`](Self::loss) is not called: the loss of an
     /// evaluation is NaN.
     fn gradient(&self) -> Option<&dyn GradientObjective<M>> {
+        None
+    }
+
+    /// The loss of another batch of the same data, by number, where there are others: see [`Drawing`].
+    /// One number always gives the same batch.
+    fn draw(&self, _number: u64) -> Option<Result<Box<dyn Objective<M>>, ObjectiveError>> {
         None
     }
 }

@@ -256,6 +256,9 @@ impl Tensors for Criterion {
                     smoothing: *smoothing,
                 }
             }
+            Criterion::StableMax { targets } => Criterion::StableMax {
+                targets: targets.map_tensors(f),
+            },
             Criterion::Mse { targets } => Criterion::Mse {
                 targets: targets.map_tensors(f),
             },

@@ -8,7 +8,7 @@ use super::HvpMode;
 use super::ggn::{clean_outputs, is_zero};
 use super::jacobian::Jacobian;
 use crate::error::CurvatureError;
-use crate::objective::Criterion;
+use crate::objective::{Criterion, stable_parts};
 use crate::oracle::GradientOracle;
 use crate::params::{ParamLayout, ParamVec};
 use crate::solve::{Factor, FactorProduct};
@@ -68,6 +68,19 @@ impl<'a, M: Module> GaussNewtonFactor<'a, M> {
                 } else {
                     let mean = (root.clone() * u.clone()).sum_dim(1);
                     root * u - p * mean
+                };
+                product.mul_scalar(share)
+            }
+            Criterion::StableMax { .. } => {
+                let (p, ratio) = stable_parts(outputs);
+                let root = p.clone().sqrt();
+                let product = if transposed {
+                    let u = ratio * u;
+                    let mean = (p * u.clone()).sum_dim(1);
+                    root * (u - mean)
+                } else {
+                    let mean = (root.clone() * u.clone()).sum_dim(1);
+                    ratio * (root * u - p * mean)
                 };
                 product.mul_scalar(share)
             }
@@ -150,7 +163,8 @@ mod tests {
         );
         for criterion in [
             Criterion::cross_entropy(labels.clone()),
-            Criterion::smoothed_cross_entropy(labels, 0.2).unwrap(),
+            Criterion::smoothed_cross_entropy(labels.clone(), 0.2).unwrap(),
+            Criterion::stable_max(labels),
             Criterion::mse(targets.clone()),
             Criterion::bce_with_logits(targets),
         ] {

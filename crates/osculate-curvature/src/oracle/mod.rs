@@ -179,7 +179,7 @@ impl<'a, M: Module> GradientOracle<'a, M> {
             return Ok(&clean.evaluation);
         }
         let model = self.snapshot.probe(None, true)?;
-        let evaluation = self.evaluate(&model)?;
+        let evaluation = self.evaluate(&model, self.objective)?;
         if evaluation.gradient.layout().is_empty() {
             return Err(CurvatureError::NoGradient);
         }
@@ -228,8 +228,36 @@ impl<'a, M: Module> GradientOracle<'a, M> {
     /// [`CurvatureError::LayoutMismatch`] for the offset of another model, and whatever the objective
     /// fails with.
     pub fn evaluate_at(&self, offset: &ParamVec, scale: f64) -> Result<Evaluation, CurvatureError> {
+        self.evaluate_of(self.objective, offset, scale)
+    }
+
+    /// [`evaluate_at`](Self::evaluate_at) `θ + offset` on another batch, which the objective draws by
+    /// number; `what` is who asks.
+    ///
+    /// # Errors
+    /// [`CurvatureError::NoDraws`] for an objective with one batch, and as
+    /// [`evaluate_at`](Self::evaluate_at).
+    pub fn evaluate_drawn(
+        &self,
+        what: &'static str,
+        number: u64,
+        offset: &ParamVec,
+    ) -> Result<Evaluation, CurvatureError> {
+        let drawn = self.guarded(|| {
+            let drawn = self.objective.draw(number);
+            Ok(drawn.ok_or(CurvatureError::NoDraws { what })??)
+        })?;
+        self.evaluate_of(drawn.as_ref(), offset, 1.0)
+    }
+
+    fn evaluate_of(
+        &self,
+        objective: &dyn Objective<M>,
+        offset: &ParamVec,
+        scale: f64,
+    ) -> Result<Evaluation, CurvatureError> {
         let model = self.snapshot.probe(Some((offset, scale)), true)?;
-        let evaluation = self.evaluate(&model)?;
+        let evaluation = self.evaluate(&model, objective)?;
         Ok(Evaluation {
             gradient: conform(evaluation.gradient, offset.layout()),
             ..evaluation
@@ -394,14 +422,18 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         made
     }
 
-    fn evaluate(&self, model: &M) -> Result<Evaluation, CurvatureError> {
+    fn evaluate(
+        &self,
+        model: &M,
+        objective: &dyn Objective<M>,
+    ) -> Result<Evaluation, CurvatureError> {
         let _span = tracing::trace_span!("gradient").entered();
         self.spend(Cost::GRADIENT);
-        if let Some(objective) = self.objective.gradient() {
+        if let Some(objective) = objective.gradient() {
             return self.guarded(|| self.own_pass(model, objective));
         }
-        self.guarded(|| match self.objective.parts() {
-            [] => pass(model, self.objective),
+        self.guarded(|| match objective.parts() {
+            [] => pass(model, objective),
             parts => accumulate(model, parts),
         })
     }

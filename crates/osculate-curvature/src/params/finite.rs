@@ -1,6 +1,6 @@
 //! Which tensors of a vector are finite, decided on the device.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use burn::tensor::{Bool, DType, Tensor};
 
@@ -14,17 +14,17 @@ impl ParamVec {
     /// The test is one sum for each tensor. Finite values whose sum overflows (beyond about 1e38
     /// over the number of elements, in `f32`) count as not finite.
     pub fn finite_flags(&self) -> FiniteFlags {
-        FiniteFlags {
-            layout: self.layout().clone(),
-            flags: self
-                .iter()
-                .map(|(entry, x)| x.clone().cast(entry.compute_dtype()).sum().is_finite())
-                .collect(),
-        }
+        let flags = self
+            .iter()
+            .map(|(entry, x)| x.clone().cast(entry.compute_dtype()).sum().is_finite());
+        FiniteFlags::new(self.layout().clone(), flags.collect())
     }
 
     /// Replaces the tensors that are flagged by zeros, on the device.
     pub fn zero_where_not(&self, flags: &FiniteFlags) -> Self {
+        if flags.known_to_be_set() {
+            return self.clone();
+        }
         let zeroed = self
             .tensors()
             .iter()
@@ -43,6 +43,9 @@ impl ParamVec {
     /// If the layouts differ.
     pub fn where_finite(&self, flags: &FiniteFlags, other: &Self) -> Self {
         self.assert_compatible(other);
+        if flags.known_to_be_set() {
+            return self.clone();
+        }
         let tensors = self
             .tensors()
             .iter()
@@ -69,6 +72,8 @@ fn spread(flag: &Tensor<1, Bool>, tensor: &Tensor<1>) -> Option<Tensor<1, Bool>>
 pub struct FiniteFlags {
     layout: Arc<ParamLayout>,
     flags: Vec<Tensor<1, Bool>>,
+    /// Their values, once they were read back.
+    read: Arc<OnceLock<Vec<bool>>>,
 }
 
 impl FiniteFlags {
@@ -78,7 +83,25 @@ impl FiniteFlags {
     /// If their number differs from the layout's.
     pub fn new(layout: Arc<ParamLayout>, flags: Vec<Tensor<1, Bool>>) -> Self {
         assert_eq!(layout.len(), flags.len(), "one flag per parameter");
-        Self { layout, flags }
+        Self {
+            layout,
+            flags,
+            read: Arc::default(),
+        }
+    }
+
+    /// Flags whose values are known already, where they are.
+    fn with_values(self, values: Option<Vec<bool>>) -> Self {
+        Self {
+            read: Arc::new(values.map_or_else(OnceLock::new, OnceLock::from)),
+            ..self
+        }
+    }
+
+    /// Whether the flags were read back and all are set: then nothing needs to be masked.
+    pub fn known_to_be_set(&self) -> bool {
+        let read = self.read.get();
+        read.is_some_and(|values| values.iter().all(|set| *set))
     }
 
     /// Flags that are all set.
@@ -87,10 +110,7 @@ impl FiniteFlags {
             let one = Tensor::<1>::ones([1], (&entry.device, DType::F32));
             one.equal_elem(1.0)
         });
-        Self {
-            flags: flags.collect(),
-            layout: layout.clone(),
-        }
+        Self::new(layout.clone(), flags.collect())
     }
 
     /// The flags of the parameters at some positions.
@@ -98,10 +118,10 @@ impl FiniteFlags {
     /// # Panics
     /// If a position is out of range.
     pub fn subset(&self, positions: &[usize]) -> Self {
-        Self {
-            layout: Arc::new(self.layout.subset(positions)),
-            flags: positions.iter().map(|&at| self.flags[at].clone()).collect(),
-        }
+        let flags = positions.iter().map(|&at| self.flags[at].clone());
+        let read = self.read.get();
+        let values = read.map(|values| positions.iter().map(|&at| values[at]).collect());
+        Self::new(Arc::new(self.layout.subset(positions)), flags.collect()).with_values(values)
     }
 
     /// The layout that the flags belong to.
@@ -119,7 +139,7 @@ impl FiniteFlags {
     /// # Panics
     /// If the number of parameters differs.
     pub fn and(&self, other: &FiniteFlags) -> FiniteFlags {
-        self.combine(other, Tensor::bool_and)
+        self.combine(other, Tensor::bool_and, |a, b| a && b)
     }
 
     /// Flags that are set where either is.
@@ -127,37 +147,32 @@ impl FiniteFlags {
     /// # Panics
     /// If the number of parameters differs.
     pub fn or(&self, other: &FiniteFlags) -> FiniteFlags {
-        self.combine(other, Tensor::bool_or)
+        self.combine(other, Tensor::bool_or, |a, b| a || b)
     }
 
     fn combine(
         &self,
         other: &FiniteFlags,
         f: impl Fn(Tensor<1, Bool>, Tensor<1, Bool>) -> Tensor<1, Bool>,
+        known: impl Fn(bool, bool) -> bool,
     ) -> FiniteFlags {
         assert_eq!(self.flags.len(), other.flags.len(), "number of parameters");
-        FiniteFlags {
-            layout: self.layout.clone(),
-            flags: self
-                .flags
-                .iter()
-                .zip(&other.flags)
-                .map(|(a, b)| f(a.clone(), b.clone()))
-                .collect(),
-        }
+        let pairs = self.flags.iter().zip(&other.flags);
+        let flags = pairs.map(|(a, b)| f(a.clone(), b.clone()));
+        let values = self.read.get().zip(other.read.get());
+        let values = values.map(|(a, b)| a.iter().zip(b).map(|(a, b)| known(*a, *b)).collect());
+        Self::new(self.layout.clone(), flags.collect()).with_values(values)
     }
 
-    /// Reads the flags back, in one transfer for each device.
+    /// Reads the flags back, in one transfer for each device, unless they were read before.
     pub fn to_vec(&self) -> Vec<bool> {
-        let flags = self
-            .flags
-            .iter()
-            .map(|flag| flag.clone().float().cast(DType::F32))
-            .collect();
-        reduce::read_together(flags)
-            .into_iter()
-            .map(|flag| flag > 0.5)
-            .collect()
+        let read = || {
+            let flags = self.flags.iter();
+            let flags = flags.map(|flag| flag.clone().float().cast(DType::F32));
+            let values = reduce::read_together(flags.collect()).into_iter();
+            values.map(|flag| flag > 0.5).collect()
+        };
+        self.read.get_or_init(read).clone()
     }
 
     /// Paths of the parameters that hold a NaN or an infinity. One read-back.

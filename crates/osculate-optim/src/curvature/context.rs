@@ -21,7 +21,7 @@ pub(crate) trait ErasedOracle {
         &self,
         config: HessianConfig,
         memory: &ProductMemory,
-        probe: &ParamVec,
+        direction: Direction<'_>,
     ) -> Result<FoundProduct, CurvatureError>;
     fn gauss_newton_bartlett(&self, seed: u64) -> Result<ParamVec, CurvatureError>;
     /// Calls `run` with the Hessian, and tells how its products were made and the last finite-difference step.
@@ -66,6 +66,18 @@ impl CurvatureOperator for Watched<'_> {
     }
 }
 
+/// What a Hessian is multiplied by.
+#[derive(Clone, Copy)]
+pub(crate) enum Direction<'a> {
+    /// A random vector of the size of a standard normal one, much like the last.
+    Probe(&'a ParamVec),
+    /// Any other vector, of any length.
+    Vector(&'a ParamVec),
+}
+
+/// The finite-difference step to keep, and how the products of a step were made.
+pub(crate) type Found = (Option<f64>, Option<Provenance>);
+
 /// A product, how it was made, and the finite-difference step that made it.
 pub(crate) struct FoundProduct {
     value: ParamVec,
@@ -94,12 +106,15 @@ impl<M: Module> ErasedOracle for GradientOracle<'_, M> {
         &self,
         config: HessianConfig,
         memory: &ProductMemory,
-        probe: &ParamVec,
+        direction: Direction<'_>,
     ) -> Result<FoundProduct, CurvatureError> {
         let hessian = Hessian::with_config(self, config)?
             .with_first_step(memory.last_step)
             .with_fallback(memory.fallback.clone());
-        let product = hessian.apply_probe(probe)?;
+        let product = match direction {
+            Direction::Probe(probe) => hessian.apply_probe(probe)?,
+            Direction::Vector(vector) => hessian.apply(vector)?,
+        };
         Ok(FoundProduct {
             value: product.value,
             provenance: product.provenance,
@@ -170,15 +185,19 @@ impl ProductMemory {
         self.last_step
     }
 
-    pub(crate) fn write(&self, record: &mut StateRecord) {
-        record.set_optional("finite_difference_step", self.last_step);
-        record.set_optional("finite_differences", self.differences.then_some(1.0));
+    /// `role` stands before the names.
+    pub(crate) fn write(&self, record: &mut StateRecord, role: &str) {
+        let name = |name: &str| format!("{role}{name}");
+        record.set_optional(&name("finite_difference_step"), self.last_step);
+        let differences = self.differences.then_some(1.0);
+        record.set_optional(&name("finite_differences"), differences);
     }
 
-    pub(crate) fn read(record: &StateRecord) -> Self {
-        let differences = record.optional("finite_differences").is_some();
+    pub(crate) fn read(record: &StateRecord, role: &str) -> Self {
+        let find = |name: &str| record.optional(&format!("{role}{name}"));
+        let differences = find("finite_differences").is_some();
         Self {
-            last_step: record.optional("finite_difference_step"),
+            last_step: find("finite_difference_step"),
             fallback: if differences {
                 HvpFallback::decided("products were not exact before the run was resumed")
             } else {
@@ -211,7 +230,7 @@ impl<'a> CurvatureContext<'a> {
     }
 
     /// The finite-difference step to keep, and how the products were made.
-    pub(crate) fn found(self) -> (Option<f64>, Option<Provenance>) {
+    pub(crate) fn found(self) -> Found {
         (self.last_step, self.provenance)
     }
 
@@ -262,7 +281,27 @@ impl<'a> CurvatureContext<'a> {
         config: HessianConfig,
         v: &ParamVec,
     ) -> Result<ParamVec, CurvatureError> {
-        let found = self.oracle.hessian_product(config, self.memory, v)?;
+        self.product_of(config, Direction::Probe(v))
+    }
+
+    /// [`hessian_product`](Self::hessian_product) with a vector of any length that is no random probe. Reads
+    /// its norm back.
+    pub(crate) fn product_along(
+        &mut self,
+        config: HessianConfig,
+        v: &ParamVec,
+    ) -> Result<ParamVec, CurvatureError> {
+        self.product_of(config, Direction::Vector(v))
+    }
+
+    fn product_of(
+        &mut self,
+        config: HessianConfig,
+        direction: Direction<'_>,
+    ) -> Result<ParamVec, CurvatureError> {
+        let found = self
+            .oracle
+            .hessian_product(config, self.memory, direction)?;
         self.last_step = found.finite_difference;
         self.provenance = Some(found.provenance);
         Ok(found.value)

@@ -4,7 +4,7 @@ mod context;
 mod sources;
 
 pub use context::CurvatureContext;
-pub(crate) use context::{ErasedOracle, ProductMemory};
+pub(crate) use context::{ErasedOracle, Found, ProductMemory};
 pub use sources::{
     CustomDiagonal, DiagonalFn, DiagonalRequest, GaussNewtonBartlett, Hutchinson, ProbeFn,
 };

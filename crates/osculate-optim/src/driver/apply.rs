@@ -128,7 +128,8 @@ pub(crate) fn select(flag: &Tensor<1, Bool>, new: Tensor<1>, old: Tensor<1>) -> 
         // burn expands nothing to a length of zero.
         return new;
     }
-    old.mask_where(flag.clone().expand([n]), new)
+    // The old tensor is the model's, or a state's, too: the new one can be written over.
+    new.mask_where(flag.clone().bool_not().expand([n]), old)
 }
 
 /// Whether all elements are finite, as a flag on the device.

@@ -6,6 +6,7 @@ use super::{Driver, ParameterGroup, Select};
 use crate::averaging::Averaging;
 use crate::config::{Check, ConfigError};
 use crate::curvature::CurvatureSource;
+use crate::filter::GradientFilter;
 use crate::gradient::GradientSource;
 use crate::step_size::StepSize;
 use crate::vector_state::VectorStore;
@@ -16,6 +17,14 @@ impl Driver {
     pub fn with_gradient(mut self, source: impl GradientSource + 'static) -> Self {
         self.gradient = Arc::new(source);
         self.gradient_state = VectorStore::default();
+        self.changed();
+        self
+    }
+
+    /// Filters the gradient, whatever its source, after the filters that are there; about invalid settings see
+    /// [`with_gradient`](Self::with_gradient).
+    pub fn with_filter(mut self, filter: impl GradientFilter + 'static) -> Self {
+        self.filters.push(Arc::new(filter));
         self.changed();
         self
     }
@@ -135,6 +144,29 @@ impl Driver {
             )
             .finish()?;
         Ok(self.with_gradient(source))
+    }
+
+    pub(crate) fn checked_filter(
+        self,
+        config: &'static str,
+        filter: impl GradientFilter + 'static,
+    ) -> Result<Self, ConfigError> {
+        let mut present = self.filters.iter();
+        Check::of(config)
+            .that(
+                present.all(|own| own.name() != filter.name()),
+                "base",
+                &self.name,
+                "an optimizer without this filter: once is enough",
+            )
+            .that(
+                self.step_size.is_none() && self.averaging.is_none(),
+                "base",
+                &self.name,
+                "an optimizer without step sizes or averages, which go over filters",
+            )
+            .finish()?;
+        Ok(self.with_filter(filter))
     }
 
     pub(crate) fn checked_step_size(

@@ -3,13 +3,14 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 use osculate_curvature::{
-    Cost, CurvatureError, Evaluation, FiniteFlags, GradientOracle, Objective, ParamVec,
+    Cost, CurvatureError, Evaluation, FiniteFlags, GradientOracle, HessianConfig, Objective,
+    ParamVec,
 };
 
 use super::error::StepErrorCause;
 use super::policy::{NonFinitePolicy, StepPolicy, step_seed};
 use super::report::{SkipReason, StepReport};
-use crate::curvature::ErasedOracle;
+use crate::curvature::{CurvatureContext, ErasedOracle, Found, ProductMemory};
 use crate::gradient::{Evaluations, GradientPoint};
 
 /// One step under way: the clean pass is made, and its gradient is fit for use.
@@ -26,23 +27,35 @@ pub(crate) struct StepContext<'a, M: Module> {
     last: Option<(ParamVec, Evaluation)>,
     /// What was spent at other points.
     elsewhere: Cost,
+    /// Whether flags are read back as soon as they are made.
+    reads: bool,
+}
+
+/// What a step asks of its clean pass.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StepNeeds<'a> {
+    /// Who asks for the loss, also of an objective that gives gradients alone.
+    pub loss: Option<&'a str>,
+    /// Who takes what for the loss's lower bound.
+    pub bound: Option<(&'static str, f64)>,
+    /// Whether the gradient's flags are read back in this step anyway: then that is done first, and nothing
+    /// is masked where all are set.
+    pub reads: bool,
 }
 
 impl<'a, M: Module> StepContext<'a, M> {
     /// Evaluates loss and gradient at the weights. `step` is the number of steps made before, `noise` what
-    /// the run has drawn for its noise, `needs_loss` who asks for the loss of an objective that gives
-    /// gradients alone, `bound` who takes what for its lower bound.
+    /// the run has drawn for its noise.
     pub(crate) fn begin(
         model: &M,
         objective: &'a dyn Objective<M>,
         policy: &'a StepPolicy,
         step: u64,
         noise: Option<u64>,
-        needs_loss: Option<&str>,
-        bound: Option<(&'static str, f64)>,
+        needs: StepNeeds<'_>,
     ) -> Result<Self, StepErrorCause> {
         let gradients_alone = objective.gradient().is_some();
-        if let (Some(policy), true) = (needs_loss, gradients_alone)
+        if let (Some(policy), true) = (needs.loss, gradients_alone)
             && objective.supervised_terms().is_empty()
         {
             return Err(StepErrorCause::NoLoss {
@@ -61,7 +74,7 @@ impl<'a, M: Module> StepContext<'a, M> {
         let oracle = oracle.with_noise_seed(step_seed(policy.seed ^ noise, step));
         let clean = oracle.clean()?;
         let gradient = clean.gradient.clone();
-        let loss = match gradients_alone && needs_loss.is_some() {
+        let loss = match gradients_alone && needs.loss.is_some() {
             true => oracle.supervised_loss()?,
             false => clean.loss.clone(),
         };
@@ -79,11 +92,12 @@ impl<'a, M: Module> StepContext<'a, M> {
             sound: None,
             last: None,
             elsewhere: Cost::ZERO,
+            reads: needs.reads,
         };
         // The gradient first: it tells which parameters are the cause.
         context.gradient = context.accept(gradient)?;
-        if !gradients_alone || needs_loss.is_some() {
-            context.check_loss(bound)?;
+        if !gradients_alone || needs.loss.is_some() {
+            context.check_loss(needs.bound)?;
         }
         Ok(context)
     }
@@ -164,6 +178,9 @@ impl<'a, M: Module> StepContext<'a, M> {
         let Some(flags) = self.check(reason, vector.finite_flags())? else {
             return Ok(vector);
         };
+        if self.reads {
+            flags.to_vec();
+        }
         let vector = vector.zero_where_not(&flags);
         self.sound = Some(match self.sound.take() {
             Some(sound) => sound.and(&flags),
@@ -216,14 +233,10 @@ impl<'a, M: Module> StepContext<'a, M> {
 
     /// The report of the step so far.
     pub(crate) fn report(&self) -> StepReport {
-        StepReport {
-            checks: self.checks.clone(),
-            ..StepReport::new(
-                self.loss.clone(),
-                self.gradient.norm_on_device(),
-                self.cost(),
-            )
-        }
+        let mut report =
+            StepReport::of_gradient(self.loss.clone(), self.gradient.clone(), self.cost());
+        report.checks.clone_from(&self.checks);
+        report
     }
 
     /// A copy of what [`into_model`](Self::into_model) gives, where losses at other weights are to be looked
@@ -282,6 +295,43 @@ impl<M: Module> Evaluations for StepContext<'_, M> {
         let gradient = self.accept(evaluation.gradient.clone())?;
         self.last = Some((offset.clone(), evaluation));
         Ok(gradient)
+    }
+
+    fn drawn_gradient_at(
+        &mut self,
+        what: &'static str,
+        number: u64,
+        offset: &ParamVec,
+    ) -> Result<ParamVec, StepErrorCause> {
+        let evaluation = self.oracle.evaluate_drawn(what, number, offset)?;
+        self.accept(evaluation.gradient)
+    }
+
+    fn hessian_product(
+        &mut self,
+        point: GradientPoint,
+        memory: &ProductMemory,
+        step: u64,
+        v: &ParamVec,
+    ) -> Result<(ParamVec, Found), StepErrorCause> {
+        let (product, found) = self.at(point, |oracle| {
+            let mut at = CurvatureContext::new(oracle, memory, step);
+            // The error's estimate would take gradients and read norms back.
+            let config = HessianConfig {
+                estimate_error: false,
+                ..HessianConfig::default()
+            };
+            let product = at.product_along(config, v)?;
+            Ok((product, at.found()))
+        })?;
+        let product = self.checked(SkipReason::Curvature, product)?;
+        // Products are in the type of statistics, gradients in the parameters' own.
+        let product = product.map(|(entry, x)| x.clone().cast(entry.dtype));
+        Ok((product, found))
+    }
+
+    fn seed(&self) -> u64 {
+        self.oracle.seed()
     }
 
     fn accept_combined(&mut self, gradient: ParamVec) -> Result<ParamVec, StepErrorCause> {

@@ -85,6 +85,17 @@ pub enum StepErrorCause {
         policy: String,
     },
 
+    /// A filter that makes no sense with the criterion of the objective.
+    #[error("the filter {filter} is used with a {criterion}, expected {expected}")]
+    Criterion {
+        /// Name of the filter.
+        filter: &'static str,
+        /// The criterion.
+        criterion: &'static str,
+        /// What would be valid.
+        expected: &'static str,
+    },
+
     /// A setting of a role is out of its range.
     #[error(transparent)]
     Config(#[from] ConfigError),

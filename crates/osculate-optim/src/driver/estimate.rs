@@ -1,14 +1,13 @@
 //! The curvature of a step.
 
 use burn::module::Module;
-use osculate_curvature::{FiniteFlags, Provenance};
+use osculate_curvature::FiniteFlags;
 
 use super::Driver;
 use super::context::StepContext;
 use super::error::StepErrorCause;
 use super::report::SkipReason;
-use crate::curvature::CurvatureContext;
-use crate::curvature::CurvatureEstimate;
+use crate::curvature::{CurvatureContext, CurvatureEstimate, Found};
 use crate::gradient::GradientPoint;
 
 /// An estimate that a part asked for.
@@ -25,7 +24,7 @@ impl Driver {
         part: usize,
         context: &mut StepContext<'_, M>,
         point: GradientPoint,
-        found: &mut (Option<f64>, Option<Provenance>),
+        found: &mut Found,
         shared: &mut Option<Estimated>,
     ) -> Result<Option<Estimated>, StepErrorCause> {
         let Some(update) = self.updates().nth(part) else {

@@ -5,6 +5,7 @@ mod compose;
 mod context;
 mod error;
 mod estimate;
+mod filters;
 mod forecast;
 mod groups;
 mod ownership;
@@ -34,6 +35,7 @@ use crate::averaging::Averaging;
 use crate::config::{Check, ConfigError};
 use crate::curvature::{CurvatureSource, ProductMemory};
 use crate::engine::BlockRule;
+use crate::filter::GradientFilter;
 use crate::gradient::{Clean, GradientSource};
 use crate::parameter::{ModuleSignature, ParameterTable};
 use crate::step_size::StepSize;
@@ -46,7 +48,7 @@ use ownership::Ownership;
 
 /// An optimizer put together from roles, behind [`ClosureOptimizer`](crate::ClosureOptimizer).
 ///
-/// A step takes a gradient somewhere ([`GradientSource`]), asks for curvature at the same point
+/// A step takes a gradient somewhere ([`GradientSource`]), filters it ([`GradientFilter`]), asks for curvature at the same point
 /// ([`CurvatureSource`]), makes a direction of both ([`BlockRule`], [`VectorRule`], or a burn optimizer),
 /// goes along it as far as a policy says ([`StepSize`]), with weight decay, and averages the weights
 /// ([`Averaging`]). Every choice of one role goes with every choice of the others.
@@ -85,9 +87,13 @@ use ownership::Ownership;
 pub struct Driver {
     gradient: Arc<dyn GradientSource>,
     gradient_state: VectorStore,
+    /// The innermost first.
+    filters: Vec<Arc<dyn GradientFilter>>,
     /// In the place of the updates' own sources.
     curvature: Option<Arc<dyn CurvatureSource>>,
+    /// What is known of the products of curvature sources, and of those of the gradient source.
     products: ProductMemory,
+    gradient_products: ProductMemory,
     update: Box<dyn Update>,
     groups: Vec<ParameterGroup>,
     weight_decay: Option<WeightDecay>,
@@ -132,8 +138,10 @@ impl Driver {
         let mut driver = Self {
             gradient: Arc::new(Clean),
             gradient_state: VectorStore::default(),
+            filters: Vec::new(),
             curvature: None,
             products: ProductMemory::default(),
+            gradient_products: ProductMemory::default(),
             update,
             groups: Vec::new(),
             weight_decay: None,
@@ -271,6 +279,7 @@ impl Driver {
         field: &'static str,
     ) -> Result<Box<dyn Update>, ConfigError> {
         let alone = self.gradient.name() == "clean"
+            && self.filters.is_empty()
             && self.groups.is_empty()
             && self.curvature.is_none()
             && self.step_size.is_none()
@@ -290,8 +299,8 @@ impl Driver {
                 alone,
                 field,
                 &self.name,
-                "a method alone: policies, sources of gradients and curvature, step sizes, averages, groups, \
-                 masks and decays go over the whole optimizer",
+                "a method alone: policies, sources of gradients and curvature, filters, step sizes, averages, \
+                 groups, masks and decays go over the whole optimizer",
             )
             .finish()?;
         Ok(self.update)
@@ -324,10 +333,18 @@ impl Driver {
             true => ("hybrid".to_string(), false),
             false => (self.update.name().to_string(), self.update.is_burn()),
         };
-        let mut name = match (self.gradient.name(), burn) {
-            ("clean", _) => update,
-            (source, true) => source.to_string(),
-            (source, false) => format!("{source}({update})"),
+        // burn's optimizers have no name of their own under another.
+        let over = |role: &str, name: Option<String>| match name {
+            Some(name) => format!("{role}({name})"),
+            None => role.to_string(),
+        };
+        let mut under = (!burn).then(|| update.clone());
+        for filter in &self.filters {
+            under = Some(over(filter.name(), under));
+        }
+        let mut name = match self.gradient.name() {
+            "clean" => under.unwrap_or(update),
+            source => over(source, under),
         };
         if let Some(policy) = &self.step_size {
             name = format!("{}({name})", policy.name());

@@ -49,6 +49,9 @@ impl Driver {
     /// Settings of roles that were put over without their own `over`.
     fn validate_roles(&self) -> Result<(), StepErrorCause> {
         self.gradient.validate()?;
+        for filter in &self.filters {
+            filter.validate()?;
+        }
         if let Some(policy) = &self.step_size {
             policy.validate()?;
         }

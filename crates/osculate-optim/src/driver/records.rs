@@ -8,6 +8,8 @@ use crate::record::{NOISE, RecordError, StateRecord};
 use crate::vector_state::VectorStore;
 
 const GRADIENT: &str = "gradient";
+/// Before the names of what is known of the gradient source's products.
+const GRADIENT_PRODUCTS: &str = "gradient_";
 const STEP_SIZE: &str = "step_size";
 const AVERAGING: &str = "averaging";
 /// The vector that the first records of LookSAM name without its role.
@@ -72,7 +74,8 @@ impl StatefulOptimizer for Driver {
         if let Some(age) = self.gradient_age {
             record.set_count("gradient_age", age);
         }
-        self.products.write(&mut record);
+        self.products.write(&mut record, "");
+        self.gradient_products.write(&mut record, GRADIENT_PRODUCTS);
         for (part, update) in self.updates().enumerate() {
             update.write(&mut record, &self.prefix(part));
             if self.is_composed() && !update.is_burn() {
@@ -123,7 +126,8 @@ impl StatefulOptimizer for Driver {
         self.step_size_state = step_size_state;
         self.averaging_state = averaging_state;
         self.numbers = record.numbers(AVERAGING);
-        self.products = ProductMemory::read(&record);
+        self.products = ProductMemory::read(&record, "");
+        self.gradient_products = ProductMemory::read(&record, GRADIENT_PRODUCTS);
         self.steps = steps;
         if steps > 0 {
             self.noise = Some(record.count(NOISE).unwrap_or(0));

@@ -1,7 +1,7 @@
 //! What a step did.
 
 use burn::tensor::Tensor;
-use osculate_curvature::{Cost, FiniteFlags, Provenance};
+use osculate_curvature::{Cost, FiniteFlags, ParamVec, Provenance};
 
 /// Why a parameter was left out of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +30,13 @@ pub struct Skipped {
 /// What a step did.
 ///
 /// Numbers that live on the device are read back when they are asked for, not before: a loop that
-/// looks at the report once in a hundred steps waits for the device once in a hundred steps.
+/// looks at the report once in a hundred steps waits for the device once in a hundred steps. The norm of the
+/// gradient is not even computed before, so a report holds its gradient: drop it with the step, or
+/// [`compact`](Self::compact) it to keep it.
 #[derive(Debug, Clone)]
 pub struct StepReport {
     pub(crate) loss: Tensor<1>,
-    pub(crate) gradient_norm: Tensor<1>,
+    gradient: GradientNorm,
     pub(crate) cost: Cost,
     pub(crate) curvature_age: Option<usize>,
     pub(crate) win_rate: Option<Tensor<1>>,
@@ -45,6 +47,13 @@ pub struct StepReport {
     pub(crate) step_size_factor: Option<Tensor<1>>,
     pub(crate) fresh: Vec<FreshState>,
     pub(crate) groups: Vec<GroupReport>,
+}
+
+/// The norm of a step's gradient, or what it is computed from.
+#[derive(Debug, Clone)]
+enum GradientNorm {
+    Known(Tensor<1>),
+    Of(ParamVec),
 }
 
 /// A parameter whose state began anew in a step, because it is another parameter than before.
@@ -81,9 +90,17 @@ impl StepReport {
     /// assert!(report.skipped().is_empty());
     /// ```
     pub fn new(loss: Tensor<1>, gradient_norm: Tensor<1>, cost: Cost) -> Self {
+        Self::with(loss, GradientNorm::Known(gradient_norm), cost)
+    }
+
+    pub(crate) fn of_gradient(loss: Tensor<1>, gradient: ParamVec, cost: Cost) -> Self {
+        Self::with(loss, GradientNorm::Of(gradient), cost)
+    }
+
+    fn with(loss: Tensor<1>, gradient: GradientNorm, cost: Cost) -> Self {
         Self {
             loss,
-            gradient_norm,
+            gradient,
             cost,
             curvature_age: None,
             win_rate: None,
@@ -128,7 +145,23 @@ impl StepReport {
     /// Euclidean norm over all parameters of the gradient at the weights before the step, before
     /// clipping, without parameters that are not finite. Reads one number back.
     pub fn gradient_norm(&self) -> f64 {
-        scalar(&self.gradient_norm)
+        scalar(&self.norm_on_device())
+    }
+
+    fn norm_on_device(&self) -> Tensor<1> {
+        match &self.gradient {
+            GradientNorm::Known(norm) => norm.clone(),
+            GradientNorm::Of(gradient) => gradient.norm_on_device(),
+        }
+    }
+
+    /// The report without the gradient, whose norm is computed, on the device: for reports that are kept
+    /// beyond the next step.
+    pub fn compact(self) -> Self {
+        Self {
+            gradient: GradientNorm::Known(self.norm_on_device()),
+            ..self
+        }
     }
 
     /// Passes through the model that the step cost.

@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use osculate_curvature::{FiniteFlags, Objective, ParamVec, assign};
 
 use super::Driver;
-use super::context::StepContext;
+use super::context::{StepContext, StepNeeds};
 use super::error::{StepError, StepErrorCause};
 use super::estimate::Estimated;
 use super::report::{GroupReport, StepReport};
@@ -44,6 +44,7 @@ impl<M: Module> ClosureOptimizer<M> for Driver {
                 update.discard();
             }
             self.products.discard();
+            self.gradient_products.discard();
         }
         made.map_err(|cause| StepError { model, cause })
     }
@@ -87,17 +88,14 @@ impl Driver {
         checked_rate(lr.base())?;
         let policy = self.policy.clone();
         let sizes = self.step_size.clone();
-        let needs_loss = self.needs_loss();
-        let bound = sizes.and_then(|sizes| Some((sizes.name(), sizes.lower_bound()?)));
-        let mut context = StepContext::begin(
-            model,
-            objective,
-            &policy,
-            self.steps,
-            self.noise,
-            needs_loss.as_deref(),
-            bound,
-        )?;
+        let loss = self.needs_loss();
+        let needs = StepNeeds {
+            loss: loss.as_deref(),
+            bound: sizes.and_then(|sizes| Some((sizes.name(), sizes.lower_bound()?))),
+            reads: self.gradient.name() == "clean" && self.updates().all(|update| update.is_burn()),
+        };
+        let (steps, noise) = (self.steps, self.noise);
+        let mut context = StepContext::begin(model, objective, &policy, steps, noise, needs)?;
         let noise = context.noise();
 
         // Nothing was kept of a model whose objective fails.
@@ -108,13 +106,15 @@ impl Driver {
         let state = self
             .gradient_state
             .open(source.name(), source.fields(), &[], &layout)?;
-        let mut taking = GradientContext::new(&mut context, state, lr.base(), self.steps);
+        let (products, steps) = (&self.gradient_products, self.steps);
+        let mut taking = GradientContext::new(&mut context, state, products, lr.base(), steps);
         let taken = source.take(&mut taking)?;
-        let source_state = taking.state;
+        let (source_state, source_found) = taking.finish();
         layout
             .check(taken.gradient.layout())
             .map_err(StepErrorCause::Curvature)?;
-        let gradient = context.clip(taken.gradient);
+        let gradient = self.filtered(&mut context, taken.gradient)?;
+        let gradient = context.clip(gradient);
         let field = self.field(lr, context.oracle().parameters()?.clone(), gradient)?;
 
         let mut found = (self.products.last_step(), None);
@@ -131,7 +131,7 @@ impl Driver {
             proposals.push(Some(proposal));
         }
         let mut report = context.report();
-        report.provenance = found.1;
+        report.provenance = found.1.or(source_found.1);
         report.fresh.clone_from(&self.fresh);
         report.groups = self.group_reports(&field);
         let refreshed = count(&mut report, &proposals);
@@ -168,6 +168,7 @@ impl Driver {
             update.commit(keep.as_ref());
         }
         self.products.commit(found.0);
+        self.gradient_products.commit(source_found.0);
         self.take_ownership(&field);
         self.steps += 1;
         let estimates = self

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::blocks::{Group, Part, groups, parts};
 use super::error::RuleError;
 use super::rule::{BlockRule, Field, Row, Stepped};
-use super::state::BlockState;
+use super::state::{BlockState, NewField};
 use super::store::{BlockStore, ParameterCounters, StackedState};
 use super::units::Units;
 use crate::curvature::CurvatureEstimate;
@@ -58,7 +58,7 @@ pub(crate) struct Prepared {
 struct Made {
     group: Group,
     old: Vec<Tensor<2>>,
-    new: Vec<(Field, Tensor<2>)>,
+    new: Vec<NewField>,
     stepped: Stepped,
     /// Whether the state of each row is finite, where the policy asks.
     finite: Option<Tensor<1, Bool>>,
@@ -148,7 +148,7 @@ fn make<R: BlockRule>(
             found,
         });
     }
-    let new = stack.state.into_tensors()?;
+    let new = stack.state.into_fields()?;
     let finite = asked.then(|| finite_rows(&stepped.direction, &new));
     Ok(Made {
         finite,
@@ -160,10 +160,11 @@ fn make<R: BlockRule>(
 }
 
 /// Whether direction and state of each row are finite: a sum is finite only where all of its terms are.
-fn finite_rows(direction: &Tensor<2>, state: &[(Field, Tensor<2>)]) -> Tensor<1, Bool> {
+fn finite_rows(direction: &Tensor<2>, state: &[NewField]) -> Tensor<1, Bool> {
     let rows = |tensor: &Tensor<2>| tensor.clone().sum_dim(1).is_finite();
-    let state = state.iter().map(|(_, tensor)| rows(tensor));
-    let all = state.fold(rows(direction), Tensor::bool_and);
+    let changed = state.iter().filter(|new| new.changed);
+    let changed = changed.map(|new| rows(&new.value));
+    let all = changed.fold(rows(direction), Tensor::bool_and);
     all.flatten::<1>(0, 1)
 }
 
@@ -341,7 +342,7 @@ impl Prepared {
 impl Made {
     fn into_state(self, members: &[Vec<usize>], keep: Option<&FiniteFlags>) -> StackedState {
         let k = self.group.parts.len();
-        let keep = keep.map(|flags| {
+        let stays = keep.map(|flags| {
             let rows = self.group.parts.iter();
             let rows = rows.map(|&part| {
                 let mut members = members[part].iter();
@@ -351,23 +352,21 @@ impl Made {
                     all.map(|all| all.bool_and(flag.clone())).or(Some(flag))
                 })
             });
-            Tensor::cat(rows.flatten().collect(), 0).reshape([k, 1])
+            let keep: Tensor<1, Bool> = Tensor::cat(rows.flatten().collect(), 0);
+            keep.bool_not().reshape([k, 1])
         });
-        let fields = self
-            .new
-            .into_iter()
-            .zip(self.old)
-            .map(|((field, new), old)| {
-                let kept = match &keep {
-                    Some(flag) => {
-                        let flag: Tensor<2, Bool> = flag.clone().expand(new.dims());
-                        old.mask_where(flag, new)
-                    }
-                    None => new,
-                };
-                let kept = kept.cast(field.dtype);
-                (field, kept)
-            });
+        let fields = self.new.into_iter().zip(self.old).map(|(new, old)| {
+            // The old tensor is the store's too: the new one can be written over.
+            let value = match &stays {
+                Some(flag) if new.changed => {
+                    let flag: Tensor<2, Bool> = flag.clone().expand(new.value.dims());
+                    new.value.mask_where(flag, old)
+                }
+                _ => new.value,
+            };
+            let value = value.cast(new.field.dtype);
+            (new.field, value)
+        });
         StackedState {
             fields: fields.collect(),
             keys: self.group.keys,

@@ -12,7 +12,22 @@ use super::rule::Field;
 pub struct BlockState {
     rule: &'static str,
     rows: usize,
-    fields: Vec<(Field, Option<Tensor<2>>)>,
+    fields: Vec<Slot>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    field: Field,
+    value: Option<Tensor<2>>,
+    changed: bool,
+}
+
+/// A field after a step.
+pub(crate) struct NewField {
+    pub field: Field,
+    pub value: Tensor<2>,
+    /// Whether the rule put a value; otherwise it is the old one.
+    pub changed: bool,
 }
 
 impl BlockState {
@@ -26,14 +41,32 @@ impl BlockState {
             rule,
             rows,
             fields: fields
-                .map(|(field, tensor)| (field, Some(tensor)))
+                .map(|(field, tensor)| Slot {
+                    field,
+                    value: Some(tensor),
+                    changed: false,
+                })
                 .collect(),
         }
     }
 
     /// Whether the block has this field.
     pub fn has(&self, name: &str) -> bool {
-        self.fields.iter().any(|(field, _)| field.name == name)
+        self.fields.iter().any(|slot| slot.field.name == name)
+    }
+
+    /// A field that stays as it is, `[k, len]`: it costs nothing to keep, where a field that is taken and put
+    /// back is checked and masked as a new one.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    pub fn get(&mut self, name: &str) -> Result<Tensor<2>, RuleError> {
+        let rule = self.rule;
+        let slot = self.slot(name)?;
+        slot.value.clone().ok_or(RuleError::FieldTaken {
+            rule,
+            field: slot.field.name,
+        })
     }
 
     /// Takes a field out, `[k, len]` in the type in which the block is computed.
@@ -43,10 +76,10 @@ impl BlockState {
     /// that was taken before.
     pub fn take(&mut self, name: &str) -> Result<Tensor<2>, RuleError> {
         let rule = self.rule;
-        let (field, tensor) = self.field(name)?;
-        tensor.take().ok_or(RuleError::FieldTaken {
+        let slot = self.slot(name)?;
+        slot.value.take().ok_or(RuleError::FieldTaken {
             rule,
-            field: field.name,
+            field: slot.field.name,
         })
     }
 
@@ -56,40 +89,49 @@ impl BlockState {
     /// [`RuleError::UnknownField`], and [`RuleError::FieldShape`] for another shape than declared.
     pub fn put(&mut self, name: &str, value: Tensor<2>) -> Result<(), RuleError> {
         let (rule, rows) = (self.rule, self.rows);
-        let (field, tensor) = self.field(name)?;
-        let (expected, found) = ([rows, field.len], value.dims());
+        let slot = self.slot(name)?;
+        let (expected, found) = ([rows, slot.field.len], value.dims());
         if expected != found {
             return Err(RuleError::FieldShape {
                 rule,
-                field: field.name,
+                field: slot.field.name,
                 expected,
                 found,
             });
         }
-        *tensor = Some(value);
+        slot.value = Some(value);
+        slot.changed = true;
         Ok(())
     }
 
-    fn field(&mut self, name: &str) -> Result<&mut (Field, Option<Tensor<2>>), RuleError> {
-        match self.fields.iter().position(|(field, _)| field.name == name) {
+    fn slot(&mut self, name: &str) -> Result<&mut Slot, RuleError> {
+        match self.fields.iter().position(|slot| slot.field.name == name) {
             Some(at) => Ok(&mut self.fields[at]),
             None => Err(RuleError::UnknownField {
                 rule: self.rule,
                 field: name.to_string(),
-                declared: self.fields.iter().map(|(field, _)| field.name).collect(),
+                declared: self.fields.iter().map(|slot| slot.field.name).collect(),
             }),
         }
     }
 
-    /// The tensors after the step, in the order in which they were declared.
-    pub(crate) fn into_tensors(self) -> Result<Vec<(Field, Tensor<2>)>, RuleError> {
+    /// The fields after the step, in the order in which they were declared.
+    pub(crate) fn into_fields(self) -> Result<Vec<NewField>, RuleError> {
         let rule = self.rule;
         let fields = self.fields.into_iter();
         fields
-            .map(|(field, tensor)| {
-                let name = field.name;
-                let tensor = tensor.ok_or(RuleError::FieldTaken { rule, field: name })?;
-                Ok((field, tensor))
+            .map(|slot| {
+                let (field, changed) = (slot.field, slot.changed);
+                let taken = RuleError::FieldTaken {
+                    rule,
+                    field: field.name,
+                };
+                let value = slot.value.ok_or(taken)?;
+                Ok(NewField {
+                    field,
+                    value,
+                    changed,
+                })
             })
             .collect()
     }
@@ -132,7 +174,7 @@ mod tests {
         ));
         state.put("v", v).unwrap();
         assert!(state.has("m") && !state.has("w"));
-        assert_eq!(state.into_tensors().unwrap().len(), 2);
+        assert_eq!(state.into_fields().unwrap().len(), 2);
     }
 
     #[test]
@@ -140,7 +182,7 @@ mod tests {
         let mut state = state();
         state.take("m").unwrap();
         assert!(matches!(
-            state.into_tensors(),
+            state.into_fields(),
             Err(RuleError::FieldTaken { field: "m", .. })
         ));
     }

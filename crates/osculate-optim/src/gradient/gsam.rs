@@ -1,8 +1,7 @@
 use burn::config::Config;
-use osculate_curvature::ParamVec;
 
 use super::{
-    GradientContext, GradientPoint, GradientSource, NORM_EPSILON, TakenGradient, over, perturbation,
+    GradientContext, GradientPoint, GradientSource, TakenGradient, orthogonal, over, perturbation,
 };
 use crate::config::{Check, ConfigError};
 use crate::driver::StepErrorCause;
@@ -139,13 +138,4 @@ impl GradientSource for Gsam {
             refreshed: None,
         })
     }
-}
-
-/// The component of `vector` that is orthogonal to `direction`.
-fn orthogonal(vector: &ParamVec, direction: &ParamVec) -> ParamVec {
-    // Normalising first keeps the squares of tiny and huge gradients in range.
-    let unit = |x: &ParamVec| x.scale_by(&x.norm_on_device().add_scalar(NORM_EPSILON).recip());
-    let direction = unit(direction);
-    let along = vector.dot_on_device(&direction).neg();
-    vector.axpy_by(&along, &direction)
 }

@@ -283,16 +283,14 @@ impl BlockRule for Sophia {
 
     fn step(&self, stack: &mut Stack<'_>) -> Result<Stepped, RuleError> {
         let config = &self.config;
-        let old = stack.state.take(CURVATURE)?;
-        let new = match &stack.curvature {
-            Some(curvature) => self.averaged(old.clone(), curvature),
-            None => old.clone(),
-        };
-        let h = match config.schedule {
-            SophiaSchedule::BeforeUpdate => new.clone(),
-            SophiaSchedule::AfterUpdate | SophiaSchedule::AfterPeriod => old,
-        };
-        stack.state.put(CURVATURE, new)?;
+        let mut h = stack.state.get(CURVATURE)?;
+        if let Some(curvature) = &stack.curvature {
+            let new = self.averaged(h.clone(), curvature);
+            stack.state.put(CURVATURE, new.clone())?;
+            if config.schedule == SophiaSchedule::BeforeUpdate {
+                h = new;
+            }
+        }
 
         let m = stack.state.take(MOMENTUM)?;
         let m = ema(m, stack.gradient.clone(), config.beta_1);

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::{SpecError, burn_rows};
 use crate::driver::Driver;
-use crate::{averaging, gradient, optimizers, step_size, weight_decay};
+use crate::{averaging, filter, gradient, optimizers, step_size, weight_decay};
 
 /// What the registry knows of an optimizer: one row, in the method's own file.
 ///
@@ -87,6 +87,15 @@ kinds! {
     ASAM = gradient::ASAM;
     GSAM = gradient::GSAM;
     LOOKSAM = gradient::LOOKSAM;
+    FRIENDLY_SAM = gradient::FRIENDLY_SAM;
+    GAM = gradient::GAM;
+    FAST_GAM = gradient::FAST_GAM;
+    AMP = gradient::AMP;
+    AWP = gradient::AWP;
+    ENTROPY_SGD = gradient::ENTROPY_SGD;
+    PERP_GRAD = filter::PERP_GRAD;
+    CENTRALISED_GRADIENT = filter::CENTRALISED_GRADIENT;
+    ADAPTIVE_CLIP = filter::ADAPTIVE_CLIP;
     MARS = gradient::MARS;
     ADAHESSIAN = optimizers::adahessian::ROW;
     SASSHA = optimizers::sassha::ROW;

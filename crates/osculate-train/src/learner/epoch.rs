@@ -175,7 +175,7 @@ where
         self.note_idle(&step.report);
 
         let observed = Arc::new(Observed {
-            report: step.report,
+            report: step.report.compact(),
             sharpness,
             trace,
         });

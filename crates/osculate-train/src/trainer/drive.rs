@@ -6,7 +6,7 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::optim::LearningRate;
 use burn::tensor::Device;
-use osculate_curvature::Accumulated;
+use osculate_curvature::{Accumulated, Drawing, ObjectiveError};
 use osculate_optim::{ClosureOptimizer, Skipped, StepReport};
 use osculate_program::Interrupt;
 
@@ -150,8 +150,17 @@ impl<'a, T: Task> Drive<'a, T> {
         let batch = self.guarded(&model, |drive| drive.batch(&devices))?;
         let steps = self.with.plan.steps();
         self.lr = self.config.peak_lr() * self.config.schedule.factor(self.state.step, steps);
-        let objective = batch.objective.as_ref();
-        let made = match self.with.optimizer.step(self.lr, model, objective) {
+        let (task, seed, step) = (self.task, self.config.seed, self.state.step);
+        let objective = Drawing::new(batch.objective, |number| {
+            let at = BatchAt::drawn(seed, step, number, task.batches_per_epoch());
+            for device in &devices {
+                device.seed(at.seed());
+            }
+            task.batch(at)
+                .map(|batch| batch.objective)
+                .map_err(ObjectiveError::new)
+        });
+        let made = match self.with.optimizer.step(self.lr, model, &objective) {
             Ok(made) => made,
             Err(error) => {
                 let step = self.state.step + 1;
@@ -166,7 +175,7 @@ impl<'a, T: Task> Drive<'a, T> {
         let model = made.model;
         self.state.step += 1;
         self.state.spend(made.report.cost());
-        self.pending.push((self.state.step, made.report));
+        self.pending.push((self.state.step, made.report.compact()));
         self.with.console.step(self.state.step);
 
         let step = self.state.step;

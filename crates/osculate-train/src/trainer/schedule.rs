@@ -16,6 +16,9 @@ pub enum ScheduleKind {
     Cosine,
     /// Down in a straight line after the warm-up (default: 5 %) to the floor (default: 0).
     Linear,
+    /// The peak rate after the warm-up (default: 5 %) until the last fifth of the run, then down in a straight
+    /// line to the floor (default: 0).
+    WarmupStableDecay,
     /// Up along a cosine from 1/25 of the peak during the warm-up (default: 30 %), down along a
     /// cosine to the floor (default: 4e-6): the "1cycle" policy as deep-learning libraries have it.
     OneCycle,
@@ -69,7 +72,7 @@ impl Schedule {
     pub fn warmup(&self) -> f64 {
         self.warmup.unwrap_or(match self.kind {
             ScheduleKind::Constant => 0.0,
-            ScheduleKind::Cosine | ScheduleKind::Linear => 0.05,
+            ScheduleKind::Cosine | ScheduleKind::Linear | ScheduleKind::WarmupStableDecay => 0.05,
             ScheduleKind::OneCycle => 0.3,
             ScheduleKind::SuperConvergence => 0.45,
         })
@@ -80,7 +83,7 @@ impl Schedule {
         self.floor.unwrap_or(match self.kind {
             ScheduleKind::Constant => 1.0,
             ScheduleKind::Cosine => 0.01,
-            ScheduleKind::Linear => 0.0,
+            ScheduleKind::Linear | ScheduleKind::WarmupStableDecay => 0.0,
             ScheduleKind::OneCycle => ONE_CYCLE_START * 1e-4,
             ScheduleKind::SuperConvergence => 1e-3,
         })
@@ -131,7 +134,10 @@ impl Schedule {
         };
         let warmed = || (step + 1) as f64 / rising as f64;
         match self.kind {
-            ScheduleKind::Constant | ScheduleKind::Cosine | ScheduleKind::Linear
+            ScheduleKind::Constant
+            | ScheduleKind::Cosine
+            | ScheduleKind::Linear
+            | ScheduleKind::WarmupStableDecay
                 if step < rising =>
             {
                 warmed()
@@ -139,6 +145,13 @@ impl Schedule {
             ScheduleKind::Constant => 1.0,
             ScheduleKind::Cosine => cosine(1.0, floor, through(rising, steps)),
             ScheduleKind::Linear => line(1.0, floor, through(rising, steps)),
+            ScheduleKind::WarmupStableDecay => {
+                let falls = (steps - steps / 5).max(rising);
+                match step < falls {
+                    true => 1.0,
+                    false => line(1.0, floor, through(falls.saturating_sub(1), steps)),
+                }
+            }
             ScheduleKind::OneCycle if step < rising => cosine(ONE_CYCLE_START, 1.0, warmed()),
             ScheduleKind::OneCycle => cosine(1.0, floor, through(rising, steps)),
             ScheduleKind::SuperConvergence if step < rising => line(SUPER_START, 1.0, warmed()),
@@ -165,11 +178,12 @@ fn cosine(from: f64, to: f64, part: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn all() -> [Schedule; 5] {
+    fn all() -> [Schedule; 6] {
         [
             ScheduleKind::Constant,
             ScheduleKind::Cosine,
             ScheduleKind::Linear,
+            ScheduleKind::WarmupStableDecay,
             ScheduleKind::OneCycle,
             ScheduleKind::SuperConvergence,
         ]
@@ -207,6 +221,12 @@ mod tests {
         let schedule = Schedule::new(ScheduleKind::SuperConvergence);
         assert!((schedule.factor(44, 100) - 1.0).abs() < 1e-12);
         assert!((schedule.factor(89, 100) - 0.1).abs() < 1e-12);
+        let stable = Schedule::new(ScheduleKind::WarmupStableDecay);
+        assert_eq!(
+            (stable.factor(50, 1000), stable.factor(799, 1000)),
+            (1.0, 1.0)
+        );
+        assert!((stable.factor(899, 1000) - 0.5).abs() < 1e-12);
         let one_cycle = Schedule::new(ScheduleKind::OneCycle);
         assert!(one_cycle.factor(0, 1000) < 0.0401);
     }

@@ -26,6 +26,15 @@ impl BatchAt {
         mix(self.epoch_seed() ^ mix(self.index as u64 + 1))
     }
 
+    /// Another batch for a step, by number: one of a pass that no step has.
+    pub(crate) fn drawn(seed: u64, step: u64, number: u64, batches: usize) -> Self {
+        let epoch = (1 << 32) + step;
+        let index = number as usize;
+        let chosen = Self { seed, epoch, index }.seed() % batches.max(1) as u64;
+        let index = chosen as usize;
+        Self { seed, epoch, index }
+    }
+
     /// A seed for what is drawn for this pass (the order of the samples): a mix of run seed and
     /// epoch.
     pub fn epoch_seed(self) -> u64 {

@@ -5,11 +5,18 @@
 //!
 //! 1. the update: a method's configuration, or any burn optimizer through `Driver::from`;
 //! 2. where the gradient is taken: [`Sam`](crate::prelude::Sam), [`Asam`](crate::prelude::Asam),
-//!    [`Gsam`](crate::prelude::Gsam), [`LookSam`](crate::prelude::LookSam), [`Mars`](crate::prelude::Mars);
-//! 3. how far a step goes: [`Momo`](crate::prelude::Momo), [`Sania`](crate::prelude::Sania),
+//!    [`Gsam`](crate::prelude::Gsam), [`LookSam`](crate::prelude::LookSam),
+//!    [`Mars`](crate::prelude::Mars),
+//!    [`FriendlySam`](crate::prelude::FriendlySam), [`Gam`](crate::prelude::Gam),
+//!    [`FastGam`](crate::prelude::FastGam), [`Amp`](crate::prelude::Amp), [`Awp`](crate::prelude::Awp),
+//!    [`EntropySgd`](crate::prelude::EntropySgd);
+//! 3. what is taken out of it: [`PerpGrad`](crate::prelude::PerpGrad),
+//!    [`CentralisedGradient`](crate::prelude::CentralisedGradient),
+//!    [`AdaptiveClip`](crate::prelude::AdaptiveClip), any number of them, over or under the source;
+//! 4. how far a step goes: [`Momo`](crate::prelude::Momo), [`Sania`](crate::prelude::Sania),
 //!    [`Armijo`](crate::prelude::Armijo), [`Prodigy`](crate::prelude::Prodigy),
 //!    [`RandomScale`](crate::prelude::RandomScale);
-//! 4. which weights are evaluated: [`ScheduleFree`](crate::prelude::ScheduleFree),
+//! 5. which weights are evaluated: [`ScheduleFree`](crate::prelude::ScheduleFree),
 //!    [`Ema`](crate::prelude::Ema), [`Lookahead`](crate::prelude::Lookahead).
 //!
 //! ```

@@ -1,10 +1,15 @@
 //! burn-dataset's downloader of CIFAR-10 and CIFAR-100.
 
-use std::path::{Path, PathBuf};
+#[cfg(feature = "download")]
+use std::path::Path;
+use std::path::PathBuf;
 
+#[cfg(feature = "download")]
 use burn_dataset::Dataset;
+#[cfg(feature = "download")]
 use burn_dataset::vision::{CifarDataset, CifarType};
 use clap::ValueEnum;
+#[cfg(feature = "download")]
 use osculate_program::caught;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +41,7 @@ impl Download {
         }
     }
 
+    #[cfg(feature = "download")]
     fn cifar_type(self) -> CifarType {
         match self {
             Download::Cifar10 => CifarType::Cifar10,
@@ -47,7 +53,8 @@ impl Download {
     /// reads it.
     ///
     /// # Errors
-    /// [`DataError::Download`] where the network or the cache folder fails, [`DataError::Incomplete`]
+    /// [`DataError::Download`] where the network or the cache folder fails or the program was built
+    /// without the feature `download`, [`DataError::Incomplete`]
     /// where an earlier download was interrupted, and as [`png_folder::read`].
     pub fn read(self) -> Result<ImageSet, DataError> {
         let folder = self.folder()?;
@@ -65,6 +72,18 @@ impl Download {
     }
 
     /// The folder with `train` and `test`.
+    #[cfg(not(feature = "download"))]
+    fn folder(self) -> Result<PathBuf, DataError> {
+        Err(DataError::Download {
+            dataset: self.name(),
+            message: "this program was built without its HTTP client; \
+                      `cargo run --release -p cifar --features download -- ..` has it"
+                .to_string(),
+        })
+    }
+
+    /// The folder with `train` and `test`.
+    #[cfg(feature = "download")]
     fn folder(self) -> Result<PathBuf, DataError> {
         let failed = |message: String| DataError::Download {
             dataset: self.name(),

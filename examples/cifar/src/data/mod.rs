@@ -23,7 +23,8 @@ pub const HOW_TO_GET: &str = "\
 How to get them:
   CIFAR-10       https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz (unpack it, give the folder)
   CIFAR-100      https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz (the same)
-  either         --download cifar-10 or --download cifar-100 (PNG files, into the cache folder)
+  either         --download cifar-10 or --download cifar-100 (PNG files, into the cache folder;
+                 build with --features download)
   Fashion-MNIST  apt-get install dataset-fashion-mnist, then --data /usr/share/datasets/fashion-mnist
 Without --data the program trains on embedded digits.";
 

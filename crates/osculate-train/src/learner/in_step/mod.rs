@@ -334,7 +334,7 @@ where
                 self.model = step.model;
                 self.note_idle(&step.report);
                 let observed = Arc::new(Observed {
-                    report: step.report,
+                    report: step.report.compact(),
                     sharpness: None,
                     trace: None,
                 });
