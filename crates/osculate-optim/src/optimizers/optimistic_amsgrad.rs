@@ -336,11 +336,11 @@ fn extrapolation_weights(all: &[ParamVec], regularization: f64, relative: bool) 
     }
     // Elimination of a positive definite system needs no pivots; on the device nothing is read back.
     for pivot in 0..r {
-        for row in pivot + 1..r {
-            let factor = system[row][pivot].clone() / system[pivot][pivot].clone();
-            for column in pivot..=r {
-                system[row][column] =
-                    system[row][column].clone() - factor.clone() * system[pivot][column].clone();
+        let above = system[pivot].clone();
+        for row in &mut system[pivot + 1..] {
+            let factor = row[pivot].clone() / above[pivot].clone();
+            for (own, above) in row.iter_mut().zip(&above).skip(pivot) {
+                *own = own.clone() - factor.clone() * above.clone();
             }
         }
     }
