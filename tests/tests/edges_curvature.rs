@@ -154,13 +154,13 @@ const OF_VECTOR: &[(&str, OfVector)] = &[
         Ok(inverse.apply(b)?.value.to_values())
     }),
     ("influence", |a, b| {
-        Ok(influence(a, b, &[b.clone()], 1)?.scores)
+        Ok(influence(a, b, std::slice::from_ref(b), 1)?.scores)
     }),
     ("influence_lissa", |a, b| {
-        Ok(influence_lissa(a, b, &[b.clone()], 1, &NeumannConfig::default())?.scores)
+        Ok(influence_lissa(a, b, std::slice::from_ref(b), 1, &NeumannConfig::default())?.scores)
     }),
     ("self_influence", |a, b| {
-        Ok(self_influence(a, &[b.clone()])?.scores)
+        Ok(self_influence(a, std::slice::from_ref(b))?.scores)
     }),
     ("membership_score", |a, b| {
         Ok(vec![membership_score(a, 1.0, b, b, &ATTACK)?])

@@ -52,7 +52,7 @@ pub struct StepReport {
 /// The norm of a step's gradient, or what it is computed from.
 #[derive(Debug, Clone)]
 enum GradientNorm {
-    Known(Tensor<1>),
+    Known(Box<Tensor<1>>),
     Of(ParamVec),
 }
 
@@ -90,7 +90,7 @@ impl StepReport {
     /// assert!(report.skipped().is_empty());
     /// ```
     pub fn new(loss: Tensor<1>, gradient_norm: Tensor<1>, cost: Cost) -> Self {
-        Self::with(loss, GradientNorm::Known(gradient_norm), cost)
+        Self::with(loss, GradientNorm::Known(Box::new(gradient_norm)), cost)
     }
 
     pub(crate) fn of_gradient(loss: Tensor<1>, gradient: ParamVec, cost: Cost) -> Self {
@@ -150,7 +150,7 @@ impl StepReport {
 
     fn norm_on_device(&self) -> Tensor<1> {
         match &self.gradient {
-            GradientNorm::Known(norm) => norm.clone(),
+            GradientNorm::Known(norm) => norm.as_ref().clone(),
             GradientNorm::Of(gradient) => gradient.norm_on_device(),
         }
     }
@@ -159,7 +159,7 @@ impl StepReport {
     /// beyond the next step.
     pub fn compact(self) -> Self {
         Self {
-            gradient: GradientNorm::Known(self.norm_on_device()),
+            gradient: GradientNorm::Known(Box::new(self.norm_on_device())),
             ..self
         }
     }
