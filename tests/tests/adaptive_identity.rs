@@ -325,7 +325,7 @@ fn prodigys_estimate_is_the_papers() {
         let told = step.report.step_size_factor().unwrap();
         assert!((told - d).abs() < 1e-9 * d, "{told} instead of {d}");
         let g = P3.gradient(&x);
-        r = decay * r;
+        r *= decay;
         for i in 0..3 {
             r += (1.0 - decay) * lr * d * d * g[i] * (start[i] - x[i]);
             s[i] = decay * s[i] + (1.0 - decay) * lr * d * d * g[i];

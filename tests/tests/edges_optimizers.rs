@@ -145,7 +145,7 @@ fn a_rate_of_zero_and_parameters_without_elements_are_no_trouble() {
         let start = model.values();
         model = optimizer
             .step(0.0, model, &batch(&device().inner()))
-            .expect(kind.name())
+            .unwrap_or_else(|error| panic!("{}: {error}", kind.name()))
             .model;
         let stood = start.iter().zip(model.values());
         assert!(
@@ -154,7 +154,9 @@ fn a_rate_of_zero_and_parameters_without_elements_are_no_trouble() {
         );
         for _ in 0..3 {
             let made = optimizer.step(1e-3, model, &batch(&device().inner()));
-            model = made.expect(kind.name()).model;
+            model = made
+                .unwrap_or_else(|error| panic!("{}: {error}", kind.name()))
+                .model;
         }
         assert_eq!(model.nothing.val().dims(), [0]);
         assert!(model.values().iter().all(|x| x.is_finite()), "{kind}");
@@ -200,7 +202,7 @@ fn the_state_of_another_optimizer_is_refused() {
             let model = Net::new(&device());
             optimizer
                 .step(1e-3, model, &batch(&device().inner()))
-                .expect(kind.name());
+                .unwrap_or_else(|error| panic!("{}: {error}", kind.name()));
             (kind, optimizer.name().to_string(), optimizer.to_record())
         })
         .collect();

@@ -72,7 +72,11 @@ fn an_iteration_leaves_the_columns_of_a_null_space() {
     for (n, rank) in [(8, 4), (30, 7)] {
         let [plain, moved] = pair(n, rank, DType::F64);
         let basis = random(n, n, 3).qr().compute_Q();
-        let start = eigh(stack(&[plain.clone()], DType::F64), &EighConfig::default()).unwrap();
+        let start = eigh(
+            stack(std::slice::from_ref(&plain), DType::F64),
+            &EighConfig::default(),
+        )
+        .unwrap();
         let mut bases = [start.vectors.clone(), start.vectors];
         for _ in 0..3 {
             for (matrix, basis) in [&plain, &moved].into_iter().zip(&mut bases) {
@@ -92,7 +96,11 @@ fn an_iteration_leaves_the_columns_of_a_null_space() {
         let full = &full * basis.transpose();
         let config = OrthogonalIterationConfig::default();
         let identity = stack(&[Mat::identity(n, n)], DType::F64);
-        let found = orthogonal_iteration(stack(&[full.clone()], DType::F64), identity, &config);
+        let found = orthogonal_iteration(
+            stack(std::slice::from_ref(&full), DType::F64),
+            identity,
+            &config,
+        );
         let got = matrix(&found.unwrap().vectors, 0);
         let mut order: Vec<usize> = (0..n).collect();
         order.sort_by(|&a, &b| full[(b, b)].total_cmp(&full[(a, a)]));
