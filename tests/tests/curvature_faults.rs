@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{DType, Device, Int, Tensor};
-use osculate_curvature::{Criterion, CurvatureError, Objective, ParamVec, Supervised};
+use osculate_curvature::{Criterion, CurvatureError, Drawing, Objective, ParamVec, Supervised};
 use osculate_optim::{
     AdaHessianConfig, ClosureOptimizer, CustomDiagonal, DiagonalFn, DiagonalRequest,
     NonFinitePolicy, SkipReason, SophiaConfig, StepErrorCause, StepPolicy,
@@ -173,8 +173,11 @@ fn half(make: fn(StepPolicy) -> Subject<Single>, supervised: bool) {
             let mut optimizer = make(StepPolicy::new());
             for step in 0..6 {
                 let factor = if step % 2 == 0 { scale } else { 1.0 };
-                let objective = model.objective(factor, supervised);
-                let made = optimizer.step(0.01, model, objective.as_ref());
+                let other = model.clone();
+                let objective = Drawing::new(model.objective(factor, supervised), move |_| {
+                    Ok(other.objective(factor, supervised))
+                });
+                let made = optimizer.step(0.01, model, &objective);
                 model = made.expect("a step").model;
                 for param in [&model.weight, &model.other] {
                     let finite = param.val().into_data().iter::<f32>().all(f32::is_finite);

@@ -9,11 +9,12 @@
 )]
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
 use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use osculate_curvature::{Criterion, Objective, ObjectiveError, SupervisedObjective};
+use osculate_curvature::{Criterion, Drawing, Objective, ObjectiveError, SupervisedObjective};
 use osculate_optim::ClosureOptimizer;
 use osculate_optim::StepPolicy;
 use osculate_problems::modules::{Mlp, MlpConfig, cast, seeded};
@@ -26,14 +27,14 @@ const ROWS: usize = 12;
 static GENERATOR: Mutex<()> = Mutex::new(());
 
 /// A network and a dropout layer whose mask is written down at every pass.
-struct Masked<'a> {
+struct Masked {
     images: Tensor<2>,
     criterion: Criterion,
     dropout: Dropout,
-    masks: &'a RefCell<Vec<Vec<f64>>>,
+    masks: Rc<RefCell<Vec<Vec<f64>>>>,
 }
 
-impl SupervisedObjective<Mlp> for Masked<'_> {
+impl SupervisedObjective<Mlp> for Masked {
     fn outputs(&self, model: &Mlp) -> Tensor<2> {
         let mask = self.dropout.forward(self.images.ones_like());
         self.masks
@@ -47,7 +48,7 @@ impl SupervisedObjective<Mlp> for Masked<'_> {
     }
 }
 
-impl Objective<Mlp> for Masked<'_> {
+impl Objective<Mlp> for Masked {
     fn loss(&self, model: &Mlp) -> Result<Tensor<1>, ObjectiveError> {
         let outputs = self.outputs(model);
         self.criterion.loss(outputs).map_err(ObjectiveError::new)
@@ -63,16 +64,20 @@ fn one_mask_a_step(make: fn(StepPolicy) -> Subject<Mlp>, device: &Device, dtype:
     let config = MlpConfig::new(vec![8, 6, 10]).with_dropout(0.3);
     let mut model = cast(seeded(config.init(device), 2), dtype);
     let mut optimizer = make(StepPolicy::new());
-    let masks = RefCell::new(Vec::new());
+    let masks = Rc::new(RefCell::new(Vec::new()));
     let mut first = Vec::new();
     for step in 0..3 {
         let data = TensorData::new(wave(ROWS * 8, step as f64), [ROWS, 8]);
-        let objective = Masked {
-            images: Tensor::from_data(data, (device, dtype)),
-            criterion: Criterion::cross_entropy(labels(ROWS, 10, device)),
-            dropout: DropoutConfig::new(0.4).init(),
-            masks: &masks,
+        let masked = {
+            let (device, masks) = (device.clone(), masks.clone());
+            move || Masked {
+                images: Tensor::from_data(data.clone(), (&device, dtype)),
+                criterion: Criterion::cross_entropy(labels(ROWS, 10, &device)),
+                dropout: DropoutConfig::new(0.4).init(),
+                masks: masks.clone(),
+            }
         };
+        let objective = Drawing::new(Box::new(masked()), move |_| Ok(Box::new(masked())));
         model = optimizer
             .step(1e-3, model, &objective)
             .expect("a step")

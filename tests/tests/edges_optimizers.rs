@@ -8,7 +8,9 @@
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use osculate_curvature::{Accumulated, Criterion, CurvatureError, Objective, SupervisedBatch};
+use osculate_curvature::{
+    Accumulated, Criterion, CurvatureError, Drawing, Objective, SupervisedBatch,
+};
 use osculate_optim::registry::{OptimizerKind, OptimizerSpec};
 use osculate_optim::{
     ClosureOptimizer, Driver, RecordError, StateRecord, StatefulOptimizer, StepErrorCause,
@@ -67,7 +69,13 @@ fn device() -> Device {
     Device::flex().autodiff()
 }
 
-fn batch(device: &Device) -> impl Objective<Net> + 'static {
+/// A batch, with others for who draws them.
+fn batch(device: &Device) -> Drawing<'static, Net> {
+    let (own, device) = (Box::new(one_batch(device)), device.clone());
+    Drawing::new(own, move |_| Ok(Box::new(one_batch(&device))))
+}
+
+fn one_batch(device: &Device) -> impl Objective<Net> + 'static {
     let at = (device, DType::F32);
     let inputs = TensorData::new(wave(6 * ROWS, 0.4), [6, ROWS]);
     let targets = Tensor::<2>::full([6, COLUMNS], 0.5, at);
@@ -84,6 +92,8 @@ fn batch(device: &Device) -> impl Objective<Net> + 'static {
 
 fn all() -> impl Iterator<Item = (OptimizerKind, Driver)> {
     let kinds = OptimizerKind::all().into_iter();
+    // The orthogonal gradient refuses a squared error.
+    let kinds = kinds.filter(|kind| *kind != OptimizerKind::PERP_GRAD);
     kinds.map(|kind| (kind, OptimizerSpec::new(kind).build(1).unwrap()))
 }
 

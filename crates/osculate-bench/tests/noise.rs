@@ -17,8 +17,7 @@ const LEARNING_RATE: f64 = 0.08;
 const EPOCHS: usize = 50;
 const STEPS: usize = 23 * EPOCHS;
 
-fn runs(entrant: &str) -> Vec<Trial> {
-    let entrant: Entrant = entrant.parse().unwrap();
+fn runs(entrant: &Entrant) -> Vec<Trial> {
     let workloads = Workloads::built_in();
     let train = |seed| {
         let mut spec = TrialSpec::new("digits-noise", entrant.clone(), LEARNING_RATE, STEPS);
@@ -49,7 +48,8 @@ fn best(trial: &Trial) -> f64 {
 /// steps at the same rate, ends above the best that SGD passes through on its way.
 #[test]
 fn sam_withstands_wrong_labels() {
-    let (sgd, sam) = (runs("sgd"), runs(r#"sam:{"rho": 0.5}"#));
+    let (sgd, sam): (Entrant, Entrant) = ("sgd".parse().unwrap(), "sam".parse().unwrap());
+    let (sgd, sam) = (runs(&sgd), runs(&sam.with_settings(["rho=0.5"]).unwrap()));
     let (sgd_last, sgd_best, sam_last) = (mean(&sgd, last), mean(&sgd, best), mean(&sam, last));
     let told = format!("SGD last {sgd_last:.1}, best {sgd_best:.1}, SAM last {sam_last:.1}");
     assert!(sam_last >= sgd_last + 10.0, "{told}");

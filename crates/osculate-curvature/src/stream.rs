@@ -21,7 +21,8 @@ const DRAWS: usize = 4;
 ///
 /// So what a program draws afterwards never repeats what it drew before, and follows from its own seed.
 ///
-/// Cost: four numbers are drawn and read from each device, once.
+/// Cost: four numbers are drawn and read from each device, once for each stream; an oracle has one of its
+/// own, so a step waits once.
 ///
 /// # Example
 /// ```

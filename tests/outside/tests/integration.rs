@@ -290,12 +290,13 @@ fn in_the_benchmark() {
     let _alone = alone();
     register().unwrap();
     let workloads = Workloads::built_in();
-    for name in [
-        "clipped-newton",
-        "mine=clipped-newton:{\"period\": 5}",
-        "schedule-free(clipped-newton)",
+    for (name, settings) in [
+        ("clipped-newton", None),
+        ("mine=clipped-newton", Some("period=5")),
+        ("schedule-free(clipped-newton)", None),
     ] {
         let entrant: Entrant = name.parse().unwrap();
+        let entrant = entrant.with_settings(settings).unwrap();
         let lr = entrant.documented_rate();
         let mut spec = TrialSpec::new("digits-mlp", entrant, lr, 30).with_curvature(false);
         spec.measurements = 2;

@@ -3,7 +3,7 @@ use std::cell::OnceCell;
 use burn::tensor::Tensor;
 use burn::tensor::activation::{log_softmax, softmax};
 
-use super::Objective;
+use super::{Criterion, Objective};
 use crate::error::{CurvatureError, ObjectiveError};
 
 /// A loss that also holds the model's answers to those of a reference, such as itself at earlier weights.
@@ -128,10 +128,20 @@ impl<M, O: Objective<M>> Objective<M> for Distilled<O> {
                 what: "a distilled loss",
             })
         })?;
+        let criterion = supervised.criterion();
+        if matches!(
+            criterion,
+            Criterion::Mse { .. } | Criterion::BceWithLogits { .. }
+        ) {
+            return Err(ObjectiveError::new(format!(
+                "a distilled loss needs a criterion of classes, not {}",
+                criterion.name()
+            )));
+        }
         let outputs = supervised.outputs(model);
         self.outputs
             .get_or_init(|| outputs.clone().without_autodiff());
-        let loss = supervised.criterion().loss(outputs.clone());
+        let loss = criterion.loss(outputs.clone());
         let loss = loss.map_err(ObjectiveError::new)?;
         match &self.reference {
             Some(reference) => Ok(loss + self.term(outputs, reference.clone())?),

@@ -33,7 +33,8 @@ impl Default for SafConfig {
 /// from earlier answers (see [`Distilled`]) slows such a fall. The memory holds `lag + 1` epochs of outputs:
 /// `(lag + 1) samples classes` numbers on the device. There is no gradient beyond the loss's own.
 ///
-/// Each epoch shows every sample at most once. A memory that misses an epoch, as at the start or after a run
+/// Each epoch is to show every sample exactly once: one that is left out, as the rest of a last batch, is
+/// compared with older outputs, and with the uniform distribution where there are none. A memory that misses an epoch, as at the start or after a run
 /// was resumed without it, leaves the term out for that long.
 ///
 /// Paper: Du et al., *Sharpness-Aware Training for Free*, <https://arxiv.org/abs/2205.14083>.
@@ -154,7 +155,10 @@ impl Saf {
         let device = slot.device();
         let samples = samples.clone().to_device(&device);
         let outputs = outputs.clone().to_device(&device).cast(slot.dtype());
-        let change = outputs - slot.clone().select(0, samples.clone());
+        let old = slot.clone().select(0, samples.clone());
+        // A slot changes by differences, in which what is not finite would stay.
+        let outputs = old.clone().mask_where(outputs.clone().is_finite(), outputs);
+        let change = outputs - old;
         let add = IndexingUpdateOp::Add;
         *slot = slot.clone().select_assign(0, samples, change, add);
         *held = Some(epoch);

@@ -67,7 +67,9 @@ impl<'a, M: Module> GaussNewton<'a, M> {
     }
 
     /// Sets how much memory exact products may take once there are several, in units of a gradient's
-    /// peak. 0 keeps nothing from product to product. Default 3.
+    /// peak. 0 keeps nothing from product to product. Default 3. It is the peak of one product:
+    /// [`apply_many`](CurvatureOperator::apply_many) makes [`width`](CurvatureOperator::width) side by
+    /// side, each with working memory of its own.
     ///
     /// # Errors
     /// [`CurvatureError::InvalidSetting`] for a negative number.
@@ -146,11 +148,13 @@ impl<M: Module> CurvatureOperator for GaussNewton<'_, M> {
     fn apply_many(&self, vectors: &[ParamVec]) -> Result<Vec<Product>, CurvatureError> {
         for v in vectors {
             self.layout.check(v.layout())?;
+            is_zero(v)?;
         }
+        let before = self.oracle.cost();
         let outputs = clean_outputs(self.oracle)?;
         let supervised = self.oracle.supervised("a Gauss-Newton product")?;
         let criterion = supervised.criterion();
-        let made = self.jacobian.squares(self.oracle, vectors, |jv| {
+        let made = self.jacobian.squares(self.oracle, before, vectors, |jv| {
             criterion.hessian_vp(outputs.clone(), jv)
         })?;
         made.map_or_else(|| vectors.iter().map(|v| self.apply(v)).collect(), Ok)

@@ -49,7 +49,9 @@ pub struct HessianConfig {
     pub estimate_error: bool,
     /// How much memory exact products may take once there are several, in units of a gradient's
     /// peak: from the second product on, what does not depend on the direction is computed once and
-    /// kept, where it fits. 0 keeps nothing. Default 3.
+    /// kept, where it fits. 0 keeps nothing. Default 3. It is the peak of one product:
+    /// [`apply_many`](CurvatureOperator::apply_many) makes [`width`](CurvatureOperator::width) side by
+    /// side, each with working memory of its own.
     pub keep_within: f64,
 }
 

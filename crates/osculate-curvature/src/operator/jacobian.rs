@@ -105,15 +105,16 @@ impl Jacobian {
         self.replay.get()?.keeping.memory()
     }
 
-    /// `J^T M J v` for each vector, side by side, where `M` maps `J v` to a cotangent. `None` where
+    /// `J^T M J v` for each vector, side by side, where `M` maps `J v` to a cotangent; the first one's cost
+    /// counts from `before`. `None` where
     /// products must be made one by one.
     pub(super) fn squares<M: Module>(
         &self,
         oracle: &GradientOracle<'_, M>,
+        before: Cost,
         vectors: &[ParamVec],
         middle: impl Fn(Tensor<2>) -> Tensor<2>,
     ) -> Result<Option<Vec<Product>>, CurvatureError> {
-        let before = oracle.cost();
         let replay = self.attempts.attempt(self.mode, || self.recorded(oracle))?;
         let Some(replay) = replay else {
             return Ok(None);

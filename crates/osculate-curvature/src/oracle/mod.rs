@@ -349,15 +349,16 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         if self.objective.gradient().is_some() {
             return self.loss_of_terms(&model);
         }
-        let whole = |objective: &dyn Objective<M>| {
+        let whole = |objective: &dyn Objective<M>| -> Result<Tensor<1>, CurvatureError> {
             self.spend(Cost::FORWARD);
-            let loss = self.guarded(|| match objective.supervised() {
-                Some(terms) => terms.criterion().loss(terms.outputs(&model)),
-                None => Ok(objective.loss(&model)?),
-            })?;
+            let loss = match objective.supervised() {
+                Some(terms) => terms.criterion().loss(terms.outputs(&model))?,
+                None => objective.loss(&model)?,
+            };
             Ok(loss.without_autodiff().reshape([1]))
         };
-        match self.objective.parts() {
+        // Under one seed for all parts, as in the clean pass.
+        self.guarded(|| match self.objective.parts() {
             [] => whole(self.objective),
             parts => {
                 let losses = parts
@@ -366,7 +367,7 @@ impl<'a, M: Module> GradientOracle<'a, M> {
                 let losses = losses.collect::<Result<Vec<_>, CurvatureError>>()?;
                 Ok(Tensor::cat(losses, 0).sum())
             }
-        }
+        })
     }
 
     /// The gradient at `θ` of a scalar function of the outputs: for `sum(outputs * u)` with a

@@ -216,6 +216,7 @@ pub struct CurvatureContext<'a> {
     step: u64,
     last_step: Option<f64>,
     provenance: Option<Provenance>,
+    step_gradient: Option<&'a ParamVec>,
 }
 
 impl<'a> CurvatureContext<'a> {
@@ -226,7 +227,13 @@ impl<'a> CurvatureContext<'a> {
             step,
             last_step: memory.last_step(),
             provenance: None,
+            step_gradient: None,
         }
+    }
+
+    pub(crate) fn with_step_gradient(mut self, gradient: &'a ParamVec) -> Self {
+        self.step_gradient = Some(gradient);
+        self
     }
 
     /// The finite-difference step to keep, and how the products were made.
@@ -249,6 +256,17 @@ impl<'a> CurvatureContext<'a> {
     /// Whatever the objective failed with.
     pub fn gradient(&self) -> Result<&ParamVec, CurvatureError> {
         Ok(&self.oracle.clean()?.gradient)
+    }
+
+    /// The gradient that the update goes by: after its source, its filters and clipping.
+    ///
+    /// # Errors
+    /// As [`gradient`](Self::gradient).
+    pub fn step_gradient(&self) -> Result<&ParamVec, CurvatureError> {
+        match self.step_gradient {
+            Some(gradient) => Ok(gradient),
+            None => self.gradient(),
+        }
     }
 
     /// The parameters that take part.

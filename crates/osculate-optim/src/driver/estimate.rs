@@ -1,7 +1,7 @@
 //! The curvature of a step.
 
 use burn::module::Module;
-use osculate_curvature::FiniteFlags;
+use osculate_curvature::{FiniteFlags, ParamVec};
 
 use super::Driver;
 use super::context::StepContext;
@@ -24,6 +24,7 @@ impl Driver {
         part: usize,
         context: &mut StepContext<'_, M>,
         point: GradientPoint,
+        gradient: &ParamVec,
         found: &mut Found,
         shared: &mut Option<Estimated>,
     ) -> Result<Option<Estimated>, StepErrorCause> {
@@ -44,7 +45,8 @@ impl Driver {
         };
         let (products, steps) = (&self.products, self.steps);
         let estimate = context.at(point, |oracle| {
-            let mut at = CurvatureContext::new(oracle, products, steps);
+            let mut at =
+                CurvatureContext::new(oracle, products, steps).with_step_gradient(gradient);
             let estimate = source.estimate(&mut at)?;
             let (last_step, provenance) = at.found();
             // Who made no product found no step.

@@ -131,6 +131,9 @@ impl StatefulOptimizer for Driver {
         self.steps = steps;
         if steps > 0 {
             self.noise = Some(record.count(NOISE).unwrap_or(0));
+        } else if self.noise != Some(0) {
+            // The run of this record has drawn nothing yet.
+            self.noise = None;
         }
         let age = record.count("age").ok();
         // The first records, which do not tell their parameters, have one age: under LookSAM its own.

@@ -30,7 +30,9 @@ pub struct Skipped {
 /// What a step did.
 ///
 /// Numbers that live on the device are read back when they are asked for, not before: a loop that
-/// looks at the report once in a hundred steps waits for the device once in a hundred steps. The norm of the
+/// looks at the report once in a hundred steps does not wait for them in the others. (A step itself waits once for
+/// each device, where it takes numbers from its generator:
+/// [`RandomStream`](osculate_curvature::RandomStream).) The norm of the
 /// gradient is not even computed before, so a report holds its gradient: drop it with the step, or
 /// [`compact`](Self::compact) it to keep it.
 #[derive(Debug, Clone)]

@@ -125,8 +125,9 @@ impl Driver {
                 proposals.push(None);
                 continue;
             }
-            let estimated =
-                self.estimate(part, &mut context, taken.point, &mut found, &mut shared)?;
+            let (point, gradient) = (taken.point, &field.gradient);
+            let (found, shared) = (&mut found, &mut shared);
+            let estimated = self.estimate(part, &mut context, point, gradient, found, shared)?;
             let proposal = self.propose(part, &field, estimated, &context)?;
             proposals.push(Some(proposal));
         }

@@ -110,6 +110,10 @@ impl GradientFilter for CentralisedGradient {
             }
             let n = parameter.num_elements();
             let g = by_output(parameter, g);
+            if g.dims()[0] * g.dims()[2] == 1 {
+                // The mean of one weight's gradient is all of it.
+                return g.reshape([n]);
+            }
             let mean = g.clone().mean_dim(0).mean_dim(2);
             (g - mean).reshape([n])
         }))

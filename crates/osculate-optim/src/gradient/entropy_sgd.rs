@@ -78,7 +78,8 @@ pub struct EntropySgd {
     /// Pull of the weights on the chain in the first step. Default 1e-4.
     #[config(default = 1e-4)]
     pub scope: f64,
-    /// Growth of the pull from step to step. Default 1e-3.
+    /// Growth of the pull from step to step, up to `1 / inner_lr`, beyond which the chain would leave. Default
+    /// 1e-3.
     #[config(default = 1e-3)]
     pub scoping: f64,
     /// Size of the chain's noise. Default 1e-4.
@@ -119,7 +120,14 @@ pub(crate) static ROW: OptimizerRow = OptimizerRow {
     learning_rate: 1.0,
     gradients: 20.0,
     state: "the base's",
-    defaults: || over_sgd(to_value(&EntropySgd::new())?),
+    defaults: || {
+        let plain = over_sgd(to_value(&EntropySgd::new())?);
+        plain.map(|mut settings| {
+            // The published code has no momentum outside of the chain.
+            settings["base"]["sgd"]["momentum"] = serde_json::Value::Null;
+            settings
+        })
+    },
     build: |settings| Ok(read::<EntropySgd>(settings, "settings")?.over(base_of(settings)?)?),
 };
 
@@ -135,7 +143,9 @@ impl GradientSource for EntropySgd {
     fn take(&self, context: &mut GradientContext<'_>) -> Result<TakenGradient, StepErrorCause> {
         let weights = context.parameters()?.clone();
         let layout = weights.layout().clone();
-        let scope = self.scope * (1.0 + self.scoping).powf(context.step() as f64 + 1.0);
+        let grown = self.scope * (1.0 + self.scoping).powf(context.step() as f64 + 1.0);
+        // A stronger pull would throw the chain beyond the weights; this one holds it there.
+        let scope = grown.min(self.inner_lr.recip());
         let noise = self.noise * (2.0 / self.inner_lr).sqrt();
         let mut gradient = context.gradient().clone();
         // The chain's point, momentum and mean as offsets from the weights.

@@ -91,7 +91,14 @@ pub(crate) static ROW: OptimizerRow = OptimizerRow {
     learning_rate: 3e-3,
     gradients: 1.0,
     state: "the base's + 1",
-    defaults: || over_base(to_value(&Mars::new())?, "adamw"),
+    defaults: || {
+        let over = over_base(to_value(&Mars::new())?, "adamw");
+        over.map(|mut settings| {
+            // The momentum that the correction is made for.
+            settings["base"]["adamw"]["beta_1"] = Mars::new().beta.into();
+            settings
+        })
+    },
     build: |settings| Ok(read::<Mars>(settings, "settings")?.over(base_of(settings)?)?),
 };
 
@@ -116,7 +123,7 @@ impl GradientSource for Mars {
         // A parameter without a past is not corrected.
         let last = if self.exact {
             let weights = context.parameters()?.clone();
-            let last = context.state.or_first(LAST, &weights)?;
+            let last = context.state.start_at(LAST, &weights)?;
             context.state.put(LAST, weights.clone())?;
             match context.step() {
                 0 => clean.clone(),

@@ -24,7 +24,7 @@ use crate::config::{Check, ConfigError};
 /// β = 1 / (1 + α)²        η_k = α² / ((1 + α)(γ_k + αμ))        k = 1, 2, ..
 /// ```
 ///
-/// With the released defaults `α` 0.05, `μ` 1 and `γ` 1.5 that is a momentum of 0.907 and a rate from 0.00154
+/// With the released defaults `α` 0.05, `μ` 1 and `γ` 1.5 that is a momentum of 0.907 and a rate from 0.00156
 /// to 0.00227. There is no method to add, only this translation; step
 /// [`optimizer`](Self::optimizer) at [`learning_rate`](Self::learning_rate).
 ///

@@ -166,7 +166,7 @@ impl CurvatureSource for NewtonCg {
         &self,
         context: &mut CurvatureContext<'_>,
     ) -> Result<CurvatureEstimate, CurvatureError> {
-        let gradient = context.gradient()?.to_compute_dtype().finite_or_zero();
+        let gradient = context.step_gradient()?.to_compute_dtype().finite_or_zero();
         let config = HessianConfig {
             estimate_error: false,
             ..HessianConfig::default()

@@ -70,7 +70,8 @@ impl GradientPrediction {
 /// - Defaults: the paper's, but for the prediction: of gradients of batches little more can be told than the
 ///   last one tells, and its extrapolation doubles the state.
 /// - Learning rate: AdamW's 3e-3, or less: an Adam step and a look-ahead are made in one.
-/// - When not to use it: with small batches; where memory is short.
+/// - When not to use it: with small batches; where memory is short; under a step-size policy or the cautious
+///   mask, which scale the way back to `w` too.
 ///
 /// Paper: Wang et al., *An Optimistic Acceleration of AMSGrad for Nonconvex Optimization*,
 /// <https://arxiv.org/abs/1903.01435>.
@@ -319,13 +320,15 @@ impl OptimisticAmsgrad {
 fn extrapolation_weights(all: &[ParamVec], regularization: f64, relative: bool) -> Vec<Tensor<1>> {
     let differences: Vec<ParamVec> = all.windows(2).map(|pair| pair[1].sub(&pair[0])).collect();
     let r = differences.len();
-    let mut system: Vec<Vec<Tensor<1>>> = (0..r)
-        .map(|i| {
-            let row = differences.iter();
-            row.map(|other| differences[i].dot_on_device(other))
-                .collect()
-        })
-        .collect();
+    let mut system: Vec<Vec<Tensor<1>>> = Vec::with_capacity(r);
+    for i in 0..r {
+        let row = (0..r).map(|j| match j < i {
+            true => system[j][i].clone(),
+            false => differences[i].dot_on_device(&differences[j]),
+        });
+        let row = row.collect();
+        system.push(row);
+    }
     let trace = (1..r).fold(system[0][0].clone(), |sum, i| sum + system[i][i].clone());
     for (i, row) in system.iter_mut().enumerate() {
         row[i] = match relative {

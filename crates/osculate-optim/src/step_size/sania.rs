@@ -26,7 +26,7 @@ use crate::vector_state::VectorField;
 /// with `beta` that of the optimizer's own momentum it is its average, as in the paper. The report's
 /// `step_size_factor` is `λ`.
 ///
-/// - Cost: a dot product; no gradient. State: one number; with `beta` 1 element for each parameter element.
+/// - Cost: a dot product; no gradient. State: none; with `beta` 1 element for each parameter element.
 /// - Defaults: `lower_bound` 0, `beta` 0: the authors' code.
 /// - Learning rate: 1, the paper's, over the methods above where the model can fit all of its batches, as the
 ///   paper's do; elsewhere the method's own, or several times it, as an upper bound.

@@ -329,6 +329,8 @@ impl<'a, T: Task> Drive<'a, T> {
     /// Measures the weights, and keeps them where they are the best so far.
     fn evaluate(&mut self, model: &T::Model) -> Result<(), TrainerError> {
         let model = &self.evaluation_model(model)?;
+        // A pass that no batch is of.
+        self.seed_for(model, u64::MAX - 1, self.state.step as usize);
         let metrics = self
             .task
             .evaluate(&model.valid())
@@ -366,6 +368,18 @@ impl<'a, T: Task> Drive<'a, T> {
         Ok(())
     }
 
+    /// Seeds the model's devices, so that what a task draws does not depend on what was drawn before.
+    fn seed_for(&self, model: &T::Model, epoch: u64, index: usize) {
+        let at = BatchAt {
+            seed: self.config.seed,
+            epoch,
+            index,
+        };
+        for device in model.devices() {
+            device.seed(at.seed());
+        }
+    }
+
     /// The model to evaluate: with averaged weights where the optimizer averages.
     fn evaluation_model(&self, model: &T::Model) -> Result<T::Model, TrainerError> {
         let step = self.state.step;
@@ -374,6 +388,7 @@ impl<'a, T: Task> Drive<'a, T> {
     }
 
     fn measure_sharpness(&mut self, model: &T::Model) -> Result<(), TrainerError> {
+        self.seed_for(model, 0, 0);
         let batch = self
             .task
             .sharpness_batch(self.config.seed)

@@ -13,7 +13,8 @@ pub type TaskError = Box<dyn std::error::Error + Send + Sync + 'static>;
 pub struct BatchAt {
     /// Seed of the run.
     pub seed: u64,
-    /// Pass over the data, from 0.
+    /// Pass over the data, from 0. Methods that draw further batches within a step (Entropy-SGD) ask for passes
+    /// from 2^32 on, which no step has: clamp what grows with the pass.
     pub epoch: u64,
     /// Place within the pass, from 0 to [`Task::batches_per_epoch`] - 1.
     pub index: usize,
