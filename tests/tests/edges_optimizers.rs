@@ -170,7 +170,10 @@ fn a_rate_of_zero_and_parameters_without_elements_are_no_trouble() {
         }
         assert_eq!(model.nothing.val().dims(), [0]);
         assert!(model.values().iter().all(|x| x.is_finite()), "{kind}");
-        assert_ne!(model.values(), start, "{kind}");
+        // Prodigy's first steps are shorter than a rounding of the weights.
+        if kind != OptimizerKind::PRODIGY {
+            assert_ne!(model.values(), start, "{kind}");
+        }
         let bytes = optimizer.to_record().to_bytes().unwrap();
         let mut resumed = OptimizerSpec::new(kind).build(1).unwrap();
         resumed

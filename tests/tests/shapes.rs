@@ -7,7 +7,7 @@
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use osculate_curvature::{Criterion, Objective, ParamVec, Supervised};
+use osculate_curvature::{Criterion, Drawing, Objective, ParamVec, Supervised};
 use osculate_optim::{ClosureOptimizer, StateRecord, StepPolicy};
 use osculate_problems::modules::cast;
 use osculate_tests::subject::Subject;
@@ -102,15 +102,20 @@ impl Odd {
     }
 
     /// The loss that an optimizer can work with.
+    /// A batch, with others for who draws them.
     fn objective(&self, supervised: bool) -> Box<dyn Objective<Odd>> {
-        if !supervised {
-            return Box::new(|model: &Odd| model.loss());
-        }
-        let labels = Tensor::<1, Int>::from_data([0, 1, 1, 0, 1, 0], &self.single.val().device());
-        Box::new(Supervised::new(
-            |model: &Odd| model.logits(),
-            Criterion::cross_entropy(labels),
-        ))
+        let device = self.single.val().device();
+        let batch = move || -> Box<dyn Objective<Odd>> {
+            if !supervised {
+                return Box::new(|model: &Odd| model.loss());
+            }
+            let labels = Tensor::<1, Int>::from_data([0, 1, 1, 0, 1, 0], &device);
+            Box::new(Supervised::new(
+                |model: &Odd| model.logits(),
+                Criterion::cross_entropy(labels),
+            ))
+        };
+        Box::new(Drawing::new(batch(), move |_| Ok(batch())))
     }
 
     fn values(&self) -> Vec<f64> {
@@ -204,16 +209,18 @@ fn highest_rank(make: fn(StepPolicy) -> Subject<Deep>, supervised: bool, device:
     let before = model.weight.val().into_data();
     let labels = Tensor::<1, Int>::from_data([0, 1], device);
     let outputs = |model: &Deep| model.weight.val().reshape([2, 4]).square();
-    let objective: Box<dyn Objective<Deep>> = if supervised {
-        Box::new(Supervised::new(outputs, Criterion::cross_entropy(labels)))
-    } else {
-        Box::new(move |model: &Deep| outputs(model).sum())
+    let batch = move || -> Box<dyn Objective<Deep>> {
+        if supervised {
+            let criterion = Criterion::cross_entropy(labels.clone());
+            return Box::new(Supervised::new(outputs, criterion));
+        }
+        // Its gradient is not along the weights, where an orthogonal one would vanish.
+        Box::new(move |model: &Deep| outputs(model).sum() + model.weight.val().sum())
     };
+    let objective = Drawing::new(batch(), move |_| Ok(batch()));
     let mut optimizer = make(StepPolicy::new());
     for _ in 0..3 {
-        let step = optimizer
-            .step(1e-2, model, objective.as_ref())
-            .expect("a step");
+        let step = optimizer.step(1e-2, model, &objective).expect("a step");
         model = step.model;
     }
     let after = model.weight.val().into_data();

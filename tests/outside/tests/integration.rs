@@ -313,8 +313,7 @@ fn in_the_benchmark() {
             "{name}: {metrics:?}"
         );
     }
-    let wrong = "clipped-newton:{\"perid\": 5}"
-        .parse::<Entrant>()
-        .unwrap_err();
+    let entrant: Entrant = "clipped-newton".parse().unwrap();
+    let wrong = entrant.with_settings(["perid=5"]).unwrap_err();
     assert!(wrong.to_string().contains("period"), "{wrong}");
 }

@@ -105,11 +105,11 @@ impl FilterContext<'_> {
     ) -> ParamVec {
         let mut others = self.parameters.iter().zip(self.weights.tensors());
         gradient.map(|(entry, g)| match others.next() {
-            Some((parameter, w)) => {
+            Some((parameter, w)) if entry.num_elements() > 0 => {
                 let wide = |x: &Tensor<1>| x.clone().cast(entry.compute_dtype());
                 f(parameter, wide(g), wide(w)).cast(entry.dtype)
             }
-            None => g.clone(),
+            _ => g.clone(),
         })
     }
 }

@@ -34,8 +34,14 @@ fn every_method_resumes_bit_for_bit() {
             .run()
             .unwrap();
         assert_eq!(first.summary.ending, Ending::Interrupted, "{method}");
+        // Entropy-SGD draws that many batches in its first step.
+        let under_way = if method == OptimizerKind::ENTROPY_SGD {
+            1
+        } else {
+            7
+        };
         assert_eq!(
-            first.summary.step, 7,
+            first.summary.step, under_way,
             "{method}: the step under way is finished"
         );
         let second = trainer(&task, &config, &parted)
