@@ -1,5 +1,7 @@
 //! Comparisons of vectors and of estimates.
 
+use burn::tensor::DType;
+
 /// Checks that a vector is within a relative distance of another.
 ///
 /// # Panics
@@ -21,4 +23,16 @@ pub fn within(value: &[f64], error: &[f64], truth: &[f64], sigmas: f64) -> bool 
         .zip(error)
         .zip(truth)
         .all(|((v, e), t)| (v - t).abs() <= sigmas * e + floor)
+}
+
+/// The weights after each step of two runs are the same but for rounding.
+///
+/// # Panics
+/// If they are not.
+pub fn assert_near(a: &[Vec<f64>], b: &[Vec<f64>], dtype: DType, what: &str) {
+    // burn's optimizers keep their settings and bias corrections in single precision.
+    let tolerance = if dtype == DType::F64 { 1e-6 } else { 1e-5 };
+    for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
+        assert!((a - b).abs() <= tolerance, "{what}: {a} against {b}");
+    }
 }

@@ -486,6 +486,20 @@ macro_rules! on_every_backend {
     };
 }
 
+/// A named identity, checked by `check(device, dtype)` for each backend and type.
+#[macro_export]
+macro_rules! identity {
+    ($name:ident, $check:expr) => {
+        mod $name {
+            use super::*;
+            $crate::on_every_backend!(|device: &Device, dtype: DType| {
+                let check: fn(&Device, DType) = $check;
+                check(device, dtype)
+            });
+        }
+    };
+}
+
 /// One test of [`on_every_backend`].
 #[macro_export]
 macro_rules! on_backend {

@@ -19,8 +19,9 @@ use osculate_optim::{
     SquaredGradientConfig, StepErrorCause, StepPolicy, WeightDecay,
 };
 use osculate_problems::closed_form::{ClosedForm, P3, P3Point, TensorProblem};
+use osculate_tests::compare::assert_near;
+use osculate_tests::identity;
 use osculate_tests::model::{Batch, Fault, Ranked, wave};
-use osculate_tests::on_every_backend;
 use osculate_tests::subject::adamw;
 
 const STEPS: usize = 5;
@@ -39,26 +40,6 @@ fn trajectory(mut driver: Driver, lr: f64, device: &Device, dtype: DType) -> Vec
         .collect()
 }
 
-fn assert_near(a: &[Vec<f64>], b: &[Vec<f64>], dtype: DType) {
-    // burn's optimizers keep their settings in single precision.
-    let tolerance = if dtype == DType::F64 { 1e-6 } else { 1e-5 };
-    for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
-        assert!((a - b).abs() <= tolerance, "{a} against {b}");
-    }
-}
-
-macro_rules! identity {
-    ($name:ident, $check:expr) => {
-        mod $name {
-            use super::*;
-            on_every_backend!(|device: &Device, dtype: DType| {
-                let check: fn(&Device, DType) = $check;
-                check(device, dtype)
-            });
-        }
-    };
-}
-
 fn burns_sgd(momentum: f64) -> Driver {
     let momentum = MomentumConfig::new()
         .with_momentum(momentum)
@@ -74,6 +55,7 @@ identity!(sgdw_without_decay_is_sgd, |device, dtype| {
         &ours,
         &trajectory(burns_sgd(0.9), 0.01, device, dtype),
         dtype,
+        "sgdw",
     );
 });
 
@@ -84,7 +66,12 @@ identity!(
         let ours = trajectory(config.init().unwrap(), 0.01, device, dtype);
         let adam = AdamConfig::new().with_beta_2(0.99).with_epsilon(1e-8);
         let adam = ModuleOptimizer::from(KeepDtype(adam.build()));
-        assert_near(&ours, &trajectory(adam.into(), 0.01, device, dtype), dtype);
+        assert_near(
+            &ours,
+            &trajectory(adam.into(), 0.01, device, dtype),
+            dtype,
+            "optimistic-amsgrad",
+        );
     }
 );
 
@@ -127,7 +114,12 @@ identity!(a_distance_that_stays_is_a_rate, |device, dtype| {
     // At a coefficient this small the estimate never rises.
     let prodigy = Prodigy::new().with_initial(0.25).with_coefficient(1e-12);
     let ours = trajectory(prodigy.over(base()).unwrap(), 0.04, device, dtype);
-    assert_near(&ours, &trajectory(base(), 0.01, device, dtype), dtype);
+    assert_near(
+        &ours,
+        &trajectory(base(), 0.01, device, dtype),
+        dtype,
+        "rate",
+    );
     // Decay is at that rate too, in whichever form.
     for form in [
         DecayForm::Before,
@@ -140,7 +132,12 @@ identity!(a_distance_that_stays_is_a_rate, |device, dtype| {
             base().with_weight_decay(decay).unwrap()
         };
         let ours = trajectory(prodigy.over(base()).unwrap(), 0.04, device, dtype);
-        assert_near(&ours, &trajectory(base(), 0.01, device, dtype), dtype);
+        assert_near(
+            &ours,
+            &trajectory(base(), 0.01, device, dtype),
+            dtype,
+            "decay",
+        );
     }
 });
 
@@ -174,7 +171,12 @@ identity!(a_row_scale_of_one_output_is_muon, |device, dtype| {
         steps
     };
     let ours = column(NorMuonConfig::new().init().unwrap());
-    assert_near(&ours, &column(MuonConfig::new().init().unwrap()), dtype);
+    assert_near(
+        &ours,
+        &column(MuonConfig::new().init().unwrap()),
+        dtype,
+        "normuon",
+    );
 });
 
 identity!(

@@ -16,8 +16,9 @@ use osculate_optim::{
     EntropySgd, FastGam, FriendlySam, Gam, Gsam, LookSam, Sam, SophiaConfig, StatefulOptimizer,
     StepPolicy,
 };
+use osculate_tests::compare::assert_near;
+use osculate_tests::identity;
 use osculate_tests::model::{Batch, Fault, Ranked};
-use osculate_tests::on_every_backend;
 use osculate_tests::subject::{Subject, adamw, sgd};
 
 const STEPS: usize = 5;
@@ -55,26 +56,6 @@ fn first_order(base: ModuleOptimizer) -> Subject {
 
 fn assert_same(a: &[Vec<f64>], b: &[Vec<f64>], what: &str) {
     assert_eq!(a, b, "{what}");
-}
-
-fn assert_near(a: &[Vec<f64>], b: &[Vec<f64>], dtype: DType, what: &str) {
-    // burn's optimizers keep their settings and bias corrections in single precision.
-    let tolerance = if dtype == DType::F64 { 1e-6 } else { 1e-5 };
-    for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
-        assert!((a - b).abs() <= tolerance, "{what}: {a} against {b}");
-    }
-}
-
-macro_rules! identity {
-    ($name:ident, $check:expr) => {
-        mod $name {
-            use super::*;
-            on_every_backend!(|device: &Device, dtype: DType| {
-                let check: fn(&Device, DType) = $check;
-                check(device, dtype)
-            });
-        }
-    };
 }
 
 identity!(first_order_is_burns_loop, |device, dtype| {

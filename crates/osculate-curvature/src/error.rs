@@ -211,6 +211,16 @@ pub enum CurvatureError {
 }
 
 impl CurvatureError {
+    /// Checks the sizes of two batches that are compared.
+    pub(crate) fn check_batch_sizes(small: usize, large: usize) -> Result<(), CurvatureError> {
+        Self::check(
+            0 < small && small < large,
+            "batch sizes",
+            format_args!("{small} and {large}"),
+            "a small one of at least 1 and a larger one",
+        )
+    }
+
     /// Checks a setting, and names it with its value where it is out of range.
     pub(crate) fn check(
         valid: bool,

@@ -175,12 +175,7 @@ impl BatchRate {
         (small, of_small): (usize, f64),
         (large, of_large): (usize, f64),
     ) -> Result<Self, CurvatureError> {
-        CurvatureError::check(
-            0 < small && small < large,
-            "batch sizes",
-            format_args!("{small} and {large}"),
-            "a small one of at least 1 and a larger one",
-        )?;
+        CurvatureError::check_batch_sizes(small, large)?;
         for sharpness in [of_small, of_large] {
             let valid = sharpness.is_finite() && sharpness > 0.0;
             CurvatureError::check(valid, "sharpness", sharpness, "a positive finite number")?;

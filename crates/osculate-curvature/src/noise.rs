@@ -65,12 +65,7 @@ impl NoiseScale {
         (small, of_small): (usize, f64),
         (large, of_large): (usize, f64),
     ) -> Result<(), CurvatureError> {
-        CurvatureError::check(
-            0 < small && small < large,
-            "batch sizes",
-            format_args!("{small} and {large}"),
-            "a small one of at least 1 and a larger one",
-        )?;
+        CurvatureError::check_batch_sizes(small, large)?;
         for norm in [of_small, of_large] {
             if !norm.is_finite() {
                 return Err(CurvatureError::NonFinite {

@@ -74,7 +74,7 @@ impl Program {
             let givens = self.givens_on(device.as_dispatch())?;
             let givens = givens.into_iter().map(tape::lift).collect();
             let tracking = DispatchDevice::autodiff(device.as_dispatch().clone());
-            let results = self.replay(duals, givens, &tracking)?;
+            let results = self.graph.replay(duals, givens, &tracking)?;
 
             let mut heads = Vec::new();
             let total = match kind {

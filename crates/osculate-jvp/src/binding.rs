@@ -80,7 +80,7 @@ impl Program {
             None => self.device.clone(),
         };
         let givens = self.givens_on(&device)?;
-        let results = self.replay(
+        let results = self.graph.replay(
             arguments
                 .into_iter()
                 .map(|argument| Dual::constant(argument.into_value()))

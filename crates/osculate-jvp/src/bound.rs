@@ -180,7 +180,7 @@ impl Bound {
             .map(|(value, tangents)| Dual::new(value.clone(), tangents))
             .collect();
         let givens = self.givens.clone();
-        let results = self.program.replay(arguments, givens, &self.device)?;
+        let results = self.program.graph.replay(arguments, givens, &self.device)?;
         let mut outputs = Vec::with_capacity(results.len());
         let mut by_direction = vec![Vec::with_capacity(results.len()); directions.len()];
         for dual in results {

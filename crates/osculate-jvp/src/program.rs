@@ -8,7 +8,7 @@ use burn_dispatch::DispatchDevice;
 
 use crate::capture::capture;
 use crate::context::Context;
-use crate::dual::{Dual, Value};
+use crate::dual::Value;
 use crate::error::JvpError;
 use crate::graph::Graph;
 use crate::mode::Mode;
@@ -330,16 +330,5 @@ impl Program {
             Some(rule) => Err(JvpError::no_rule(rule.operation)),
             None => Ok(()),
         }
-    }
-
-    /// Runs the operations on the arguments (parameters, then inputs), given with their tangents,
-    /// and on what [`givens_on`](Self::givens_on) makes, on a device with or without autodiff.
-    pub(crate) fn replay(
-        &self,
-        arguments: Vec<Dual>,
-        givens: Vec<Value>,
-        device: &DispatchDevice,
-    ) -> Result<Vec<Dual>, JvpError> {
-        self.graph.replay(arguments, givens, device)
     }
 }

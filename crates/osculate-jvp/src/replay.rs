@@ -23,8 +23,8 @@ impl Graph {
             .collect()
     }
 
-    /// Runs the operations on the arguments, given with their tangents, and on constants and random
-    /// tensors, on a device with or without autodiff.
+    /// Runs the operations on the arguments (a program's parameters, then its inputs), given with their tangents,
+    /// and on constants and random tensors, on a device with or without autodiff.
     pub(crate) fn replay(
         &self,
         arguments: Vec<Dual>,

@@ -114,7 +114,7 @@ impl Bound {
         }
         let givens = self.givens.iter().cloned().map(lift).collect();
         let device = DispatchDevice::autodiff(self.device.clone());
-        let results = self.program.replay(arguments, givens, &device)?;
+        let results = self.program.graph.replay(arguments, givens, &device)?;
         Ok((leaves, results))
     }
 

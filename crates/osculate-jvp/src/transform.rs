@@ -128,7 +128,7 @@ impl Program {
                 })
                 .collect();
             let givens = self.givens_on(device.as_dispatch())?;
-            let results = self.replay(duals, givens, device.as_dispatch())?;
+            let results = self.graph.replay(duals, givens, device.as_dispatch())?;
             let (values, tangents): (Vec<_>, Vec<_>) = results
                 .into_iter()
                 .map(|dual| {

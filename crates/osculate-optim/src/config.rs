@@ -74,3 +74,26 @@ impl Check {
         self.result
     }
 }
+
+/// Gives what goes over optimizers the constructor that puts it there, by a checked method of
+/// [`Driver`](crate::Driver).
+macro_rules! over_base {
+    ($role:ident, $checked:ident, $what:literal, $refused:literal) => {
+        impl $role {
+            #[doc = concat!("This ", $what, " over any optimizer of the crate, or a burn one.")]
+            ///
+            /// # Errors
+            #[doc = concat!("[`ConfigError`](crate::ConfigError) for an invalid setting, ", $refused, ".")]
+            pub fn over(
+                &self,
+                base: impl Into<$crate::Driver>,
+            ) -> Result<$crate::Driver, $crate::ConfigError> {
+                self.validate()?;
+                let base: $crate::Driver = base.into();
+                base.$checked(stringify!($role), self.clone())
+            }
+        }
+    };
+}
+
+pub(crate) use over_base;

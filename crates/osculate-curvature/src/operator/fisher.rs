@@ -147,15 +147,11 @@ impl<M: Module> CurvatureOperator for Fisher<'_, M> {
     }
 
     fn apply_many(&self, vectors: &[ParamVec]) -> Result<Vec<Product>, CurvatureError> {
-        for v in vectors {
-            self.layout.check(v.layout())?;
-            is_zero(v)?;
-        }
-        let before = self.oracle.cost();
-        let outputs = clean_outputs(self.oracle)?;
-        let made = self.jacobian.squares(self.oracle, before, vectors, |jv| {
-            self.cotangent(&outputs, jv)
-        })?;
+        let made = self
+            .jacobian
+            .squares(self.oracle, &self.layout, vectors, |outputs, jv| {
+                self.cotangent(outputs, jv)
+            })?;
         made.map_or_else(|| vectors.iter().map(|v| self.apply(v)).collect(), Ok)
     }
 }

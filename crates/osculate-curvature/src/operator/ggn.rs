@@ -146,17 +146,13 @@ impl<M: Module> CurvatureOperator for GaussNewton<'_, M> {
     }
 
     fn apply_many(&self, vectors: &[ParamVec]) -> Result<Vec<Product>, CurvatureError> {
-        for v in vectors {
-            self.layout.check(v.layout())?;
-            is_zero(v)?;
-        }
-        let before = self.oracle.cost();
-        let outputs = clean_outputs(self.oracle)?;
         let supervised = self.oracle.supervised("a Gauss-Newton product")?;
         let criterion = supervised.criterion();
-        let made = self.jacobian.squares(self.oracle, before, vectors, |jv| {
-            criterion.hessian_vp(outputs.clone(), jv)
-        })?;
+        let made = self
+            .jacobian
+            .squares(self.oracle, &self.layout, vectors, |outputs, jv| {
+                criterion.hessian_vp(outputs.clone(), jv)
+            })?;
         made.map_or_else(|| vectors.iter().map(|v| self.apply(v)).collect(), Ok)
     }
 }

@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use osculate_jvp::KeptMemory;
 
 use super::fallback::{Attempts, HvpMode};
-use super::ggn::{checked_norm, outputs_around};
+use super::ggn::{checked_norm, clean_outputs, is_zero, outputs_around};
 use super::keeping::{KEEP_WITHIN, KEPT_PULL_BACK, KEPT_TANGENT};
 use super::replay::{Recorded, Replay};
 use super::step::{Stepper, finite_norm};
@@ -105,16 +105,21 @@ impl Jacobian {
         self.replay.get()?.keeping.memory()
     }
 
-    /// `J^T M J v` for each vector, side by side, where `M` maps `J v` to a cotangent; the first one's cost
-    /// counts from `before`. `None` where
-    /// products must be made one by one.
+    /// `J^T M J v` for each vector, side by side, where `M` maps the outputs and `J v` to a cotangent.
+    /// `None` where products must be made one by one.
     pub(super) fn squares<M: Module>(
         &self,
         oracle: &GradientOracle<'_, M>,
-        before: Cost,
+        layout: &Arc<ParamLayout>,
         vectors: &[ParamVec],
-        middle: impl Fn(Tensor<2>) -> Tensor<2>,
+        middle: impl Fn(&Tensor<2>, Tensor<2>) -> Tensor<2>,
     ) -> Result<Option<Vec<Product>>, CurvatureError> {
+        for v in vectors {
+            layout.check(v.layout())?;
+            is_zero(v)?;
+        }
+        let before = oracle.cost();
+        let outputs = clean_outputs(oracle)?;
         let replay = self.attempts.attempt(self.mode, || self.recorded(oracle))?;
         let Some(replay) = replay else {
             return Ok(None);
@@ -124,7 +129,7 @@ impl Jacobian {
         };
         let shared = oracle.cost().since(before);
         let tangents = replay.kept_along(oracle, kept, vectors)?.into_iter();
-        let cotangents: Vec<Tensor<2>> = tangents.map(middle).collect();
+        let cotangents: Vec<Tensor<2>> = tangents.map(|jv| middle(&outputs, jv)).collect();
         let values = replay.pull_back(oracle, &cotangents)?.into_iter();
         let each: Cost = kept.iter().map(|_| KEPT_TANGENT + KEPT_PULL_BACK).sum();
         let products = values.enumerate().map(|(index, value)| Product {

@@ -15,7 +15,7 @@ use crate::error::CurvatureError;
 use crate::objective::{GradientObjective, Objective, SupervisedObjective};
 use crate::params::{ParamLayout, ParamVec, Snapshot, collect_registered};
 use crate::stream::RandomStream;
-use passes::{accumulate, backward, pass};
+use passes::{accumulate, backward, forward, pass};
 
 /// A loss and its gradient at one point.
 #[derive(Debug, Clone)]
@@ -351,10 +351,7 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         }
         let whole = |objective: &dyn Objective<M>| -> Result<Tensor<1>, CurvatureError> {
             self.spend(Cost::FORWARD);
-            let loss = match objective.supervised() {
-                Some(terms) => terms.criterion().loss(terms.outputs(&model))?,
-                None => objective.loss(&model)?,
-            };
+            let (loss, _) = forward(&model, objective)?;
             Ok(loss.without_autodiff().reshape([1]))
         };
         // Under one seed for all parts, as in the clean pass.

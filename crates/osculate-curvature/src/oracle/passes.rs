@@ -9,19 +9,27 @@ use crate::error::CurvatureError;
 use crate::objective::{Objective, Part};
 use crate::params::{ParamVec, collect_gradients, collect_registered};
 
-/// One forward and one backward pass.
-pub(super) fn pass<M: Module>(
+/// One forward pass: the loss, and a supervised objective's outputs without their tape.
+pub(super) fn forward<M>(
     model: &M,
     objective: &dyn Objective<M>,
-) -> Result<Evaluation, CurvatureError> {
-    let (loss, outputs) = match objective.supervised() {
+) -> Result<(Tensor<1>, Option<Tensor<2>>), CurvatureError> {
+    Ok(match objective.supervised() {
         Some(supervised) => {
             let outputs = supervised.outputs(model);
             let kept = outputs.clone().without_autodiff();
             (supervised.criterion().loss(outputs)?, Some(kept))
         }
         None => (objective.loss(model)?, None),
-    };
+    })
+}
+
+/// One forward and one backward pass.
+pub(super) fn pass<M: Module>(
+    model: &M,
+    objective: &dyn Objective<M>,
+) -> Result<Evaluation, CurvatureError> {
+    let (loss, outputs) = forward(model, objective)?;
     let value = loss.clone().without_autodiff();
     Ok(Evaluation {
         gradient: backward(model, loss)?,

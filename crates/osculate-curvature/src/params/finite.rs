@@ -118,6 +118,9 @@ impl FiniteFlags {
     /// # Panics
     /// If a position is out of range.
     pub fn subset(&self, positions: &[usize]) -> Self {
+        if self.layout.is_whole(positions) {
+            return self.clone();
+        }
         let flags = positions.iter().map(|&at| self.flags[at].clone());
         let read = self.read.get();
         let values = read.map(|values| positions.iter().map(|&at| values[at]).collect());

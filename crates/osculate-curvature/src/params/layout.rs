@@ -129,6 +129,11 @@ impl ParamLayout {
         }
     }
 
+    /// Whether these positions are all, in order.
+    pub(super) fn is_whole(&self, positions: &[usize]) -> bool {
+        positions.iter().copied().eq(0..self.len())
+    }
+
     /// Whether vectors of the two layouts can be combined: same paths, shapes and element types.
     pub fn is_compatible(&self, other: &ParamLayout) -> bool {
         self.first_difference(other).is_none()

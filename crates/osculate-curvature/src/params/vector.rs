@@ -364,11 +364,14 @@ impl ParamVec {
         Ok(self.subset(&positions))
     }
 
-    /// The entries at some positions, as a vector of a smaller layout.
+    /// The entries at some positions, as a vector of a smaller layout; of the same one where they are all.
     ///
     /// # Panics
     /// If a position is out of range.
     pub fn subset(&self, positions: &[usize]) -> Self {
+        if self.layout.is_whole(positions) {
+            return self.clone();
+        }
         Self {
             layout: Arc::new(self.layout.subset(positions)),
             tensors: positions

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use osculate_curvature::{
     CurvatureOperator, GaussNewton, GradientOracle, Hessian, HessianConfig, HvpMode, Objective,
-    ParamVec, Provenance, Scheme, StepRule, dense_matrix,
+    ParamVec, Product, Provenance, Scheme, StepRule, dense_matrix,
 };
 
 #[expect(
@@ -51,6 +51,12 @@ pub fn differences<'a, M: Module>(oracle: &'a GradientOracle<'a, M>) -> Hessian<
     Hessian::with_config(oracle, config(HvpMode::FiniteDifference)).unwrap()
 }
 
+fn assert_as_anew(what: &str, got: &Product, expected: &Product) {
+    assert_eq!(got.provenance, Provenance::Exact);
+    let error = distance(&got.value.to_values(), &expected.value.to_values());
+    assert!(error < 1e-12, "{what}: kept and made anew {error:e} apart");
+}
+
 /// Products of which what they share is kept, one by one and side by side, against products made
 /// anew.
 pub fn assert_kept<M: Module>(what: &str, oracle: &GradientOracle<'_, M>) {
@@ -75,9 +81,7 @@ pub fn assert_kept<M: Module>(what: &str, oracle: &GradientOracle<'_, M>) {
         let alone = kept.apply(v).unwrap();
         assert!(alone.cost.gradient_evaluations() < expected.cost.gradient_evaluations());
         for got in [alone, abreast] {
-            assert_eq!(got.provenance, Provenance::Exact);
-            let error = distance(&got.value.to_values(), &expected.value.to_values());
-            assert!(error < 1e-12, "{what}: kept and made anew {error:e} apart");
+            assert_as_anew(what, &got, &expected);
         }
     }
     assert!(anew.kept().is_none());
@@ -99,9 +103,7 @@ pub fn assert_kept_ggn<M: Module>(what: &str, oracle: &GradientOracle<'_, M>) {
     for (v, abreast) in probes.iter().zip(abreast) {
         let expected = anew.apply(v).unwrap();
         for got in [kept.apply(v).unwrap(), abreast] {
-            assert_eq!(got.provenance, Provenance::Exact);
-            let error = distance(&got.value.to_values(), &expected.value.to_values());
-            assert!(error < 1e-12, "{what}: kept and made anew {error:e} apart");
+            assert_as_anew(what, &got, &expected);
         }
         let forms = (anew.quadratic_form(v), kept.quadratic_form(v));
         let (expected, got) = (forms.0.unwrap(), forms.1.unwrap());

@@ -112,21 +112,12 @@ pub struct AveragingContext<'a> {
 /// Gives an average the constructor that puts it over another optimizer.
 macro_rules! over {
     ($averaging:ident) => {
-        impl $averaging {
-            /// This average over any optimizer of the crate, or a burn one.
-            ///
-            /// # Errors
-            /// [`ConfigError`](crate::ConfigError) for an invalid setting, and for an optimizer that is
-            /// averaged already.
-            pub fn over(
-                &self,
-                base: impl Into<$crate::Driver>,
-            ) -> Result<$crate::Driver, $crate::ConfigError> {
-                self.validate()?;
-                let base: $crate::Driver = base.into();
-                base.checked_averaging(stringify!($averaging), self.clone())
-            }
-        }
+        $crate::config::over_base!(
+            $averaging,
+            checked_averaging,
+            "average",
+            "and for an optimizer that is averaged already"
+        );
     };
 }
 

@@ -17,20 +17,14 @@ pub(crate) trait ErasedOracle {
     fn clean(&self) -> Result<&Evaluation, CurvatureError>;
     fn seed(&self) -> u64;
     fn cost(&self) -> Cost;
-    fn hessian_product(
-        &self,
-        config: HessianConfig,
-        memory: &ProductMemory,
-        direction: Direction<'_>,
-    ) -> Result<FoundProduct, CurvatureError>;
     fn gauss_newton_bartlett(&self, seed: u64) -> Result<ParamVec, CurvatureError>;
-    /// Calls `run` with the Hessian, and tells how its products were made and the last finite-difference step.
+    /// Calls `run` with the Hessian, and tells what is to be kept of its products.
     fn with_hessian(
         &self,
         config: HessianConfig,
         memory: &ProductMemory,
         run: &mut dyn FnMut(&dyn CurvatureOperator) -> Result<(), CurvatureError>,
-    ) -> Result<(Option<Provenance>, Option<f64>), CurvatureError>;
+    ) -> Result<Found, CurvatureError>;
 }
 
 /// An operator that remembers how its products were made.
@@ -66,24 +60,8 @@ impl CurvatureOperator for Watched<'_> {
     }
 }
 
-/// What a Hessian is multiplied by.
-#[derive(Clone, Copy)]
-pub(crate) enum Direction<'a> {
-    /// A random vector of the size of a standard normal one, much like the last.
-    Probe(&'a ParamVec),
-    /// Any other vector, of any length.
-    Vector(&'a ParamVec),
-}
-
 /// The finite-difference step to keep, and how the products of a step were made.
 pub(crate) type Found = (Option<f64>, Option<Provenance>);
-
-/// A product, how it was made, and the finite-difference step that made it.
-pub(crate) struct FoundProduct {
-    value: ParamVec,
-    provenance: Provenance,
-    finite_difference: Option<f64>,
-}
 
 impl<M: Module> ErasedOracle for GradientOracle<'_, M> {
     fn parameters(&self) -> Result<&ParamVec, CurvatureError> {
@@ -102,26 +80,6 @@ impl<M: Module> ErasedOracle for GradientOracle<'_, M> {
         self.cost()
     }
 
-    fn hessian_product(
-        &self,
-        config: HessianConfig,
-        memory: &ProductMemory,
-        direction: Direction<'_>,
-    ) -> Result<FoundProduct, CurvatureError> {
-        let hessian = Hessian::with_config(self, config)?
-            .with_first_step(memory.last_step)
-            .with_fallback(memory.fallback.clone());
-        let product = match direction {
-            Direction::Probe(probe) => hessian.apply_probe(probe)?,
-            Direction::Vector(vector) => hessian.apply(vector)?,
-        };
-        Ok(FoundProduct {
-            value: product.value,
-            provenance: product.provenance,
-            finite_difference: hessian.last_step(),
-        })
-    }
-
     fn gauss_newton_bartlett(&self, seed: u64) -> Result<ParamVec, CurvatureError> {
         gnb_sample(self, seed)
     }
@@ -131,7 +89,7 @@ impl<M: Module> ErasedOracle for GradientOracle<'_, M> {
         config: HessianConfig,
         memory: &ProductMemory,
         run: &mut dyn FnMut(&dyn CurvatureOperator) -> Result<(), CurvatureError>,
-    ) -> Result<(Option<Provenance>, Option<f64>), CurvatureError> {
+    ) -> Result<Found, CurvatureError> {
         let hessian = Hessian::with_config(self, config)?
             .with_first_step(memory.last_step)
             .with_fallback(memory.fallback.clone());
@@ -140,7 +98,7 @@ impl<M: Module> ErasedOracle for GradientOracle<'_, M> {
             worst: Cell::new(None),
         };
         run(&watched)?;
-        Ok((watched.worst.get(), hessian.last_step()))
+        Ok((hessian.last_step(), watched.worst.get()))
     }
 }
 
@@ -299,7 +257,9 @@ impl<'a> CurvatureContext<'a> {
         config: HessianConfig,
         v: &ParamVec,
     ) -> Result<ParamVec, CurvatureError> {
-        self.product_of(config, Direction::Probe(v))
+        Ok(self
+            .with_hessian(config, |hessian| hessian.apply_probe(v))?
+            .value)
     }
 
     /// [`hessian_product`](Self::hessian_product) with a vector of any length that is no random probe. Reads
@@ -309,20 +269,7 @@ impl<'a> CurvatureContext<'a> {
         config: HessianConfig,
         v: &ParamVec,
     ) -> Result<ParamVec, CurvatureError> {
-        self.product_of(config, Direction::Vector(v))
-    }
-
-    fn product_of(
-        &mut self,
-        config: HessianConfig,
-        direction: Direction<'_>,
-    ) -> Result<ParamVec, CurvatureError> {
-        let found = self
-            .oracle
-            .hessian_product(config, self.memory, direction)?;
-        self.last_step = found.finite_difference;
-        self.provenance = Some(found.provenance);
-        Ok(found.value)
+        Ok(self.with_hessian(config, |hessian| hessian.apply(v))?.value)
     }
 
     /// Calls `run` with the Hessian at the point, an operator to estimate or solve with.
@@ -337,7 +284,7 @@ impl<'a> CurvatureContext<'a> {
         run: impl FnOnce(&dyn CurvatureOperator) -> Result<T, CurvatureError>,
     ) -> Result<T, CurvatureError> {
         let (mut run, mut result) = (Some(run), None);
-        let (provenance, last_step) =
+        let (last_step, provenance) =
             self.oracle
                 .with_hessian(config, self.memory, &mut |hessian| {
                     result = run.take().map(|run| run(hessian)).transpose()?;

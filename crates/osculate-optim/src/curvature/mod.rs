@@ -5,6 +5,7 @@ mod sources;
 
 pub use context::CurvatureContext;
 pub(crate) use context::{ErasedOracle, Found, ProductMemory};
+pub(crate) use sources::unjudged;
 pub use sources::{
     CustomDiagonal, DiagonalFn, DiagonalRequest, GaussNewtonBartlett, Hutchinson, ProbeFn,
 };

@@ -28,6 +28,14 @@ pub struct DiagonalRequest<'a> {
     pub seed: u64,
 }
 
+/// Products whose error is not estimated: that would take gradients, and read two norms back in each.
+pub(crate) fn unjudged() -> HessianConfig {
+    HessianConfig {
+        estimate_error: false,
+        ..HessianConfig::default()
+    }
+}
+
 /// Keeps the streams of probes and of sampled targets apart from the dropout mask's.
 const PROBE_STREAM: u64 = 0x5052_4F42;
 
@@ -79,11 +87,7 @@ impl Hutchinson {
         Self {
             distribution,
             stream: PROBE_STREAM,
-            hessian: HessianConfig {
-                // The error's estimate would read two norms back in every product.
-                estimate_error: false,
-                ..HessianConfig::default()
-            },
+            hessian: unjudged(),
             probes: None,
         }
     }

@@ -114,10 +114,9 @@ impl Driver {
 
     pub(crate) fn for_some_matrices(
         self,
-        except: Select,
+        matrices: Select,
         rest: impl Into<Driver>,
     ) -> Result<Self, ConfigError> {
-        let matrices = Select::rank(2..).except(except);
         let group = ParameterGroup::new("matrices", matrices);
         self.beside(group.optional(), rest.into())
     }

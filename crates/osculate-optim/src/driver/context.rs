@@ -3,14 +3,13 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 use osculate_curvature::{
-    Cost, CurvatureError, Evaluation, FiniteFlags, GradientOracle, HessianConfig, Objective,
-    ParamVec,
+    Cost, CurvatureError, Evaluation, FiniteFlags, GradientOracle, Objective, ParamVec,
 };
 
 use super::error::StepErrorCause;
 use super::policy::{NonFinitePolicy, StepPolicy, step_seed};
 use super::report::{SkipReason, StepReport};
-use crate::curvature::{CurvatureContext, ErasedOracle, Found, ProductMemory};
+use crate::curvature::{CurvatureContext, ErasedOracle, Found, ProductMemory, unjudged};
 use crate::gradient::{Evaluations, GradientPoint};
 
 /// One step under way: the clean pass is made, and its gradient is fit for use.
@@ -316,12 +315,7 @@ impl<M: Module> Evaluations for StepContext<'_, M> {
     ) -> Result<(ParamVec, Found), StepErrorCause> {
         let (product, found) = self.at(point, |oracle| {
             let mut at = CurvatureContext::new(oracle, memory, step);
-            // The error's estimate would take gradients and read norms back.
-            let config = HessianConfig {
-                estimate_error: false,
-                ..HessianConfig::default()
-            };
-            let product = at.product_along(config, v)?;
+            let product = at.product_along(unjudged(), v)?;
             Ok((product, at.found()))
         })?;
         let product = self.checked(SkipReason::Curvature, product)?;

@@ -48,7 +48,8 @@ use ownership::Ownership;
 
 /// An optimizer put together from roles, behind [`ClosureOptimizer`](crate::ClosureOptimizer).
 ///
-/// A step takes a gradient somewhere ([`GradientSource`]), filters it ([`GradientFilter`]), asks for curvature at the same point
+/// A step takes a gradient somewhere ([`GradientSource`]), filters it ([`GradientFilter`]), asks for curvature at
+/// the same point
 /// ([`CurvatureSource`]), makes a direction of both ([`BlockRule`], [`VectorRule`], or a burn optimizer),
 /// goes along it as far as a policy says ([`StepSize`]), with weight decay, and averages the weights
 /// ([`Averaging`]). Every choice of one role goes with every choice of the others.

@@ -40,8 +40,8 @@ pub struct StepPolicy {
     /// draws the same numbers and every worker the same probes.
     ///
     /// Default 0, with which the noise starts from the device's own generator: the first step draws from it
-    /// once, and the state's record keeps what was drawn, if that step's objective has noise. Two optimizers, and two runs under two seeds of
-    /// the device, see other noise. A seed that is chosen here or with
+    /// once, and the state's record keeps what was drawn, if that step's objective has noise. Two optimizers,
+    /// and two runs under two seeds of the device, see other noise. A seed that is chosen here or with
     /// [`Driver::with_seed`](crate::Driver::with_seed) decides the noise alone.
     ///
     /// What the program draws between steps follows from what it would have drawn without them, and never

@@ -12,7 +12,7 @@ use super::error::StepErrorCause;
 use super::policy::NonFinitePolicy;
 use super::proposed::Proposed;
 use super::report::{SkipReason, StepReport};
-use super::step::{Committed, Field, part_of};
+use super::step::{Committed, Field};
 use crate::averaging::AveragingContext;
 use crate::engine::{RuleError, each};
 use crate::step_size::StepSizeContext;
@@ -74,7 +74,7 @@ impl Driver {
         let positions = proposed.of_rules();
         let looks = context.looks();
         let moved = self.along(field, &proposed, &positions, None);
-        let layout = std::sync::Arc::new(field.weights.layout().subset(&positions));
+        let layout = field.weights.subset(&positions).layout().clone();
         let mut keep = None;
         let mut weights: Vec<Tensor<1>> = Vec::with_capacity(positions.len());
         if looks && !positions.is_empty() {
@@ -151,18 +151,14 @@ impl Driver {
         mut model: M,
         flags: Option<&FiniteFlags>,
     ) -> M {
-        let whole = field.weights.layout().len();
         for (part, update) in self.updates_mut().into_iter().enumerate() {
             let (true, Some(burn)) = (parts.contains(&part), update.as_burn()) else {
                 continue;
             };
             let positions = &field.parts[part];
-            let gradient = match positions.len() == whole {
-                true => field.gradient.clone(),
-                false => field.gradient.subset(positions),
-            };
+            let gradient = field.gradient.subset(positions);
             let lrs: Vec<f64> = positions.iter().map(|&at| field.lrs[at]).collect();
-            let flags = flags.map(|flags| part_of(flags, positions));
+            let flags = flags.map(|flags| flags.subset(positions));
             let rates = BurnUpdate::rates(&gradient, &lrs);
             model = burn.step(rates, model, &gradient, flags.as_ref());
         }

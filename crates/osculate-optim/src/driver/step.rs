@@ -165,7 +165,7 @@ impl Driver {
             if positions.is_empty() {
                 continue;
             }
-            let keep = keep.as_ref().map(|keep| part_of(keep, positions));
+            let keep = keep.as_ref().map(|keep| keep.subset(positions));
             update.commit(keep.as_ref());
         }
         self.products.commit(found.0);
@@ -247,17 +247,11 @@ impl Driver {
         context: &StepContext<'_, M>,
     ) -> Result<Proposal, StepErrorCause> {
         let positions = &field.parts[part];
-        let whole = positions.len() == field.weights.layout().len();
-        let cut = |vector: &ParamVec| match whole {
-            true => vector.clone(),
-            false => vector.subset(positions),
-        };
+        let cut = |vector: &ParamVec| vector.subset(positions);
+        let cut_flags = |flags: FiniteFlags| flags.subset(positions);
         let (curvature, curvature_flags) = match estimated {
             None => (None, None),
-            Some(Estimated { estimate, flags }) => (
-                Some(estimate.map(cut)),
-                flags.map(|flags| part_of(&flags, positions)),
-            ),
+            Some(Estimated { estimate, flags }) => (Some(estimate.map(cut)), flags.map(cut_flags)),
         };
         let parameters: Vec<Parameter> = positions
             .iter()
@@ -273,7 +267,7 @@ impl Driver {
             gradient: &cut(&field.gradient),
             curvature,
             curvature_flags,
-            flags: flags.map(|flags| part_of(&flags, positions)),
+            flags: flags.map(cut_flags),
             loss: context.loss(),
             lrs: &lrs,
             step: steps,
@@ -354,13 +348,5 @@ fn checked_rate(value: f64) -> Result<f64, StepErrorCause> {
         Ok(value)
     } else {
         Err(StepErrorCause::LearningRate { value })
-    }
-}
-
-pub(super) fn part_of(flags: &FiniteFlags, positions: &[usize]) -> FiniteFlags {
-    if positions.len() == flags.layout().len() {
-        flags.clone()
-    } else {
-        flags.subset(positions)
     }
 }

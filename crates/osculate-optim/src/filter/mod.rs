@@ -133,21 +133,12 @@ fn by_output(parameter: &Parameter, x: Tensor<1>) -> Tensor<3> {
 /// Gives a filter the constructor that puts it over an optimizer.
 macro_rules! over {
     ($filter:ident) => {
-        impl $filter {
-            /// This filter over any optimizer of the crate, or a burn one.
-            ///
-            /// # Errors
-            /// [`ConfigError`](crate::ConfigError) for an invalid setting, for an optimizer that has this
-            /// filter already, and for one with a step size or an average, which go over filters.
-            pub fn over(
-                &self,
-                base: impl Into<$crate::Driver>,
-            ) -> Result<$crate::Driver, $crate::ConfigError> {
-                self.validate()?;
-                let base: $crate::Driver = base.into();
-                base.checked_filter(stringify!($filter), self.clone())
-            }
-        }
+        $crate::config::over_base!(
+            $filter,
+            checked_filter,
+            "filter",
+            "for an optimizer that has this filter already, and for one with a step size or an average, which go over filters"
+        );
     };
 }
 

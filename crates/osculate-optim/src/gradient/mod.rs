@@ -321,21 +321,12 @@ fn scaled_perturbation(
 /// Gives a gradient source the constructor that puts it over another optimizer.
 macro_rules! over {
     ($source:ident) => {
-        impl $source {
-            /// This source over any optimizer of the crate, or a burn one.
-            ///
-            /// # Errors
-            /// [`ConfigError`](crate::ConfigError) for an invalid setting, and for an optimizer that has
-            /// a gradient source already: perturbations do not nest.
-            pub fn over(
-                &self,
-                base: impl Into<$crate::Driver>,
-            ) -> Result<$crate::Driver, $crate::ConfigError> {
-                self.validate()?;
-                let base: $crate::Driver = base.into();
-                base.checked_gradient(stringify!($source), self.clone())
-            }
-        }
+        $crate::config::over_base!(
+            $source,
+            checked_gradient,
+            "source",
+            "and for an optimizer that has a gradient source already: perturbations do not nest"
+        );
     };
 }
 

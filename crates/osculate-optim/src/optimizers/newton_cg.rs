@@ -2,13 +2,12 @@
 
 use burn::config::Config;
 use osculate_curvature::{
-    CurvatureError, CurvatureOperator, DiagonalOperator, HessianConfig, ParamVec, SolveConfig,
-    conjugate_gradient,
+    CurvatureError, CurvatureOperator, DiagonalOperator, ParamVec, SolveConfig, conjugate_gradient,
 };
 
 use crate::Driver;
 use crate::config::{Check, ConfigError};
-use crate::curvature::{CurvatureContext, CurvatureEstimate, CurvatureSource};
+use crate::curvature::{CurvatureContext, CurvatureEstimate, CurvatureSource, unjudged};
 use crate::engine::RuleError;
 use crate::registry::{OptimizerRow, read, to_value};
 use crate::update::{VectorRule, VectorStep};
@@ -167,12 +166,8 @@ impl CurvatureSource for NewtonCg {
         context: &mut CurvatureContext<'_>,
     ) -> Result<CurvatureEstimate, CurvatureError> {
         let gradient = context.step_gradient()?.to_compute_dtype().finite_or_zero();
-        let config = HessianConfig {
-            estimate_error: false,
-            ..HessianConfig::default()
-        };
         let seed = context.seed();
-        let solution = context.with_hessian(config, |hessian| {
+        let solution = context.with_hessian(unjudged(), |hessian| {
             let inverse = self.preconditioner(hessian, seed)?;
             let inverse = inverse
                 .as_ref()

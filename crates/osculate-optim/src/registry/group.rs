@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::kind::OptimizerKind;
 use super::merge::merge;
-use super::spec::{OptimizerSpec, SpecError, build_of, read_plain};
-use super::{for_matrices, only_entry};
+use super::spec::{OptimizerSpec, SpecError, build_of};
+use super::{for_matrices, matrices, only_entry};
 use crate::config::{Check, ConfigError};
 use crate::driver::{Driver, ParameterGroup, Select};
 
@@ -123,8 +123,7 @@ fn method(kind: OptimizerKind, whole: &Value, settings: &Value) -> Result<Driver
 /// What a method for matrices steps, at whatever depth it is the base; `None` for other methods.
 fn matrices_of(kind: OptimizerKind, settings: &Value) -> Result<Option<Select>, SpecError> {
     if for_matrices(kind).is_some() {
-        let except: Vec<String> = read_plain(&settings["except"], "except")?;
-        return Ok(Some(Select::rank(2..).except(Select::paths(except))));
+        return Ok(Some(matrices(settings)?));
     }
     let Some(base) = settings.get("base") else {
         return Ok(None);

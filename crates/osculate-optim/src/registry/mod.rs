@@ -138,15 +138,19 @@ pub(crate) fn build_normuon(settings: &Value) -> Result<Driver, SpecError> {
     with_rest(normuon(&settings["normuon"], "normuon")?, settings)
 }
 
-fn with_rest(matrices: Driver, settings: &Value) -> Result<Driver, SpecError> {
+/// What a method for matrices steps: all but those that its settings except.
+fn matrices(settings: &Value) -> Result<Select, SpecError> {
     let except: Vec<String> = spec::read_plain(&settings["except"], "except")?;
+    Ok(Select::rank(2..).except(Select::paths(except)))
+}
+
+fn with_rest(method: Driver, settings: &Value) -> Result<Driver, SpecError> {
     let rest_lr: f64 = spec::read_plain(&settings["rest_lr"], "rest_lr")?;
-    let except = Select::paths(except);
-    let selected = Select::rank(2..).except(except.clone());
-    let rest = ParameterGroup::new("rest", !selected)
+    let matrices = matrices(settings)?;
+    let rest = ParameterGroup::new("rest", !matrices.clone())
         .with_lr_factor(rest_lr)
         .optional();
-    Ok(matrices
-        .for_some_matrices(except, under(settings, "rest")?)?
+    Ok(method
+        .for_some_matrices(matrices, under(settings, "rest")?)?
         .with_group(rest)?)
 }

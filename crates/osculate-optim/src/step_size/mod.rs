@@ -180,21 +180,12 @@ impl StepSizeContext<'_> {
 /// Gives a policy the constructor that puts it over another optimizer.
 macro_rules! over {
     ($policy:ident) => {
-        impl $policy {
-            /// This policy over any optimizer of the crate, or a burn one.
-            ///
-            /// # Errors
-            /// [`ConfigError`](crate::ConfigError) for an invalid setting, and for an optimizer that has a
-            /// step-size policy already.
-            pub fn over(
-                &self,
-                base: impl Into<$crate::Driver>,
-            ) -> Result<$crate::Driver, $crate::ConfigError> {
-                $crate::StepSize::validate(self)?;
-                let base: $crate::Driver = base.into();
-                base.checked_step_size(stringify!($policy), self.clone())
-            }
-        }
+        $crate::config::over_base!(
+            $policy,
+            checked_step_size,
+            "policy",
+            "and for an optimizer that has a step-size policy already"
+        );
     };
 }
 

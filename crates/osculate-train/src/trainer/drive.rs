@@ -153,9 +153,7 @@ impl<'a, T: Task> Drive<'a, T> {
         let (task, seed, step) = (self.task, self.config.seed, self.state.step);
         let objective = Drawing::new(batch.objective, |number| {
             let at = BatchAt::drawn(seed, step, number, task.batches_per_epoch());
-            for device in &devices {
-                device.seed(at.seed());
-            }
+            at.seed_devices(&devices);
             task.batch(at)
                 .map(|batch| batch.objective)
                 .map_err(ObjectiveError::new)
@@ -229,9 +227,7 @@ impl<'a, T: Task> Drive<'a, T> {
                     epoch: at.epoch,
                     index,
                 };
-                for device in devices {
-                    device.seed(at.seed());
-                }
+                at.seed_devices(devices);
                 self.task.batch(at)
             })
             .collect::<Result<Vec<_>, _>>()
@@ -368,16 +364,14 @@ impl<'a, T: Task> Drive<'a, T> {
         Ok(())
     }
 
-    /// Seeds the model's devices, so that what a task draws does not depend on what was drawn before.
+    /// Seeds the model's devices for what is no step.
     fn seed_for(&self, model: &T::Model, epoch: u64, index: usize) {
         let at = BatchAt {
             seed: self.config.seed,
             epoch,
             index,
         };
-        for device in model.devices() {
-            device.seed(at.seed());
-        }
+        at.seed_devices(&model.devices());
     }
 
     /// The model to evaluate: with averaged weights where the optimizer averages.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use burn::module::Module;
+use burn::tensor::Device;
 use osculate_curvature::Objective;
 
 /// An error of the program's own code. `?` turns any error, and `.into()` any message, into one.
@@ -25,6 +26,13 @@ impl BatchAt {
     /// seed, epoch and place.
     pub fn seed(self) -> u64 {
         mix(self.epoch_seed() ^ mix(self.index as u64 + 1))
+    }
+
+    /// Seeds the devices for this batch: what a task draws there does not depend on what was drawn before.
+    pub(crate) fn seed_devices(self, devices: &[Device]) {
+        for device in devices {
+            device.seed(self.seed());
+        }
     }
 
     /// Another batch for a step, by number: one of a pass that no step has.
