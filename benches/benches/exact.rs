@@ -14,6 +14,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Distribution, Int, Tensor};
 use criterion::Criterion as Bench;
 use osculate_benches::ratios::{Case, Ratios};
+use osculate_benches::residual_net::ResidualNet;
 use osculate_benches::workload::device;
 use osculate_curvature::{
     Criterion, CurvatureOperator, GaussNewton, GradientOracle, Hessian, HessianConfig, HvpMode,
@@ -199,6 +200,19 @@ fn main() {
         "conv net",
         limits(2.5, 1.65, 1.5),
         GroupNetConfig::new().init(&device),
+        objective,
+    );
+    let objective = SupervisedBatch::new(
+        Tensor::<4>::random([32, 3, 16, 16], Distribution::Default, &device),
+        |model: &ResidualNet, x: &Tensor<4>| model.forward(x.clone()),
+        Criterion::cross_entropy(cycled_labels(32, 10, &device)),
+    );
+    exact(
+        &mut bench,
+        &mut ratios,
+        "residual net, training mode",
+        limits(2.6, 2.6, 2.6),
+        ResidualNet::new(&device),
         objective,
     );
     let objective = SupervisedBatch::new(

@@ -6,4 +6,5 @@
 )]
 
 pub mod ratios;
+pub mod residual_net;
 pub mod workload;
