@@ -124,6 +124,37 @@ pub struct GradientNoise {
 /// Cost: one dot product for each sample; with an operator, one product for each sample and one for
 /// the mean.
 ///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// # use osculate_curvature::{
+/// #     CurvatureOperator, Criterion, GradientOracle, Hessian, SolveConfig, SupervisedBatch, assign,
+/// #     conjugate_gradient,
+/// # };
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(2, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [2.0, -1.0]], &device);
+/// # let y = Tensor::<2>::from_data([[1.0], [2.0], [2.0], [1.0]], &device);
+/// # let forward = |model: &Linear, x: &Tensor<2>| model.forward(x.clone());
+/// # let objective = SupervisedBatch::new(x, forward, Criterion::mse(y));
+/// # let solve = SolveConfig { tolerance: 1e-6, ..SolveConfig::damped(0.0) };
+/// # let model = {
+/// #     let oracle = GradientOracle::new(&model, &objective);
+/// #     let gradient = oracle.clean()?.gradient.clone();
+/// #     let step = conjugate_gradient(&Hessian::new(&oracle)?, &gradient, None, &solve)?.x;
+/// #     let trained = oracle.parameters()?.sub(&step);
+/// #     assign(model.clone(), &trained)
+/// # };
+/// # let oracle = GradientOracle::new(&model, &objective); // least squares, at the solution
+/// # let hessian = Hessian::new(&oracle)?;
+/// use osculate_curvature::{gradient_noise, sample_gradients};
+/// let samples = sample_gradients(&oracle, &[0, 1, 2, 3])?;
+/// let noise = gradient_noise(&samples, None)?;
+/// // At the solution the mean gradient vanishes, and no batch is large enough.
+/// assert!(noise.simple > 1e3);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// [`CurvatureError::InvalidSetting`] for fewer than two samples, [`CurvatureError::LayoutMismatch`],
 /// [`CurvatureError::NonFinite`], and as the operator's products.

@@ -38,6 +38,27 @@ impl Default for GnbConfig {
 /// Cost: one gradient evaluation for each draw. It needs a [`Supervised`](crate::Supervised)
 /// objective.
 ///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Distribution, Int, Tensor};
+/// # use osculate_curvature::{Criterion, GradientOracle, SupervisedBatch};
+/// # let device = Device::flex().autodiff();
+/// # device.seed(1);
+/// # let model: Linear = LinearConfig::new(8, 3).init(&device);
+/// # let x = Tensor::<2>::random([16, 8], Distribution::Default, &device);
+/// # let labels = Tensor::<1, Int>::arange(0..16, &device).remainder_scalar(3);
+/// # let forward = |model: &Linear, x: &Tensor<2>| model.forward(x.clone());
+/// # let objective = SupervisedBatch::new(x, forward, Criterion::cross_entropy(labels));
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// # use osculate_curvature::{GaussNewton, GnbConfig, dense_diagonal, gnb_diagonal};
+/// let config = GnbConfig { draws: 200, ..GnbConfig::default() };
+/// let found = gnb_diagonal(&oracle, &config)?.value.to_values();
+/// let exact = dense_diagonal(&GaussNewton::new(&oracle)?)?.to_values();
+/// let (found, exact): (f64, f64) = (found.iter().sum(), exact.iter().sum());
+/// assert!((found / exact - 1.0).abs() < 0.2);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// [`CurvatureError::NotSupervised`], [`CurvatureError::InvalidSetting`] for no draws,
 /// [`CurvatureError::NonFinite`] where a gradient is not finite, and as the oracle.

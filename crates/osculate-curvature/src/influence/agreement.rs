@@ -85,6 +85,17 @@ pub struct LeaveOneOut {
 ///
 /// Cost: one training for each sample.
 ///
+/// ```
+/// use osculate_curvature::leave_one_out;
+/// let scores = [0.3, -0.1, 0.0, 0.2];
+/// // Here stands a training without the sample.
+/// let retrained = |sample: usize| Ok(1.0 + [0.6, -0.2, 0.1, 0.3][sample]);
+/// let found = leave_one_out(&scores, &[0, 1, 3], 1.0, retrained)?;
+/// assert!((found.agreement.spearman - 1.0).abs() < 1e-12);
+/// assert!(found.agreement.slope > 1.5); // the changes are twice as large as predicted
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// As [`Agreement::between`], [`CurvatureError::InvalidSetting`] for a sample without a score, and
 /// whatever `retrain` fails with.

@@ -29,6 +29,30 @@ pub struct AttackConfig {
 ///
 /// Paper: Suri, Zhang, Evans, <https://arxiv.org/abs/2406.11544>.
 ///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// # use osculate_curvature::{Batched, GradientOracle, Hessian};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(3, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]], &device);
+/// # let objective = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
+/// #     model.forward(x.clone()).square().sum().mul_scalar(0.5)
+/// # });
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// # use osculate_curvature::CurvatureOperator;
+/// use osculate_curvature::{AttackConfig, DiagonalOperator, ParamVec, membership_score};
+/// # let layout = Hessian::new(&oracle)?.layout();
+/// let inverse = DiagonalOperator::new(ParamVec::from_values(&layout, &[1.0, 0.5, 0.25]));
+/// let gradient = ParamVec::from_values(&layout, &[0.2, 0.0, 0.0]);
+/// let rest = ParamVec::from_values(&layout, &[-0.002, 0.0, 0.0]);
+/// let config = AttackConfig { learning_rate: 0.1, momentum: 0.0, weight_decay: 0.0, count: 100 };
+/// let score = membership_score(&inverse, 0.05, &gradient, &rest, &config)?;
+/// // 0.05 - (0.2² / 100 - 2 · 0.002 · 0.2) / 0.1.
+/// assert!((score - 0.054).abs() < 1e-6);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// [`CurvatureError::InvalidSetting`], [`CurvatureError::NonFinite`], and as the inverse products.
 pub fn membership_score(

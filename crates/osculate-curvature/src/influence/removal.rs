@@ -30,6 +30,43 @@ pub struct RemovalConfig {
 /// Papers: Koh, Liang, <https://arxiv.org/abs/1703.04730>; Guo et al.,
 /// <https://arxiv.org/abs/1911.03030>.
 ///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// # use osculate_curvature::{
+/// #     CurvatureOperator, Criterion, GradientOracle, Hessian, SolveConfig, SupervisedBatch, assign,
+/// #     conjugate_gradient,
+/// # };
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(2, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [2.0, -1.0]], &device);
+/// # let y = Tensor::<2>::from_data([[1.0], [2.0], [2.0], [1.0]], &device);
+/// # let forward = |model: &Linear, x: &Tensor<2>| model.forward(x.clone());
+/// # let objective = SupervisedBatch::new(x, forward, Criterion::mse(y));
+/// # let solve = SolveConfig { tolerance: 1e-6, ..SolveConfig::damped(0.0) };
+/// # let model = {
+/// #     let oracle = GradientOracle::new(&model, &objective);
+/// #     let gradient = oracle.clean()?.gradient.clone();
+/// #     let step = conjugate_gradient(&Hessian::new(&oracle)?, &gradient, None, &solve)?.x;
+/// #     let trained = oracle.parameters()?.sub(&step);
+/// #     assign(model.clone(), &trained)
+/// # };
+/// # let oracle = GradientOracle::new(&model, &objective); // least squares, at the solution
+/// # let hessian = Hessian::new(&oracle)?;
+/// use osculate_curvature::{RemovalConfig, removal_step, sample_gradients};
+/// # let first = Tensor::<2>::from_data([[1.0, 0.0]], &device);
+/// # let removed = SupervisedBatch::new(first, forward, Criterion::mse(Tensor::from_data([[1.0]], &device)));
+/// # let removed_oracle = GradientOracle::new(&model, &removed);
+/// let gradient = sample_gradients(&oracle, &[0])?.remove(0);
+/// let config = RemovalConfig { share: 0.25, solve: SolveConfig { tolerance: 1e-6, ..SolveConfig::damped(0.0) } };
+/// let step = removal_step(&hessian, &Hessian::new(&removed_oracle)?, &gradient, &config)?.solved()?;
+/// // Exact for least squares: at the moved weights the gradient of the three others vanishes.
+/// let moved = assign(model.clone(), &oracle.parameters()?.add(&step));
+/// let samples = sample_gradients(&GradientOracle::new(&moved, &objective), &[1, 2, 3])?;
+/// assert!(samples[0].add(&samples[1]).add(&samples[2]).norm() < 1e-3);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// [`CurvatureError::InvalidSetting`] for a share outside `0..1`, and as
 /// [`conjugate_gradient`]; see [`Solution::solved`].

@@ -22,6 +22,37 @@ pub struct Checkpoint<'a> {
 ///
 /// Paper: Pruthi et al., <https://arxiv.org/abs/2002.08484>.
 ///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// # use osculate_curvature::{
+/// #     CurvatureOperator, Criterion, GradientOracle, Hessian, SolveConfig, SupervisedBatch, assign,
+/// #     conjugate_gradient,
+/// # };
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(2, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [2.0, -1.0]], &device);
+/// # let y = Tensor::<2>::from_data([[1.0], [2.0], [2.0], [1.0]], &device);
+/// # let forward = |model: &Linear, x: &Tensor<2>| model.forward(x.clone());
+/// # let objective = SupervisedBatch::new(x, forward, Criterion::mse(y));
+/// # let solve = SolveConfig { tolerance: 1e-6, ..SolveConfig::damped(0.0) };
+/// # let model = {
+/// #     let oracle = GradientOracle::new(&model, &objective);
+/// #     let gradient = oracle.clean()?.gradient.clone();
+/// #     let step = conjugate_gradient(&Hessian::new(&oracle)?, &gradient, None, &solve)?.x;
+/// #     let trained = oracle.parameters()?.sub(&step);
+/// #     assign(model.clone(), &trained)
+/// # };
+/// # let oracle = GradientOracle::new(&model, &objective); // least squares, at the solution
+/// # let hessian = Hessian::new(&oracle)?;
+/// use osculate_curvature::{Checkpoint, sample_gradients, trac_in};
+/// let samples = sample_gradients(&oracle, &[0, 1, 2, 3])?;
+/// let checkpoint = Checkpoint { rate: 0.1, query: &samples[0], samples: &samples };
+/// let scores = trac_in(&[checkpoint, checkpoint])?;
+/// assert!((scores[0] - 0.2 * samples[0].dot(&samples[0])).abs() < 1e-6);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// [`CurvatureError::InvalidSetting`] where checkpoints are missing or of different samples, and
 /// [`CurvatureError::LayoutMismatch`].

@@ -8,6 +8,30 @@ use crate::error::CurvatureError;
 /// norm. It is exact for a linear model with normal noise. Models are compared by it on the *training*
 /// data.
 ///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// # use osculate_curvature::{Batched, GradientOracle, Hessian};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(3, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]], &device);
+/// # let objective = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
+/// #     model.forward(x.clone()).square().sum().mul_scalar(0.5)
+/// # });
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// # use osculate_curvature::CurvatureOperator;
+/// use osculate_curvature::{DiagonalPosterior, LaplaceConfig, dense_diagonal, log_evidence};
+/// let hessian = Hessian::new(&oracle)?; // diag(1, 4, 9) for this loss
+/// let diagonal = dense_diagonal(&hessian)?;
+/// let of = |prior_precision: f64| {
+///     let config = LaplaceConfig { scale: 1.0, prior_precision };
+///     log_evidence(&DiagonalPosterior::new(&diagonal, &config)?, -3.0, 4.0, prior_precision)
+/// };
+/// // Weights this small say that a prior of precision 100 is too narrow.
+/// assert!(of(1.0)? > of(100.0)?);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// As [`Posterior::log_determinant`], [`CurvatureError::InvalidSetting`] for a precision that is not
 /// positive, and [`CurvatureError::NonFinite`].
@@ -56,6 +80,16 @@ pub struct PriorFit {
 /// sections; where the evidence is not finite, it counts as none.
 ///
 /// The best precision of the posterior is not that of training's decay, whose optimum the weights are.
+///
+/// ```
+/// use osculate_curvature::fit_prior;
+/// let eigenvalues = [400.0, 900.0, 2500.0];
+/// let determinant = |precision: f64| eigenvalues.iter().map(|l| (1.0 + l / precision).ln()).sum();
+/// let best = fit_prior(determinant, -3.0, 6.0, (1e-3, 1e3))?;
+/// // Far above the prior, the best precision is the number of directions over the squared distance.
+/// assert!(best.interior && (best.prior_precision - 0.5).abs() < 1e-2);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
 ///
 /// # Errors
 /// [`CurvatureError::InvalidSetting`] for an empty range, and [`CurvatureError::NonFinite`] where the

@@ -107,6 +107,28 @@ pub trait Posterior {
 }
 
 /// Precision `scale diag(d) + τ I`.
+///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// # use osculate_curvature::{Batched, GradientOracle, Hessian};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(3, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]], &device);
+/// # let objective = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
+/// #     model.forward(x.clone()).square().sum().mul_scalar(0.5)
+/// # });
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// # use osculate_curvature::CurvatureOperator;
+/// use osculate_curvature::{DiagonalPosterior, LaplaceConfig, ParamVec, Posterior, dense_diagonal};
+/// let hessian = Hessian::new(&oracle)?; // diag(1, 4, 9) for this loss
+/// let config = LaplaceConfig { scale: 1.0, prior_precision: 1.0 };
+/// let posterior = DiagonalPosterior::new(&dense_diagonal(&hessian)?, &config)?;
+/// let variances = posterior.covariance(&ParamVec::from_values(&hessian.layout(), &[1.0; 3]))?;
+/// let expected = [1.0 / 2.0, 1.0 / 5.0, 1.0 / 10.0];
+/// assert!(variances.to_values().iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-3));
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct DiagonalPosterior {
     precision: ParamVec,
@@ -159,6 +181,32 @@ impl Posterior for DiagonalPosterior {
 }
 
 /// Precision `scale U diag(λ) Uᵀ + τ I` from the top eigenpairs.
+///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// # use osculate_curvature::{Batched, GradientOracle, Hessian};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(3, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]], &device);
+/// # let objective = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
+/// #     model.forward(x.clone()).square().sum().mul_scalar(0.5)
+/// # });
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// # use osculate_curvature::CurvatureOperator;
+/// use osculate_curvature::{
+///     LanczosConfig, LaplaceConfig, LowRankPosterior, ParamVec, Posterior, lanczos,
+/// };
+/// let hessian = Hessian::new(&oracle)?; // diag(1, 4, 9) for this loss
+/// let config = LaplaceConfig { scale: 1.0, prior_precision: 1.0 };
+/// let pairs = lanczos(&hessian, &LanczosConfig { largest: 1, ..LanczosConfig::default() })?.largest;
+/// let posterior = LowRankPosterior::new(hessian.layout(), &pairs, &config)?;
+/// let variances = posterior.covariance(&ParamVec::from_values(&hessian.layout(), &[1.0; 3]))?;
+/// // What is not among the pairs keeps the prior's variance.
+/// let expected = [1.0, 1.0, 1.0 / 10.0];
+/// assert!(variances.to_values().iter().zip(expected).all(|(a, b)| (a - b).abs() < 0.05));
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct LowRankPosterior {
     precision: LowRank,
@@ -204,6 +252,29 @@ impl Posterior for LowRankPosterior {
 
 /// Precision `scale A + τ I` with the whole matrix: for small models, and for the last layer alone
 /// with a [`Restricted`](crate::Restricted) operator.
+///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// # use osculate_curvature::{Batched, GradientOracle, Hessian};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(3, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]], &device);
+/// # let objective = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
+/// #     model.forward(x.clone()).square().sum().mul_scalar(0.5)
+/// # });
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// # use osculate_curvature::CurvatureOperator;
+/// use osculate_curvature::{DensePosterior, LaplaceConfig, Posterior, log_evidence};
+/// let hessian = Hessian::new(&oracle)?; // diag(1, 4, 9) for this loss
+/// let config = LaplaceConfig { scale: 1.0, prior_precision: 1.0 };
+/// let posterior = DensePosterior::new(&hessian, &config)?;
+/// assert!((posterior.log_determinant()? - 100.0_f64.ln()).abs() < 1e-3); // 2 · 5 · 10
+/// // For a prior of precision 1, and weights at a distance of 2 from its mean.
+/// let evidence = log_evidence(&posterior, -3.0, 4.0, 1.0)?;
+/// assert!((evidence - (-3.0 - 0.5 * (4.0 + 100.0_f64.ln()))).abs() < 1e-3);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct DensePosterior {
     layout: Arc<ParamLayout>,

@@ -8,6 +8,38 @@ use crate::params::ParamVec;
 ///
 /// Cost: one product with the covariance for each output.
 ///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// # use osculate_curvature::{
+/// #     CurvatureOperator, Criterion, GradientOracle, Hessian, SolveConfig, SupervisedBatch, assign,
+/// #     conjugate_gradient,
+/// # };
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(2, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [2.0, -1.0]], &device);
+/// # let y = Tensor::<2>::from_data([[1.0], [2.0], [2.0], [1.0]], &device);
+/// # let forward = |model: &Linear, x: &Tensor<2>| model.forward(x.clone());
+/// # let objective = SupervisedBatch::new(x, forward, Criterion::mse(y));
+/// # let solve = SolveConfig { tolerance: 1e-6, ..SolveConfig::damped(0.0) };
+/// # let model = {
+/// #     let oracle = GradientOracle::new(&model, &objective);
+/// #     let gradient = oracle.clean()?.gradient.clone();
+/// #     let step = conjugate_gradient(&Hessian::new(&oracle)?, &gradient, None, &solve)?.x;
+/// #     let trained = oracle.parameters()?.sub(&step);
+/// #     assign(model.clone(), &trained)
+/// # };
+/// # let oracle = GradientOracle::new(&model, &objective); // least squares, at the solution
+/// # let hessian = Hessian::new(&oracle)?;
+/// use osculate_curvature::{DensePosterior, LaplaceConfig, output_jacobian, predictive_covariance};
+/// let config = LaplaceConfig { scale: 4.0, prior_precision: 1.0 };
+/// let posterior = DensePosterior::new(&hessian, &config)?;
+/// let of = |row| predictive_covariance(&posterior, &output_jacobian(&oracle, row)?);
+/// // The fourth input lies farthest from the origin.
+/// assert!(of(3)?[0][0] > of(0)?[0][0]);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// As the posterior's, and [`CurvatureError::NonFinite`] where the result is not finite.
 ///
@@ -33,6 +65,15 @@ pub fn predictive_covariance(
 
 /// Class probabilities for normal logits of these means and variances: the softmax of
 /// `f / sqrt(1 + π/8 · variance)`, MacKay's probit approximation applied to every class.
+///
+/// ```
+/// use osculate_curvature::probit;
+/// let sure = probit(&[2.0, 0.0], &[0.0, 0.0])?;
+/// let unsure = probit(&[2.0, 0.0], &[9.0, 9.0])?;
+/// assert!((sure[0] - 1.0 / (1.0 + (-2.0_f64).exp())).abs() < 1e-9);
+/// assert!(unsure[0] < sure[0] && unsure[0] > 0.5);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
 ///
 /// # Errors
 /// [`CurvatureError::InvalidSetting`] where the numbers of means and variances differ or a variance is

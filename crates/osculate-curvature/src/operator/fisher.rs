@@ -37,6 +37,29 @@ pub enum FisherKind {
 /// or a central difference as for [`GaussNewton`](super::GaussNewton), at the same cost. It needs a
 /// [`Supervised`](crate::Supervised) objective whose rows are independent: batch normalisation in
 /// training mode couples them.
+///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Distribution, Int, Tensor};
+/// # use osculate_curvature::{Criterion, GradientOracle, SupervisedBatch};
+/// # let device = Device::flex().autodiff();
+/// # device.seed(1);
+/// # let model: Linear = LinearConfig::new(8, 3).init(&device);
+/// # let x = Tensor::<2>::random([16, 8], Distribution::Default, &device);
+/// # let labels = Tensor::<1, Int>::arange(0..16, &device).remainder_scalar(3);
+/// # let forward = |model: &Linear, x: &Tensor<2>| model.forward(x.clone());
+/// # let objective = SupervisedBatch::new(x, forward, Criterion::cross_entropy(labels));
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// use osculate_curvature::{CurvatureOperator, Fisher, FisherKind, ParamVec, sample_gradients};
+/// let fisher = Fisher::new(&oracle, FisherKind::Empirical)?;
+/// let v = ParamVec::gaussian(&fisher.layout(), 0);
+/// let along = v.dot(&fisher.apply(&v)?.value);
+/// // The mean over samples of the squared derivatives along v.
+/// let samples = sample_gradients(&oracle, &(0..16).collect::<Vec<_>>())?;
+/// let mean = samples.iter().map(|g| g.dot(&v).powi(2)).sum::<f64>() / 16.0;
+/// assert!((along / mean - 1.0).abs() < 1e-3);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
 pub struct Fisher<'a, M: Module> {
     oracle: &'a GradientOracle<'a, M>,
     layout: Arc<ParamLayout>,

@@ -22,6 +22,29 @@ use crate::solve::{Factor, FactorProduct};
 /// Cost: a product is a Jacobian-vector product (exact for a
 /// [`SupervisedBatch`](crate::SupervisedBatch): three forward passes; a difference of two otherwise),
 /// its transpose one gradient. Each moves one number for each output between device and host.
+///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Distribution, Int, Tensor};
+/// # use osculate_curvature::{Criterion, GradientOracle, SupervisedBatch};
+/// # let device = Device::flex().autodiff();
+/// # device.seed(1);
+/// # let model: Linear = LinearConfig::new(8, 3).init(&device);
+/// # let x = Tensor::<2>::random([16, 8], Distribution::Default, &device);
+/// # let labels = Tensor::<1, Int>::arange(0..16, &device).remainder_scalar(3);
+/// # let forward = |model: &Linear, x: &Tensor<2>| model.forward(x.clone());
+/// # let objective = SupervisedBatch::new(x, forward, Criterion::cross_entropy(labels));
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// use osculate_curvature::{
+///     CurvatureOperator, Factor, GaussNewton, GaussNewtonFactor, ParamVec,
+/// };
+/// let factor = GaussNewtonFactor::new(&oracle)?;
+/// let v = ParamVec::gaussian(&factor.layout(), 0);
+/// let square = factor.transpose(&factor.apply(&v)?.value)?.value;
+/// let product = GaussNewton::new(&oracle)?.apply(&v)?.value;
+/// assert!(square.sub(&product).norm() < 1e-3 * product.norm());
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
 pub struct GaussNewtonFactor<'a, M: Module> {
     oracle: &'a GradientOracle<'a, M>,
     layout: Arc<ParamLayout>,

@@ -42,6 +42,25 @@ impl Default for AlignmentConfig {
 /// moved weights.
 ///
 /// Paper: Hemati, Zhang, Estiri, Chen, <https://arxiv.org/abs/2308.11778>.
+///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::Device;
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(2, 1).with_bias(false).init(&device);
+/// # let layout = osculate_curvature::GradientOracle::new(&model, &|m: &Linear| m.weight.val().sum()).layout()?;
+/// # let at = osculate_curvature::ParamVec::from_values(&layout, &[0.5, 2.0]);
+/// # let model = osculate_curvature::assign(model, &at);
+/// use osculate_curvature::{AlignmentConfig, AlignmentPenalty, Objective, Penalty};
+/// let first = |model: &Linear| model.weight.val().square().sum();
+/// let second = |model: &Linear| model.weight.val().powi_scalar(4).sum();
+/// let of = |domains: Vec<&dyn Objective<Linear>>| {
+///     AlignmentPenalty::new(domains, AlignmentConfig::default())?.evaluate(&model)
+/// };
+/// assert!(of(vec![&first, &first])?.value < 1e-3);
+/// assert!(of(vec![&first, &second])?.value > 1.0);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
 pub struct AlignmentPenalty<'a, M> {
     domains: Vec<&'a dyn Objective<M>>,
     config: AlignmentConfig,

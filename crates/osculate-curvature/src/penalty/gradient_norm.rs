@@ -22,6 +22,26 @@ pub enum GradientNorm {
 ///
 /// Papers: Barrett, Dherin, <https://arxiv.org/abs/2009.11162>; Zhao, Zhang, Hu,
 /// <https://arxiv.org/abs/2202.03599>.
+///
+/// Like all norms of gradients it depends on how the function is parametrised: layers that trade scale
+/// change it and leave the function alone.
+///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::Device;
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(2, 1).with_bias(false).init(&device);
+/// # let layout = osculate_curvature::GradientOracle::new(&model, &|m: &Linear| m.weight.val().sum()).layout()?;
+/// # let at = osculate_curvature::ParamVec::from_values(&layout, &[0.5, 2.0]);
+/// # let model = osculate_curvature::assign(model, &at);
+/// use osculate_curvature::{GradientNorm, GradientNormPenalty, Penalty};
+/// // Half of the squared weights, at (0.5, 2): the gradient is the weights.
+/// let loss = |model: &Linear| model.weight.val().square().sum().mul_scalar(0.5);
+/// let found = GradientNormPenalty::new(&loss, GradientNorm::HalfSquared).evaluate(&model)?;
+/// assert!((found.value - 0.5 * 4.25).abs() < 1e-3);
+/// assert!(found.gradient.to_values().iter().zip([0.5, 2.0]).all(|(a, b)| (a - b).abs() < 1e-2));
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
 pub struct GradientNormPenalty<'a, M> {
     objective: &'a dyn Objective<M>,
     kind: GradientNorm,

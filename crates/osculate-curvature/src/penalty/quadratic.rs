@@ -18,6 +18,23 @@ use crate::params::ParamVec;
 ///
 /// Papers: Kirkpatrick et al., <https://arxiv.org/abs/1612.00796>, for the diagonal; *On Sequential
 /// Loss Approximation for Continual Learning* for the whole Hessian.
+///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::Device;
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(2, 1).with_bias(false).init(&device);
+/// # let layout = osculate_curvature::GradientOracle::new(&model, &|m: &Linear| m.weight.val().sum()).layout()?;
+/// # let at = osculate_curvature::ParamVec::from_values(&layout, &[0.5, 2.0]);
+/// # let model = osculate_curvature::assign(model, &at);
+/// use osculate_curvature::{DiagonalOperator, ParamVec, Penalty, QuadraticPenalty};
+/// let curvature = DiagonalOperator::new(ParamVec::from_values(&layout, &[2.0, 4.0]));
+/// let earlier = ParamVec::from_values(&layout, &[0.0, 1.0]);
+/// let found = QuadraticPenalty::new(curvature, earlier)?.evaluate(&model)?;
+/// // The weights are (0.5, 2) now.
+/// assert!((found.value - 0.5 * (2.0 * 0.25 + 4.0)).abs() < 1e-6);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct QuadraticPenalty<A> {
     operator: A,

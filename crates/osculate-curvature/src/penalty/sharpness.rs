@@ -14,6 +14,23 @@ use crate::spectrum::{LanczosConfig, lanczos};
 /// the largest eigenvalue is multiple it has no gradient, and this is that of one of its branches.
 ///
 /// Cost: one gradient, the Lanczos run, and two gradients.
+///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::Device;
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(2, 1).with_bias(false).init(&device);
+/// # let layout = osculate_curvature::GradientOracle::new(&model, &|m: &Linear| m.weight.val().sum()).layout()?;
+/// # let at = osculate_curvature::ParamVec::from_values(&layout, &[0.5, 2.0]);
+/// # let model = osculate_curvature::assign(model, &at);
+/// use osculate_curvature::{Penalty, SharpnessPenalty};
+/// let cubes = |model: &Linear| model.weight.val().powi_scalar(3).sum();
+/// let found = SharpnessPenalty::new(&cubes).evaluate(&model)?;
+/// // The Hessian is diag(6 w), at (0.5, 2).
+/// assert!((found.value - 12.0).abs() < 0.05);
+/// assert!((found.gradient.to_values()[1] - 6.0).abs() < 0.1);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
 pub struct SharpnessPenalty<'a, M> {
     objective: &'a dyn Objective<M>,
     lanczos: LanczosConfig,

@@ -17,6 +17,24 @@ use crate::params::{ParamEntry, ParamLayout, ParamVec, compute_dtype, random};
 /// Cost: no pass through the model; two products of every matrix with a vector an iteration.
 ///
 /// Paper: Yoshida, Miyato, <https://arxiv.org/abs/1705.10941>.
+///
+/// It bounds how much a network stretches its inputs, layer by layer, and is not invariant to scale that
+/// layers trade.
+///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::Device;
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(2, 1).with_bias(false).init(&device);
+/// # let layout = osculate_curvature::GradientOracle::new(&model, &|m: &Linear| m.weight.val().sum()).layout()?;
+/// # let at = osculate_curvature::ParamVec::from_values(&layout, &[0.5, 2.0]);
+/// # let model = osculate_curvature::assign(model, &at);
+/// use osculate_curvature::{Penalty, SpectralPenalty};
+/// // A single column, (0.5, 2): its norm.
+/// let found = SpectralPenalty::new().evaluate(&model)?;
+/// assert!((found.value - 4.25_f64.sqrt()).abs() < 1e-4);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct SpectralPenalty {
     group: Option<ParamGroup>,

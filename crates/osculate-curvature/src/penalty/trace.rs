@@ -15,6 +15,23 @@ use crate::oracle::GradientOracle;
 /// training that it would cause: use smooth activations.
 ///
 /// Cost: one gradient, and two for each probe.
+///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::Device;
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(2, 1).with_bias(false).init(&device);
+/// # let layout = osculate_curvature::GradientOracle::new(&model, &|m: &Linear| m.weight.val().sum()).layout()?;
+/// # let at = osculate_curvature::ParamVec::from_values(&layout, &[0.5, 2.0]);
+/// # let model = osculate_curvature::assign(model, &at);
+/// use osculate_curvature::{Penalty, TracePenalty};
+/// let cubes = |model: &Linear| model.weight.val().powi_scalar(3).sum();
+/// let found = TracePenalty::new(&cubes, 1, 0)?.evaluate(&model)?;
+/// // The Hessian is diag(6 w), at (0.5, 2), and every derivative of its trace 6.
+/// assert!((found.value - 15.0).abs() < 0.05);
+/// assert!(found.gradient.to_values().iter().all(|g| (g - 6.0).abs() < 0.1));
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
 pub struct TracePenalty<'a, M> {
     objective: &'a dyn Objective<M>,
     probes: usize,

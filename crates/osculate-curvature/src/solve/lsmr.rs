@@ -41,6 +41,32 @@ pub struct LsmrSolution {
 ///
 /// Paper: Fong, Saunders, <https://arxiv.org/abs/1006.0758>.
 ///
+/// [`GaussNewtonFactor`](crate::GaussNewtonFactor) is the factor of a network,
+/// [`GradientRows`](super::GradientRows) one of stored gradients.
+///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// # use osculate_curvature::{Batched, GradientOracle, Hessian};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(3, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]], &device);
+/// # let objective = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
+/// #     model.forward(x.clone()).square().sum().mul_scalar(0.5)
+/// # });
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// # use osculate_curvature::CurvatureOperator;
+/// use osculate_curvature::{DenseFactor, RightHandSide, SolveConfig, lsmr};
+/// # let layout = Hessian::new(&oracle)?.layout();
+/// let factor = DenseFactor::new(layout, &[1.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 3.0])?;
+/// let config = SolveConfig { tolerance: 1e-6, ..SolveConfig::damped(0.0) };
+/// let solution = lsmr(&factor, &RightHandSide::Residual(vec![1.0, 2.0, 3.0]), &config)?;
+/// // J x is the residual itself, at x = (1, 1, 1).
+/// assert!(solution.converged && solution.steps <= 3);
+/// assert!(solution.x.to_values().iter().all(|x| (x - 1.0).abs() < 1e-4));
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// [`CurvatureError::InvalidSetting`], [`CurvatureError::LayoutMismatch`],
 /// [`CurvatureError::NonFinite`], and as the factor's products.
