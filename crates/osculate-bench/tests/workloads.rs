@@ -132,6 +132,7 @@ fn a_trial_tells_how_its_products_were_made() {
     let made = of("sophia-h").products.unwrap();
     assert_eq!((made.exact_steps, made.difference_steps), (2, 0));
     assert_eq!((made.largest_error, made.largest_age), (None, 9));
+    assert_eq!(made.fallback, None);
     let trial = of("sgd");
     assert_eq!(trial.products, None);
     assert_eq!(trial.curvature.unwrap().exact, Some(true));

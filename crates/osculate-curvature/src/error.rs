@@ -79,6 +79,16 @@ pub enum CurvatureError {
         targets: Vec<usize>,
     },
 
+    /// The outputs have no rows, so that there is no mean loss.
+    #[error(
+        "the batch has no samples: the model's outputs have the shape {outputs:?}; leave empty batches \
+         out"
+    )]
+    EmptyBatch {
+        /// Shape of the model's outputs.
+        outputs: Vec<usize>,
+    },
+
     /// A vector does not live in the space of the operator.
     #[error("the vector has {got}, where the operator expects {expected}")]
     LayoutMismatch {
@@ -98,7 +108,10 @@ pub enum CurvatureError {
     },
 
     /// A number that had to be finite is not.
-    #[error("{what} is {value}, expected a finite number")]
+    #[error(
+        "{what} is {value}, expected a finite number: look for NaN and infinities in the weights, the \
+         batch and the vectors handed in, and for a batch without samples"
+    )]
     NonFinite {
         /// What the number is.
         what: &'static str,
@@ -155,6 +168,17 @@ pub enum CurvatureError {
         budget: f64,
         /// Gradient evaluations that a product takes.
         needed: f64,
+    },
+
+    /// A preconditioner is not positive definite.
+    #[error(
+        "the preconditioner is not positive definite: rᵀ P r is {form:.3e} for a residual r; make it of \
+         a positive operator, such as `nystrom(..)` of a Gauss-Newton matrix with a positive damping, or \
+         leave it out"
+    )]
+    IndefinitePreconditioner {
+        /// The number that should be positive.
+        form: f64,
     },
 
     /// A solver or a factorisation that needs a positive definite operator met another.

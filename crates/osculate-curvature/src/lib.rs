@@ -20,7 +20,7 @@
 //!
 //! | question | number | cost |
 //! |---|---|---|
-//! | How large a step is stable? Where is the sharpest direction, or a descent at a saddle? | [`lanczos`] at either end, [`power_iteration`] in little memory | about 20 `p` for 4 pairs |
+//! | How large a step is stable? Where is the sharpest direction, or a descent at a saddle? | [`lanczos`] at either end, [`power_iteration`] in little memory | 12 to 42 `p` for 4 pairs |
 //! | The same as Adam or another preconditioner sees it | [`lanczos`] on [`Preconditioned`] | the same |
 //! | How many copies has an eigenvalue? | [`block_lanczos`] | one `p` a vector |
 //! | How are all eigenvalues spread? How much is negative, how many directions matter? | [`spectral_density`], [`kernel_polynomial`] where its vectors do not fit | 160 to 2400 `p` |
@@ -117,10 +117,10 @@ pub use objective::{
     Part, Recordable, Saf, SafConfig, Supervised, SupervisedBatch, SupervisedObjective,
 };
 pub use operator::{
-    CurvatureOperator, DenseOperator, DiagonalOperator, ErrorEstimate, Fisher, FisherKind,
-    GaussNewton, GaussNewtonFactor, Hessian, HessianConfig, HvpFallback, HvpMode, LowRank,
-    Preconditioned, Product, Provenance, Restricted, Scaled, Scheme, Shifted, StepRule, Structure,
-    Sum, SymmetryCheck, dense_diagonal, dense_matrix, symmetry_check,
+    CurvatureOperator, DenseOperator, DiagonalOperator, DifferenceReason, ErrorEstimate, Fisher,
+    FisherKind, GaussNewton, GaussNewtonFactor, Hessian, HessianConfig, HvpFallback, HvpMode,
+    LowRank, Preconditioned, Product, Provenance, Restricted, Scaled, Scheme, Shifted, StepRule,
+    Structure, Sum, SymmetryCheck, dense_diagonal, dense_matrix, symmetry_check,
 };
 pub use oracle::{Evaluation, GradientOracle};
 pub use osculate_jvp::{AnyTensor, Held, JvpError, KeptMemory, Mode, Tensors, detach};

@@ -162,19 +162,30 @@ impl Tally {
 
     /// Books a product.
     pub(crate) fn charge(&mut self, product: Product) -> Result<ParamVec, CurvatureError> {
-        self.products += 1;
-        self.cost += product.cost;
-        self.product_error = larger(self.product_error, product.error());
-        self.provenance = self.provenance.worst(product.provenance);
-        if self.products == 1
-            && let Some(budget) = self.budget.gradient_evaluations
-        {
-            let needed = self.cost.gradient_evaluations();
+        self.book(1, product.cost, product.error(), product.provenance)?;
+        Ok(product.value)
+    }
+
+    /// Books products that another method made.
+    pub(crate) fn book(
+        &mut self,
+        products: usize,
+        cost: Cost,
+        error: Option<f64>,
+        provenance: Provenance,
+    ) -> Result<(), CurvatureError> {
+        let first = self.products == 0;
+        self.products += products;
+        self.cost += cost;
+        self.product_error = larger(self.product_error, error);
+        self.provenance = self.provenance.worst(provenance);
+        if first && let Some(budget) = self.budget.gradient_evaluations {
+            let needed = self.cost.gradient_evaluations() / products.max(1) as f64;
             if needed > budget {
                 return Err(CurvatureError::BudgetTooSmall { budget, needed });
             }
         }
-        Ok(product.value)
+        Ok(())
     }
 
     /// How many further products the budget allows, as far as prices are known.

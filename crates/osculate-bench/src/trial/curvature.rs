@@ -18,6 +18,9 @@ pub struct Curvature {
     /// Estimated error of the products where they were finite differences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product_error: Option<f64>,
+    /// Why they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<String>,
 }
 
 /// Eigenvalues from the upper end.
@@ -51,6 +54,7 @@ impl Curvature {
             converged: found.converged,
             exact: Some(found.provenance.is_exact()),
             product_error: found.product_error.filter(|error| error.is_finite()),
+            fallback: found.provenance.reason().map(|why| why.to_string()),
         })
     }
 }

@@ -128,7 +128,7 @@ pub enum Outcome {
 }
 
 /// How the Hessian products of a run's steps were made.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Products {
     /// Steps that made exact products.
     pub exact_steps: usize,
@@ -139,6 +139,9 @@ pub struct Products {
     pub largest_error: Option<f64>,
     /// Largest age of the curvature in use, in steps.
     pub largest_age: usize,
+    /// Why products were no exact ones of the Hessian, of the last step where they were not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<String>,
 }
 
 impl Products {
@@ -162,6 +165,7 @@ impl Products {
                 .chain(error)
                 .reduce(f64::max),
             largest_age: before.largest_age.max(age),
+            fallback: report.fallback().map(str::to_string).or(before.fallback),
         })
     }
 }

@@ -246,7 +246,7 @@ impl<'a, M: Module> Run<'a, M> {
             }
             self.evaluations += step.report.cost().gradient_evaluations();
             self.trial.skipped += step.report.skipped().len();
-            self.trial.products = Products::with(self.trial.products, &step.report);
+            self.trial.products = Products::with(self.trial.products.take(), &step.report);
             self.losses.push(loss);
             self.made += 1;
             if spec.measures_after(self.made) || !loss.is_finite() {

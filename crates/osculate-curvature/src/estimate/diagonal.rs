@@ -23,7 +23,7 @@ pub struct DiagonalEstimate {
     /// estimate.
     pub product_error: Option<f64>,
     /// How the products were made: exactly, or by differences, then with the longest step and the
-    /// largest errors of any.
+    /// largest errors of any, and why.
     pub provenance: Provenance,
     /// Whether the tolerance was reached: the norm of the standard errors is below
     /// `relative_tolerance` times the norm of the estimate. Where none was asked, whether the budget
@@ -92,6 +92,28 @@ pub fn hutchinson_diagonal(
 /// size of the norm of row `i`. It equals the absolute diagonal for diagonal matrices alone.
 ///
 /// Cost and errors: as [`hutchinson_diagonal`].
+///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// # use osculate_curvature::{Batched, GradientOracle, Hessian};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(3, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]], &device);
+/// # let objective = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
+/// #     model.forward(x.clone()).square().sum().mul_scalar(0.5)
+/// # });
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// # use osculate_curvature::CurvatureOperator;
+/// use osculate_curvature::{DenseOperator, HutchinsonConfig, Structure, hutchinson_abs};
+/// # let layout = Hessian::new(&oracle)?.layout();
+/// let elements = vec![3.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 2.0];
+/// let operator = DenseOperator::new(layout, elements, Structure::Symmetric)?;
+/// let found = hutchinson_abs(&operator, &HutchinsonConfig::default())?.value.to_values();
+/// // The diagonal is 3, 0, 2: the second row's norm is that of the element beside it.
+/// assert!(found[0] > 2.0 && found[1] == 1.0 && found[2] == 2.0);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
 ///
 /// # Errors
 /// As [`hutchinson_diagonal`].

@@ -1,7 +1,7 @@
 use super::{Estimate, HutchinsonConfig};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::operator::CurvatureOperator;
+use crate::operator::{CurvatureOperator, Provenance};
 use crate::params::{ParamVec, random};
 use crate::tally::Tally;
 
@@ -20,6 +20,9 @@ pub struct BlockMasses {
     pub cost: Cost,
     /// Largest known error of a product; `None` where the products are exact or carry no estimate.
     pub product_error: Option<f64>,
+    /// How the products were made: exactly, or by differences, then with the longest step and the
+    /// largest errors of any, and why.
+    pub provenance: Provenance,
 }
 
 /// The squared Frobenius norm `‖A‖_F² = Σ λ_i²`, the mean of `|A z|²` over probes.
@@ -78,6 +81,25 @@ pub fn squared_frobenius_norm(
 ///
 /// Cost: `probes` products for each parameter tensor. For a large model, restrict the operator
 /// first.
+///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// use osculate_curvature::{
+///     Batched, GradientOracle, Hessian, HutchinsonConfig, block_masses,
+/// };
+/// # let device = Device::flex().autodiff();
+/// let model: Linear = LinearConfig::new(1, 1).init(&device);
+/// let x = Tensor::<2>::from_data([[1.0], [2.0]], &device);
+/// let objective = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
+///     model.forward(x.clone()).square().sum().mul_scalar(0.5)
+/// });
+/// let oracle = GradientOracle::new(&model, &objective);
+/// let hessian = Hessian::new(&oracle)?; // [[5, 3], [3, 2]] for weight and bias
+/// let found = block_masses(&hessian, &HutchinsonConfig::default())?;
+/// assert!((found.outside.value - 18.0 / 47.0).abs() < 1e-3);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
 ///
 /// # Errors
 /// [`CurvatureError::InvalidSetting`] for no probes, [`CurvatureError::NonFinite`] where a product is
@@ -141,6 +163,7 @@ pub fn block_masses(
         products: tally.products,
         cost: tally.cost,
         product_error: tally.product_error,
+        provenance: tally.provenance,
     })
 }
 

@@ -80,7 +80,7 @@ fn from_probes(
     let (_, images) = probed(operator, sketch, 2, draw_sketch, &mut tally)?;
     let complete = images.len() == sketch;
     let rest = if complete { rest } else { images.len() };
-    let basis = thin_qr(&images, rank_tolerance(&images)).basis;
+    let basis = thin_qr(&images, rank_tolerance(&images))?.basis;
     drop(images);
     let mut trace = 0.0;
     for (q, aq) in basis
@@ -104,6 +104,7 @@ fn from_probes(
         products: tally.products,
         cost: tally.cost,
         product_error: tally.product_error,
+        provenance: tally.provenance,
         converged: complete && samples.len() == rest,
     })
 }

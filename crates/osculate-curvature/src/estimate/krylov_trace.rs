@@ -138,6 +138,7 @@ pub fn krylov_trace(
         products: tally.products,
         cost: tally.cost,
         product_error: tally.product_error,
+        provenance: tally.provenance,
         converged: reached
             && (samples.len() == config.probes || config.relative_tolerance.is_some()),
     })

@@ -5,7 +5,7 @@ use faer::Mat;
 use super::Estimate;
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::operator::CurvatureOperator;
+use crate::operator::{CurvatureOperator, Provenance};
 use crate::params::{ParamVec, ThinQr};
 use crate::tally::{Budget, Tally};
 
@@ -66,6 +66,9 @@ pub struct SketchedTrace {
     pub cost: Cost,
     /// Largest known error of a product; `None` where the products are exact or carry no estimate.
     pub product_error: Option<f64>,
+    /// How the products were made: exactly, or by differences, then with the longest step and the
+    /// largest errors of any, and why.
+    pub provenance: Provenance,
     /// Whether the budget allowed all products asked for, or the tolerance was reached.
     pub converged: bool,
 }
@@ -106,6 +109,7 @@ pub(super) fn unit_trace(
         products: tally.products,
         cost: tally.cost,
         product_error: tally.product_error,
+        provenance: tally.provenance,
         converged: true,
     })
 }

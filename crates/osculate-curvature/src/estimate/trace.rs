@@ -39,7 +39,7 @@ pub struct TraceEstimate {
     /// random error; `None` where the products are exact or carry no estimate.
     pub product_error: Option<f64>,
     /// How the products were made: exactly, or by differences, then with the longest step and the
-    /// largest errors of any.
+    /// largest errors of any, and why.
     pub provenance: Provenance,
     /// Whether the tolerance was reached; where none was asked, whether the budget covered all
     /// probes. The products' error must be below the tolerance, or below the standard error;

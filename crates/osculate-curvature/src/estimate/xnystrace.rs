@@ -29,6 +29,29 @@ const DEPENDENCE: f64 = 1.3;
 ///
 /// Paper: Epperly, Tropp, Webber, <https://arxiv.org/abs/2301.07825>.
 ///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Distribution, Int, Tensor};
+/// # use osculate_curvature::{Criterion, GradientOracle, SupervisedBatch};
+/// # let device = Device::flex().autodiff();
+/// # device.seed(1);
+/// # let model: Linear = LinearConfig::new(8, 3).init(&device);
+/// # let x = Tensor::<2>::random([16, 8], Distribution::Default, &device);
+/// # let labels = Tensor::<1, Int>::arange(0..16, &device).remainder_scalar(3);
+/// # let forward = |model: &Linear, x: &Tensor<2>| model.forward(x.clone());
+/// # let objective = SupervisedBatch::new(x, forward, Criterion::cross_entropy(labels));
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// # use osculate_curvature::{GaussNewton, SketchConfig, dense_diagonal, xnystrace};
+/// let gauss_newton = GaussNewton::new(&oracle)?; // 27 weights
+/// let config = SketchConfig { products: 12, ..SketchConfig::default() };
+/// let trace = xnystrace(&gauss_newton, &config)?;
+/// let exact: f64 = dense_diagonal(&gauss_newton)?.to_values().iter().sum();
+/// assert!((trace.estimate.value / exact - 1.0).abs() < 0.2);
+/// let (low, high) = trace.estimate.interval(0.95).expect("more than one sample");
+/// assert!(low < exact && exact < high && trace.products == 12);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// [`CurvatureError::NotPositiveDefinite`] for an operator that is not positive semi-definite,
 /// [`CurvatureError::InvalidSetting`] for fewer than 4 products, [`CurvatureError::BudgetTooSmall`],
@@ -75,7 +98,7 @@ fn from_products(
     // itself would lose the small eigenvalues of H.
     let between = inverse_root(&gram(probes, &shifted))?;
     let among = inverse_root(&gram(probes, probes))?;
-    let root = &thin_qr(&shifted, 0.0).r * between.transpose();
+    let root = &thin_qr(&shifted, 0.0)?.r * between.transpose();
     let trace = root.squared_norm_l2();
     let free = n - count as f64 + 1.0;
     let samples = (0..count)
@@ -97,6 +120,7 @@ fn from_products(
         products: tally.products,
         cost: tally.cost,
         product_error: tally.product_error,
+        provenance: tally.provenance,
         converged: count == wanted,
     })
 }
@@ -163,7 +187,7 @@ mod tests {
                     .map(|(a, b)| against[a] * h[(a, b)] * against[b])
                     .sum();
                 let kept: Vec<ParamVec> = others.iter().map(|k| probes[*k].clone()).collect();
-                let outside = thin_qr(&kept, 1e-12).basis.split(&probes[i]).1;
+                let outside = thin_qr(&kept, 1e-12).unwrap().basis.split(&probes[i]).1;
                 let scale = 16.0 / outside.dot(&outside);
                 trace + scale * (probes[i].dot(&products[i]) - known)
             })

@@ -105,6 +105,7 @@ fn from_probes(
         products: tally.products,
         cost: tally.cost,
         product_error: tally.product_error,
+        provenance: tally.provenance,
         converged: samples.len() == count,
     })
 }
@@ -136,7 +137,7 @@ impl Sketch {
         tally: &mut Tally,
     ) -> Result<Self, CurvatureError> {
         let (probes, products) = probed(operator, count, 1, draw, tally)?;
-        let qr = thin_qr(&products, rank_tolerance(&products));
+        let qr = thin_qr(&products, rank_tolerance(&products))?;
         let images = tally.apply_all(operator, qr.basis.vectors())?;
         let left_out = leave_one_out(&qr);
         Ok(Self {

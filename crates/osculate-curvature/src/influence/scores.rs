@@ -1,6 +1,6 @@
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::operator::CurvatureOperator;
+use crate::operator::{CurvatureOperator, Provenance};
 use crate::params::ParamVec;
 use crate::solve::{NeumannConfig, neumann};
 
@@ -13,6 +13,9 @@ pub struct InfluenceScores {
     pub cost: Cost,
     /// Largest known error of a product; `None` where the products are exact or carry no estimate.
     pub product_error: Option<f64>,
+    /// How the products were made: exactly, or by differences, then with the longest step and the
+    /// largest errors of any, and why.
+    pub provenance: Provenance,
 }
 
 impl InfluenceScores {
@@ -43,6 +46,43 @@ impl InfluenceScores {
 ///
 /// Paper: Koh, Liang, <https://arxiv.org/abs/1703.04730>.
 ///
+/// The scores are in the unit of the loss. They depend on the damping, and, where `δ` is not small, on the
+/// scale of each layer: compare scores of one inverse alone.
+///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// # use osculate_curvature::{
+/// #     CurvatureOperator, Criterion, GradientOracle, Hessian, SolveConfig, SupervisedBatch, assign,
+/// #     conjugate_gradient,
+/// # };
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(2, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [2.0, -1.0]], &device);
+/// # let y = Tensor::<2>::from_data([[1.0], [2.0], [2.0], [1.0]], &device);
+/// # let forward = |model: &Linear, x: &Tensor<2>| model.forward(x.clone());
+/// # let objective = SupervisedBatch::new(x, forward, Criterion::mse(y));
+/// # let solve = SolveConfig { tolerance: 1e-6, ..SolveConfig::damped(0.0) };
+/// # let model = {
+/// #     let oracle = GradientOracle::new(&model, &objective);
+/// #     let gradient = oracle.clean()?.gradient.clone();
+/// #     let step = conjugate_gradient(&Hessian::new(&oracle)?, &gradient, None, &solve)?.x;
+/// #     let trained = oracle.parameters()?.sub(&step);
+/// #     assign(model.clone(), &trained)
+/// # };
+/// # let oracle = GradientOracle::new(&model, &objective); // least squares, at the solution
+/// # let hessian = Hessian::new(&oracle)?;
+/// use osculate_curvature::{DampedInverse, influence, sample_gradients};
+/// let samples = sample_gradients(&oracle, &[0, 1, 2, 3])?;
+/// let inverse = DampedInverse::new(&hessian, SolveConfig { tolerance: 1e-6, ..SolveConfig::damped(1e-6) })?;
+/// // What does each sample do for the loss of the first one?
+/// let found = influence(&inverse, &samples[0], &samples, 4)?;
+/// // At the solution the gradients, and with them the scores, sum to zero; its own removal hurts the first.
+/// assert!(found.scores.iter().sum::<f64>().abs() < 1e-3 && found.scores[0] > 0.0);
+/// assert!(found.provenance.is_exact());
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// [`CurvatureError::InvalidSetting`] for a count of 0, [`CurvatureError::LayoutMismatch`],
 /// [`CurvatureError::NonFinite`], and as the inverse products.
@@ -54,11 +94,11 @@ pub fn influence(
 ) -> Result<InfluenceScores, CurvatureError> {
     check_count(count)?;
     let product = inverse.apply(query)?;
-    let product_error = product.error();
     Ok(InfluenceScores {
         scores: dots(&product.value, samples, 1.0 / count as f64)?,
         cost: product.cost,
-        product_error,
+        product_error: product.error(),
+        provenance: product.provenance,
     })
 }
 
@@ -66,6 +106,41 @@ pub fn influence(
 ///
 /// The series damps by being short: [`neumann`] says by how much. Prefer [`influence`] with
 /// conjugate gradients; this is for comparison with published scores.
+///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// # use osculate_curvature::{
+/// #     CurvatureOperator, Criterion, GradientOracle, Hessian, SolveConfig, SupervisedBatch, assign,
+/// #     conjugate_gradient,
+/// # };
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(2, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [2.0, -1.0]], &device);
+/// # let y = Tensor::<2>::from_data([[1.0], [2.0], [2.0], [1.0]], &device);
+/// # let forward = |model: &Linear, x: &Tensor<2>| model.forward(x.clone());
+/// # let objective = SupervisedBatch::new(x, forward, Criterion::mse(y));
+/// # let solve = SolveConfig { tolerance: 1e-6, ..SolveConfig::damped(0.0) };
+/// # let model = {
+/// #     let oracle = GradientOracle::new(&model, &objective);
+/// #     let gradient = oracle.clean()?.gradient.clone();
+/// #     let step = conjugate_gradient(&Hessian::new(&oracle)?, &gradient, None, &solve)?.x;
+/// #     let trained = oracle.parameters()?.sub(&step);
+/// #     assign(model.clone(), &trained)
+/// # };
+/// # let oracle = GradientOracle::new(&model, &objective); // least squares, at the solution
+/// # let hessian = Hessian::new(&oracle)?;
+/// use osculate_curvature::{
+///     DampedInverse, NeumannConfig, influence, influence_lissa, sample_gradients,
+/// };
+/// let samples = sample_gradients(&oracle, &[0, 1, 2, 3])?;
+/// let series = NeumannConfig { terms: 200, ..NeumannConfig::default() };
+/// let lissa = influence_lissa(&hessian, &samples[0], &samples, 4, &series)?.scores;
+/// let inverse = DampedInverse::new(&hessian, SolveConfig { tolerance: 1e-6, ..SolveConfig::damped(1e-6) })?;
+/// let solved = influence(&inverse, &samples[0], &samples, 4)?.scores;
+/// assert!((lissa[0] / solved[0] - 1.0).abs() < 1e-2);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
 ///
 /// # Errors
 /// As [`influence`] and [`neumann`].
@@ -82,6 +157,7 @@ pub fn influence_lissa(
         scores: dots(&series.x, samples, 1.0 / count as f64)?,
         cost: series.cost,
         product_error: series.product_error,
+        provenance: series.provenance,
     })
 }
 
@@ -91,6 +167,37 @@ pub fn influence_lissa(
 ///
 /// Cost: one inverse product for each sample.
 ///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// # use osculate_curvature::{
+/// #     CurvatureOperator, Criterion, GradientOracle, Hessian, SolveConfig, SupervisedBatch, assign,
+/// #     conjugate_gradient,
+/// # };
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(2, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [2.0, -1.0]], &device);
+/// # let y = Tensor::<2>::from_data([[1.0], [2.0], [2.0], [1.0]], &device);
+/// # let forward = |model: &Linear, x: &Tensor<2>| model.forward(x.clone());
+/// # let objective = SupervisedBatch::new(x, forward, Criterion::mse(y));
+/// # let solve = SolveConfig { tolerance: 1e-6, ..SolveConfig::damped(0.0) };
+/// # let model = {
+/// #     let oracle = GradientOracle::new(&model, &objective);
+/// #     let gradient = oracle.clean()?.gradient.clone();
+/// #     let step = conjugate_gradient(&Hessian::new(&oracle)?, &gradient, None, &solve)?.x;
+/// #     let trained = oracle.parameters()?.sub(&step);
+/// #     assign(model.clone(), &trained)
+/// # };
+/// # let oracle = GradientOracle::new(&model, &objective); // least squares, at the solution
+/// # let hessian = Hessian::new(&oracle)?;
+/// use osculate_curvature::{DampedInverse, sample_gradients, self_influence};
+/// let samples = sample_gradients(&oracle, &[0, 1, 2, 3])?;
+/// let inverse = DampedInverse::new(&hessian, SolveConfig { tolerance: 1e-6, ..SolveConfig::damped(1e-6) })?;
+/// let found = self_influence(&inverse, &samples)?;
+/// assert!(found.scores.iter().all(|score| *score >= 0.0));
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+///
 /// # Errors
 /// As [`influence`].
 pub fn self_influence(
@@ -98,17 +205,18 @@ pub fn self_influence(
     samples: &[ParamVec],
 ) -> Result<InfluenceScores, CurvatureError> {
     let mut scores = Vec::with_capacity(samples.len());
-    let (mut cost, mut product_error) = (Cost::ZERO, None);
+    let (mut cost, mut provenance) = (Cost::ZERO, Provenance::Exact);
     for product in inverse.apply_many(samples)? {
         cost += product.cost;
-        product_error = crate::operator::larger(product_error, product.error());
+        provenance = provenance.worst(product.provenance);
         let sample = &samples[scores.len()..=scores.len()];
         scores.extend(dots(&product.value, sample, 1.0)?);
     }
     Ok(InfluenceScores {
         scores,
         cost,
-        product_error,
+        product_error: provenance.error(),
+        provenance,
     })
 }
 

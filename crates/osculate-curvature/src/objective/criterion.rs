@@ -126,6 +126,11 @@ impl Criterion {
 
     fn check(&self, outputs: &Tensor<2>) -> Result<(), CurvatureError> {
         let [rows, columns] = outputs.dims();
+        if rows == 0 {
+            return Err(CurvatureError::EmptyBatch {
+                outputs: vec![rows, columns],
+            });
+        }
         let (targets, expected) = match (self.labels(), self.values()) {
             (Some(labels), _) => (labels.dims().to_vec(), vec![rows]),
             (None, Some(values)) => (values.dims().to_vec(), vec![rows, columns]),
@@ -215,7 +220,8 @@ impl Criterion {
     /// The loss of each row, shape `[B]`; their mean is [`loss`](Criterion::loss).
     ///
     /// # Errors
-    /// [`CurvatureError::TargetShape`] where targets and outputs do not fit.
+    /// [`CurvatureError::TargetShape`] where targets and outputs do not fit, and
+    /// [`CurvatureError::EmptyBatch`] for outputs without rows.
     pub fn per_sample(&self, outputs: Tensor<2>) -> Result<Tensor<1>, CurvatureError> {
         self.check(&outputs)?;
         Ok(self.unchecked_per_sample(outputs))
@@ -283,7 +289,7 @@ impl Criterion {
     /// The loss, one element.
     ///
     /// # Errors
-    /// [`CurvatureError::TargetShape`] where targets and outputs do not fit.
+    /// As [`per_sample`](Self::per_sample).
     pub fn loss(&self, outputs: Tensor<2>) -> Result<Tensor<1>, CurvatureError> {
         Ok(self.per_sample(outputs)?.mean())
     }

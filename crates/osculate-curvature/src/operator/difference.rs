@@ -87,19 +87,32 @@ impl<M: Module> Line<'_, '_, M> {
             };
             return self.by_evidence(Start::At(start), random);
         }
-        let find = || {
-            let first = match stepper.last() {
-                Some(step) => step,
-                None => self.look_for_step(TAU_CENTRAL)?,
-            };
-            let (sides, _) = stepper.in_function_space(TAU_CENTRAL, first, |h| {
-                let sides = self.sides(h)?;
-                let moved = sides.moved;
-                Ok((sides, moved))
-            })?;
-            Ok(sides)
+        self.by_evidence(Start::Moved(&|| self.moving_outputs()), true)
+    }
+
+    /// The difference along a random probe at the rule's own step with its error, and whether the step
+    /// serves.
+    pub(super) fn judge(&self) -> Result<(ParamVec, f64, ErrorEstimate, bool), CurvatureError> {
+        let start = match self.hessian.oracle.clean()?.outputs.is_some() {
+            true => Start::Moved(&|| self.moving_outputs()),
+            false => Start::At(self.hessian.stepper.relative()),
         };
-        self.by_evidence(Start::Moved(&find), true)
+        self.at_rule(start)
+    }
+
+    /// The pair that moves the outputs by what is aimed for.
+    fn moving_outputs(&self) -> Result<Sides, CurvatureError> {
+        let stepper = &self.hessian.stepper;
+        let first = match stepper.last() {
+            Some(step) => step,
+            None => self.look_for_step(TAU_CENTRAL)?,
+        };
+        let (sides, _) = stepper.in_function_space(TAU_CENTRAL, first, |h| {
+            let sides = self.sides(h)?;
+            let moved = sides.moved;
+            Ok((sides, moved))
+        })?;
+        Ok(sides)
     }
 
     /// Central differences with all that tells of their error.

@@ -11,6 +11,8 @@ use crate::params::ParamVec;
 
 /// Relative error that is good enough to stop looking for a better step, in `f32`.
 const GOAL: f64 = 1e-3;
+/// Relative error from which a product is told to be off.
+const DOUBTFUL: f64 = 0.1;
 /// Factor between the steps that are tried.
 const STRIDE: f64 = 8.0;
 /// Relative error, at a step for `f32`, from which gradients are taken to be computed in `f32`.
@@ -26,6 +28,14 @@ pub(super) struct Evidence {
     /// The best of the steps that were tried where it was not.
     chosen: Cell<Option<f64>>,
     warned: Cell<bool>,
+    /// Whether the first trial, at the rule's own step, was off by less than [`DOUBTFUL`].
+    rule_serves: Cell<Option<bool>>,
+}
+
+impl Evidence {
+    pub(super) fn rule_serves(&self) -> Option<bool> {
+        self.rule_serves.get()
+    }
 }
 
 /// Relative to the product: the asymmetry of the two sides for a unit of the step, and the
@@ -46,6 +56,12 @@ struct Trial {
 }
 
 impl Trial {
+    /// Whether it is off by less than [`DOUBTFUL`], rounding apart.
+    fn serves(&self) -> bool {
+        let seen = self.total() - self.error.rounding.unwrap_or(0.0);
+        seen <= DOUBTFUL * self.size
+    }
+
     fn total(&self) -> f64 {
         let total = self.error.total().unwrap_or(f64::INFINITY);
         if total.is_finite() {
@@ -93,6 +109,7 @@ impl<M: Module> Line<'_, '_, M> {
             return Ok(made);
         }
         let first = self.trial(narrow)?;
+        evidence.rule_serves.set(Some(first.serves()));
         if self.good(&first) {
             evidence.smooth.set(Some(first.smooth));
             return Ok(self.finished(first));
@@ -100,6 +117,20 @@ impl<M: Module> Line<'_, '_, M> {
         let best = self.search(first)?;
         evidence.chosen.set(Some(best.step));
         Ok(self.finished(best))
+    }
+
+    /// The difference at the rule's own step with its error, and whether the step serves.
+    pub(super) fn at_rule(
+        &self,
+        start: Start<'_>,
+    ) -> Result<(ParamVec, f64, ErrorEstimate, bool), CurvatureError> {
+        let narrow = match start {
+            Start::Moved(find) => find()?,
+            Start::At(h) => self.sides(h)?,
+        };
+        let trial = self.trial(narrow)?;
+        let serves = trial.serves();
+        Ok((trial.value, trial.step, trial.error, serves))
     }
 
     /// The difference of one pair, where it bends as little as pairs whose error was seen.
@@ -203,7 +234,7 @@ impl<M: Module> Line<'_, '_, M> {
 
     fn finished(&self, trial: Trial) -> (ParamVec, f64, ErrorEstimate) {
         let evidence = &self.hessian.evidence;
-        let doubtful = trial.total() > 0.1 * trial.size;
+        let doubtful = trial.total() > DOUBTFUL * trial.size;
         if doubtful && !evidence.warned.replace(true) {
             tracing::warn!(
                 error = trial.total(),

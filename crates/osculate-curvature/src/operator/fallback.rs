@@ -1,6 +1,7 @@
 //! When products are made exactly and when by finite differences.
 
 use std::cell::OnceCell;
+use std::fmt::{Display, Formatter};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -19,6 +20,52 @@ pub enum HvpMode {
     Exact,
     /// By finite differences.
     FiniteDifference,
+}
+
+/// Why products are finite differences.
+///
+/// `Display` gives it in words; what exactly stood in the way is in the operator's `fallback`, such as
+/// [`Hessian::fallback`](super::Hessian::fallback), and in the warning that announces it.
+///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// use osculate_curvature::{CurvatureOperator, DifferenceReason, GradientOracle, Hessian, ParamVec};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(3, 2).init(&device);
+/// # let x = Tensor::<2>::ones([5, 3], &device);
+/// let closure = |model: &Linear| model.forward(x.clone()).square().mean();
+/// let oracle = GradientOracle::new(&model, &closure);
+/// let hessian = Hessian::new(&oracle)?;
+/// let product = hessian.apply(&ParamVec::gaussian(&hessian.layout(), 0))?;
+/// assert_eq!(product.provenance.reason(), Some(DifferenceReason::BatchKept));
+/// assert!(hessian.fallback().is_some_and(|why| why.contains("SupervisedBatch")));
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DifferenceReason {
+    /// [`HvpMode::FiniteDifference`] asked for them.
+    Asked,
+    /// The objective keeps its batch to itself: hand it over by [`Batched`](crate::Batched) or
+    /// [`SupervisedBatch`](crate::SupervisedBatch).
+    BatchKept,
+    /// The objective's code cannot be recorded or differentiated: it reads a value, captures a tensor, or
+    /// has an operation without a rule.
+    NotDifferentiable,
+    /// The recording is another function than the objective.
+    NotReproduced,
+}
+
+impl Display for DifferenceReason {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Asked => "finite differences were asked for",
+            Self::BatchKept => "the batch was not handed over",
+            Self::NotDifferentiable => "the objective cannot be recorded and differentiated",
+            Self::NotReproduced => "the recorded objective is another function",
+        })
+    }
 }
 
 /// Why [`HvpMode::Auto`] makes products by finite differences for good, once it has had to.
@@ -69,7 +116,7 @@ impl HvpFallback {
 pub(super) struct Attempts {
     shared: HvpFallback,
     /// Why they failed for this operator alone.
-    here: OnceCell<String>,
+    here: OnceCell<(DifferenceReason, String)>,
 }
 
 impl Attempts {
@@ -102,7 +149,18 @@ impl Attempts {
     pub(super) fn reason(&self) -> Option<&str> {
         self.shared
             .reason()
-            .or_else(|| self.here.get().map(String::as_str))
+            .or_else(|| self.here.get().map(|(_, text)| text.as_str()))
+    }
+
+    /// The kind of that reason, for products that were made under `mode`.
+    pub(super) fn kind(&self, mode: HvpMode) -> DifferenceReason {
+        match (mode, self.here.get()) {
+            (HvpMode::FiniteDifference, _) => DifferenceReason::Asked,
+            // What all operators share is what is true of the objective's code.
+            _ if self.shared.reason().is_some() => DifferenceReason::NotDifferentiable,
+            (_, Some((kind, _))) => *kind,
+            (_, None) => DifferenceReason::Asked,
+        }
     }
 
     /// Runs `exact` as the mode says. `None` asks for finite differences.
@@ -120,10 +178,18 @@ impl Attempts {
             Err(error) if mode == HvpMode::Auto && is_recoverable(&error) => {
                 let reason = error.to_string();
                 self.shared.warn(&reason);
-                if matches!(error, CurvatureError::Jvp(_)) {
-                    self.shared.decision.reason.get_or_init(|| reason);
-                } else {
-                    self.here.get_or_init(|| reason);
+                match error {
+                    CurvatureError::NotRecordable => {
+                        self.here
+                            .get_or_init(|| (DifferenceReason::BatchKept, reason));
+                    }
+                    CurvatureError::NotReproduced { .. } => {
+                        self.here
+                            .get_or_init(|| (DifferenceReason::NotReproduced, reason));
+                    }
+                    _ => {
+                        self.shared.decision.reason.get_or_init(|| reason);
+                    }
                 }
                 Ok(None)
             }

@@ -7,7 +7,9 @@ use osculate_jvp::KeptMemory;
 use super::jacobian::Jacobian;
 use super::keeping;
 use super::step::{Stepper, epsilon, movement};
-use super::{CurvatureOperator, ErrorEstimate, HvpMode, Product, Provenance, Structure};
+use super::{
+    CurvatureOperator, ErrorEstimate, HvpFallback, HvpMode, Product, Provenance, Structure,
+};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
 use crate::oracle::GradientOracle;
@@ -33,6 +35,28 @@ const OUTPUT_NOISE: f64 = 2.0;
 /// with kinks. For a model that is linear in its parameters it is the Hessian.
 ///
 /// It needs a [`Supervised`](crate::Supervised) objective.
+///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Distribution, Int, Tensor};
+/// # use osculate_curvature::{Criterion, GradientOracle, SupervisedBatch};
+/// # let device = Device::flex().autodiff();
+/// # device.seed(1);
+/// # let model: Linear = LinearConfig::new(8, 3).init(&device);
+/// # let x = Tensor::<2>::random([16, 8], Distribution::Default, &device);
+/// # let labels = Tensor::<1, Int>::arange(0..16, &device).remainder_scalar(3);
+/// # let forward = |model: &Linear, x: &Tensor<2>| model.forward(x.clone());
+/// # let objective = SupervisedBatch::new(x, forward, Criterion::cross_entropy(labels));
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// use osculate_curvature::{CurvatureOperator, GaussNewton, Hessian, ParamVec};
+/// let gauss_newton = GaussNewton::new(&oracle)?;
+/// let v = ParamVec::gaussian(&gauss_newton.layout(), 0);
+/// let product = gauss_newton.apply(&v)?;
+/// assert!(product.provenance.is_exact() && v.dot(&product.value) >= 0.0);
+/// // The model is linear in its weights: the Hessian is the same.
+/// assert!(product.value.sub(&Hessian::new(&oracle)?.apply(&v)?.value).norm() < 1e-4);
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
 pub struct GaussNewton<'a, M: Module> {
     oracle: &'a GradientOracle<'a, M>,
     layout: Arc<ParamLayout>,
@@ -82,6 +106,13 @@ impl<'a, M: Module> GaussNewton<'a, M> {
     /// The memory of what products share, once it is kept.
     pub fn kept(&self) -> Option<KeptMemory> {
         self.jacobian.kept()
+    }
+
+    /// Shares the decision to use finite differences with other operators, under
+    /// [`HvpMode::Auto`].
+    pub fn with_fallback(mut self, fallback: HvpFallback) -> Self {
+        self.jacobian = self.jacobian.sharing(fallback);
+        self
     }
 
     /// Why products are made by finite differences, where [`HvpMode::Auto`] had to.
@@ -200,7 +231,7 @@ pub(super) fn with_rounding(
     outputs: &Tensor<2>,
     value: &ParamVec,
 ) -> Provenance {
-    let Provenance::FiniteDifference { step, .. } = provenance else {
+    let Provenance::FiniteDifference { step, reason, .. } = provenance else {
         return provenance;
     };
     let size = movement(outputs, &outputs.clone().neg());
@@ -211,6 +242,7 @@ pub(super) fn with_rounding(
         / TAU;
     Provenance::FiniteDifference {
         step,
+        reason,
         error: ErrorEstimate {
             truncation: None,
             rounding: Some(relative * value.norm()),

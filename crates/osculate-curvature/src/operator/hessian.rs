@@ -173,6 +173,13 @@ impl<'a, M: Module> Hessian<'a, M> {
         self.stepper.last()
     }
 
+    /// Whether the step of [`StepRule::Auto`]'s rule gives products that are off by less than a tenth, as
+    /// the first finite difference with [`HessianConfig::estimate_error`] found: `false` where kinks or
+    /// noise within it spoil them. `None` where none was judged.
+    pub fn rule_serves(&self) -> Option<bool> {
+        self.evidence.rule_serves()
+    }
+
     /// Shares the decision to use finite differences with other operators, under
     /// [`HvpMode::Auto`].
     pub fn with_fallback(mut self, fallback: HvpFallback) -> Self {
@@ -183,6 +190,61 @@ impl<'a, M: Module> Hessian<'a, M> {
     /// Why products are made by finite differences, where [`HvpMode::Auto`] had to.
     pub fn fallback(&self) -> Option<&str> {
         self.attempts.reason()
+    }
+
+    /// `H v`, or `H z` of a random probe, where it can be made exactly; `None` where
+    /// [`apply`](CurvatureOperator::apply) would take finite differences.
+    ///
+    /// Cost: as `apply` where it gives a product, at most that of recording otherwise.
+    ///
+    /// # Errors
+    /// As `apply`.
+    pub fn apply_exactly(
+        &self,
+        v: &ParamVec,
+        random: bool,
+    ) -> Result<Option<Product>, CurvatureError> {
+        self.layout.check(v.layout())?;
+        // A probe is not zero, and need not be read back.
+        if !random && is_zero(v)? {
+            return Ok(Some(zero_product(&self.layout)));
+        }
+        let before = self.oracle.cost();
+        let value = self.exact(v, random)?;
+        Ok(value.map(|value| Product {
+            value,
+            cost: self.oracle.cost().since(before),
+            provenance: Provenance::Exact,
+        }))
+    }
+
+    /// `H z` of a random probe by a central difference at the step of [`StepRule::Auto`]'s rule, with its
+    /// error, and whether that is below a tenth of the product: `false` where kinks or noise within the step
+    /// spoil it.
+    ///
+    /// Cost: four gradients, and two forward passes where the objective has outputs.
+    ///
+    /// # Errors
+    /// As [`apply`](CurvatureOperator::apply).
+    pub fn judge(&self, z: &ParamVec) -> Result<(Product, bool), CurvatureError> {
+        self.layout.check(z.layout())?;
+        let before = self.oracle.cost();
+        let line = Line {
+            hessian: self,
+            v: z,
+            norm: (self.layout.num_elements() as f64).sqrt(),
+        };
+        let (value, step, error, serves) = line.judge()?;
+        let product = Product {
+            value,
+            cost: self.oracle.cost().since(before),
+            provenance: Provenance::FiniteDifference {
+                step,
+                error,
+                reason: self.attempts.kind(self.config.mode),
+            },
+        };
+        Ok((product, serves))
     }
 
     /// The memory of what products share, once it is kept.
@@ -230,18 +292,9 @@ impl<'a, M: Module> Hessian<'a, M> {
         let span =
             tracing::debug_span!("hvp", scheme = ?self.config.scheme, step = tracing::field::Empty);
         let _entered = span.enter();
-        self.layout.check(v.layout())?;
-        // A probe is neither, and need not be read back.
-        if !random && is_zero(v)? {
-            return Ok(zero_product(&self.layout));
-        }
         let before = self.oracle.cost();
-        if let Some(value) = self.exact(v, random)? {
-            return Ok(Product {
-                value,
-                cost: self.oracle.cost().since(before),
-                provenance: Provenance::Exact,
-            });
+        if let Some(product) = self.apply_exactly(v, random)? {
+            return Ok(product);
         }
         // The expected length of a probe saves a read-back; the step need not be exact.
         let norm = match random {
@@ -258,7 +311,11 @@ impl<'a, M: Module> Hessian<'a, M> {
         Ok(Product {
             value,
             cost: self.oracle.cost().since(before),
-            provenance: Provenance::FiniteDifference { step, error },
+            provenance: Provenance::FiniteDifference {
+                step,
+                error,
+                reason: self.attempts.kind(self.config.mode),
+            },
         })
     }
 }

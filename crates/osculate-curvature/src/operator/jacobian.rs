@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use osculate_jvp::KeptMemory;
 
-use super::fallback::{Attempts, HvpMode};
+use super::fallback::{Attempts, HvpFallback, HvpMode};
 use super::ggn::{checked_norm, clean_outputs, is_zero, outputs_around};
 use super::keeping::{KEEP_WITHIN, KEPT_PULL_BACK, KEPT_TANGENT};
 use super::replay::{Recorded, Replay};
@@ -43,6 +43,13 @@ impl Jacobian {
         })
     }
 
+    pub(super) fn sharing(self, fallback: HvpFallback) -> Self {
+        Self {
+            attempts: Attempts::sharing(fallback),
+            ..self
+        }
+    }
+
     pub(super) fn fallback(&self) -> Option<&str> {
         self.attempts.reason()
     }
@@ -61,7 +68,12 @@ impl Jacobian {
         let ((plus, minus), step) = outputs_around(oracle, &self.stepper, v, norm)?;
         let jv = (plus - minus).mul_scalar(norm / (2.0 * step));
         let error = ErrorEstimate::default();
-        Ok((jv, Provenance::FiniteDifference { step, error }))
+        let provenance = Provenance::FiniteDifference {
+            step,
+            error,
+            reason: self.attempts.kind(self.mode),
+        };
+        Ok((jv, provenance))
     }
 
     fn exact<M: Module>(

@@ -23,7 +23,7 @@ mod symmetry;
 pub use algebra::{Restricted, Scaled, Shifted, Sum};
 pub use dense::{DenseOperator, dense_diagonal, dense_matrix};
 pub use diagonal::DiagonalOperator;
-pub use fallback::{HvpFallback, HvpMode};
+pub use fallback::{DifferenceReason, HvpFallback, HvpMode};
 pub use fisher::{Fisher, FisherKind};
 pub use ggn::GaussNewton;
 pub use ggn_factor::GaussNewtonFactor;
@@ -61,6 +61,8 @@ pub enum Provenance {
         step: f64,
         /// How far off the product may be.
         error: ErrorEstimate,
+        /// Why it is not exact.
+        reason: DifferenceReason,
     },
 }
 
@@ -68,6 +70,14 @@ impl Provenance {
     /// Whether products were exact up to rounding.
     pub fn is_exact(self) -> bool {
         self == Provenance::Exact
+    }
+
+    /// Why products were finite differences; `None` where they were exact.
+    pub fn reason(self) -> Option<DifferenceReason> {
+        match self {
+            Provenance::Exact => None,
+            Provenance::FiniteDifference { reason, .. } => Some(reason),
+        }
     }
 
     /// The estimated Euclidean norm of the error: the sum of what is known. `None` where products are
@@ -79,15 +89,23 @@ impl Provenance {
         }
     }
 
-    /// The provenance of a combination of two products: the larger step, the summed errors.
+    /// The provenance of a combination of two products: the larger step, the summed errors, the first's
+    /// reason.
     fn combine(self, other: Provenance) -> Provenance {
         match (self, other) {
             (Provenance::Exact, made) | (made, Provenance::Exact) => made,
             (
-                Provenance::FiniteDifference { step: a, error: e },
-                Provenance::FiniteDifference { step: b, error: f },
+                Provenance::FiniteDifference {
+                    step: a,
+                    error: e,
+                    reason,
+                },
+                Provenance::FiniteDifference {
+                    step: b, error: f, ..
+                },
             ) => Provenance::FiniteDifference {
                 step: a.max(b),
+                reason,
                 error: ErrorEstimate {
                     truncation: add(e.truncation, f.truncation),
                     rounding: add(e.rounding, f.rounding),
@@ -98,15 +116,22 @@ impl Provenance {
     }
 
     /// The provenance of a result made of several products: differences if any is, with the longest
-    /// step and the largest errors.
+    /// step, the largest errors and the first's reason.
     pub fn worst(self, other: Provenance) -> Provenance {
         match (self, other) {
             (Provenance::Exact, made) | (made, Provenance::Exact) => made,
             (
-                Provenance::FiniteDifference { step: a, error: e },
-                Provenance::FiniteDifference { step: b, error: f },
+                Provenance::FiniteDifference {
+                    step: a,
+                    error: e,
+                    reason,
+                },
+                Provenance::FiniteDifference {
+                    step: b, error: f, ..
+                },
             ) => Provenance::FiniteDifference {
                 step: a.max(b),
+                reason,
                 error: ErrorEstimate {
                     truncation: larger(e.truncation, f.truncation),
                     rounding: larger(e.rounding, f.rounding),
@@ -116,11 +141,16 @@ impl Provenance {
         }
     }
 
-    fn scale(self, alpha: f64) -> Provenance {
+    pub(crate) fn scale(self, alpha: f64) -> Provenance {
         match self {
             Provenance::Exact => Provenance::Exact,
-            Provenance::FiniteDifference { step, error } => Provenance::FiniteDifference {
+            Provenance::FiniteDifference {
                 step,
+                error,
+                reason,
+            } => Provenance::FiniteDifference {
+                step,
+                reason,
                 error: ErrorEstimate {
                     truncation: error.truncation.map(|x| x * alpha.abs()),
                     rounding: error.rounding.map(|x| x * alpha.abs()),

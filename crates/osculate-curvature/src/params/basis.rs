@@ -3,6 +3,7 @@
 use faer::Mat;
 
 use super::vector::ParamVec;
+use crate::error::CurvatureError;
 
 /// Orthonormal vectors, kept on the device. Coefficients live on the host in `f64`.
 #[derive(Debug, Clone, Default)]
@@ -76,9 +77,18 @@ pub(crate) struct ThinQr {
 
 /// The factorisation of the given columns. A column whose part outside the columns before it is at
 /// most `tolerance` times the largest column's norm gives no new direction.
-pub(crate) fn thin_qr(columns: &[ParamVec], tolerance: f64) -> ThinQr {
-    let norms = columns.iter().map(ParamVec::norm);
-    let largest = norms.fold(0.0_f64, f64::max);
+///
+/// # Errors
+/// [`CurvatureError::NonFinite`] for a column that is not finite: it would be left out as if it were 0.
+pub(crate) fn thin_qr(columns: &[ParamVec], tolerance: f64) -> Result<ThinQr, CurvatureError> {
+    let norms: Vec<f64> = columns.iter().map(ParamVec::norm).collect();
+    if let Some(&value) = norms.iter().find(|norm| !norm.is_finite()) {
+        return Err(CurvatureError::NonFinite {
+            what: "the norm of a vector or of a product",
+            value,
+        });
+    }
+    let largest = norms.into_iter().fold(0.0_f64, f64::max);
     let mut basis = Basis::default();
     let mut rows: Vec<Vec<f64>> = Vec::with_capacity(columns.len());
     for column in columns {
@@ -93,5 +103,5 @@ pub(crate) fn thin_qr(columns: &[ParamVec], tolerance: f64) -> ThinQr {
     let r = Mat::from_fn(basis.len(), columns.len(), |row, column| {
         rows[column].get(row).copied().unwrap_or(0.0)
     });
-    ThinQr { basis, r }
+    Ok(ThinQr { basis, r })
 }

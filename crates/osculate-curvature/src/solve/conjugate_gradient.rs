@@ -20,7 +20,9 @@ use crate::tally::Tally;
 ///
 /// # Errors
 /// [`CurvatureError::InvalidSetting`], [`CurvatureError::LayoutMismatch`],
-/// [`CurvatureError::NonFinite`], [`CurvatureError::BudgetTooSmall`], and as the operator's products.
+/// [`CurvatureError::NonFinite`], [`CurvatureError::BudgetTooSmall`],
+/// [`CurvatureError::IndefinitePreconditioner`], and as the operator's products. Negative curvature is in
+/// the [`Solution`].
 ///
 /// ```
 /// # use burn::nn::{Linear, LinearConfig};
@@ -59,6 +61,30 @@ pub fn conjugate_gradient(
 /// Cost: as [`conjugate_gradient`], and two dot products for each direction a step.
 ///
 /// Paper: Saad, Yeung, Erhel, Guyomarc'h, <https://doi.org/10.1137/S1064829598339761>.
+///
+/// ```
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// # use osculate_curvature::{Batched, GradientOracle, Hessian};
+/// # let device = Device::flex().autodiff();
+/// # let model: Linear = LinearConfig::new(3, 1).with_bias(false).init(&device);
+/// # let x = Tensor::<2>::from_data([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]], &device);
+/// # let objective = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
+/// #     model.forward(x.clone()).square().sum().mul_scalar(0.5)
+/// # });
+/// # let oracle = GradientOracle::new(&model, &objective);
+/// # use osculate_curvature::CurvatureOperator;
+/// use osculate_curvature::{Deflation, ParamVec, SolveConfig, deflated_conjugate_gradient};
+/// let hessian = Hessian::new(&oracle)?; // diag(1, 4, 9) for this loss
+/// let (layout, damping) = (hessian.layout(), 1.0);
+/// let deflation = Deflation::new(&hessian, &[ParamVec::basis(&layout, 2)], damping)?;
+/// let b = ParamVec::from_values(&layout, &[2.0, 5.0, 10.0]);
+/// let config = SolveConfig { tolerance: 1e-5, ..SolveConfig::damped(damping) };
+/// let solution = deflated_conjugate_gradient(&hessian, &b, &deflation, &config)?;
+/// assert!(solution.converged);
+/// assert!(solution.x.to_values().iter().all(|x| (x - 1.0).abs() < 1e-3));
+/// # Ok::<(), osculate_curvature::CurvatureError>(())
+/// ```
 ///
 /// # Errors
 /// As [`conjugate_gradient`], and [`CurvatureError::InvalidSetting`] for another damping.
@@ -110,6 +136,15 @@ impl Search<'_> {
     }
 }
 
+/// `rᵀ P r` for a residual of this norm, which a preconditioner must make positive.
+fn positive(form: f64, search: &Search<'_>, norm: f64) -> Result<f64, CurvatureError> {
+    // NaN is told where the next curvature is.
+    if search.preconditioner.is_some() && form <= 0.0 && norm > 0.0 {
+        return Err(CurvatureError::IndefinitePreconditioner { form });
+    }
+    Ok(form)
+}
+
 fn solve(
     operator: &dyn CurvatureOperator,
     b: &ParamVec,
@@ -148,7 +183,7 @@ fn solve(
             certain = false;
         }
         let z = search.precondition(&r)?;
-        let mut rz = r.dot(&z);
+        let mut rz = positive(r.dot(&z), &search, r.norm())?;
         let mut p = search.direction(z);
         let mut norm = r.norm();
         if deflation.is_some() && steps == 0 {
@@ -179,7 +214,7 @@ fn solve(
             steps += 1;
             certain = false;
             let z = search.precondition(&r)?;
-            let next = r.dot(&z);
+            let next = positive(r.dot(&z), &search, norm)?;
             p = search.direction(z).axpy(next / rz, &p);
             rz = next;
         }
@@ -209,6 +244,7 @@ fn solve(
         products: tally.products,
         cost: tally.cost,
         product_error: tally.product_error,
+        provenance: tally.provenance,
     })
 }
 

@@ -28,7 +28,8 @@ impl Deflation {
     ///
     /// # Errors
     /// [`CurvatureError::NotPositiveDefinite`] where the operator is not positive along them,
-    /// [`CurvatureError::InvalidSetting`] for no direction, and as the operator's products.
+    /// [`CurvatureError::InvalidSetting`] for no direction, [`CurvatureError::NonFinite`], and as the
+    /// operator's products.
     pub fn new(
         operator: &dyn CurvatureOperator,
         directions: &[ParamVec],
@@ -39,7 +40,7 @@ impl Deflation {
             layout.check(direction.layout())?;
         }
         let directions: Vec<ParamVec> = directions.iter().map(ParamVec::to_compute_dtype).collect();
-        let basis = thin_qr(&directions, 1e-6).basis;
+        let basis = thin_qr(&directions, 1e-6)?.basis;
         CurvatureError::check(
             basis.len() > 0,
             "number of directions",
@@ -61,6 +62,13 @@ impl Deflation {
         let projected = Mat::from_fn(size, size, |row, column| {
             0.5 * (columns[column][row] + columns[row][column])
         });
+        let sum: f64 = (0..size).map(|k| projected[(k, k)]).sum();
+        if !sum.is_finite() {
+            return Err(CurvatureError::NonFinite {
+                what: "the curvature along a deflated direction",
+                value: sum,
+            });
+        }
         let smallest = (0..size)
             .map(|k| projected[(k, k)])
             .fold(f64::INFINITY, f64::min);

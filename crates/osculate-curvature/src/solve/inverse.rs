@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::{SolveConfig, conjugate_gradient};
 use crate::error::CurvatureError;
-use crate::operator::{CurvatureOperator, ErrorEstimate, Product, Provenance, Structure};
+use crate::operator::{CurvatureOperator, Product, Structure};
 use crate::params::{ParamLayout, ParamVec};
 
 /// `(A + δ I)⁻¹` as an operator: every product is a solution by conjugate gradients.
@@ -15,6 +15,9 @@ use crate::params::{ParamLayout, ParamVec};
 /// Cost of a product: that of its solution. A preconditioner that is made once, such as
 /// [`Nystrom::preconditioner`](super::Nystrom::preconditioner), pays for itself in all of them. The
 /// error of products by finite differences is passed on divided by the damping, an upper bound.
+///
+/// No inverse by Kronecker factors (K-FAC, EK-FAC) is offered: it needs the inputs and the output
+/// gradients of every layer, which a module does not hand out.
 ///
 /// ```
 /// # use burn::nn::{Linear, LinearConfig};
@@ -99,17 +102,9 @@ impl<A: CurvatureOperator> CurvatureOperator for DampedInverse<'_, A> {
             conjugate_gradient(&self.inner, v, self.preconditioner.as_deref(), &self.config)?;
         self.last_residual.set(solution.relative_residual);
         let cost = solution.cost;
-        let provenance = match solution.product_error {
-            None => Provenance::Exact,
-            // An error of a product of A is divided by at least the damping.
-            Some(error) => Provenance::FiniteDifference {
-                step: 0.0,
-                error: ErrorEstimate {
-                    rounding: Some(error / self.config.damping.max(f64::MIN_POSITIVE)),
-                    ..ErrorEstimate::default()
-                },
-            },
-        };
+        // An error of a product of A is divided by at least the damping.
+        let share = 1.0 / self.config.damping.max(f64::MIN_POSITIVE);
+        let provenance = solution.provenance.scale(share);
         Ok(Product {
             value: solution.solved()?,
             cost,

@@ -124,6 +124,7 @@ pub fn minres(
         products: tally.products,
         cost: tally.cost,
         product_error: tally.product_error,
+        provenance: tally.provenance,
         converged: norm <= goal,
     })
 }

@@ -22,6 +22,7 @@ pub use woodbury::Woodbury;
 
 use crate::cost::Cost;
 use crate::error::CurvatureError;
+use crate::operator::Provenance;
 use crate::params::ParamVec;
 use crate::tally::{Budget, Tally};
 
@@ -111,6 +112,9 @@ pub struct Solution {
     pub cost: Cost,
     /// Largest known error of a product; `None` where the products are exact or carry no estimate.
     pub product_error: Option<f64>,
+    /// How the products were made: exactly, or by differences, then with the longest step and the
+    /// largest errors of any, and why.
+    pub provenance: Provenance,
     /// Whether the residual is within the tolerance.
     pub converged: bool,
 }
@@ -192,10 +196,9 @@ pub(crate) mod tests {
         assert!(minres(&operator, &b, &nan).is_err());
         let nan = b.scale(f64::NAN);
         let error = conjugate_gradient(&operator, &nan, None, &SolveConfig::default());
-        assert_eq!(
-            error.unwrap_err().to_string(),
-            "the norm of the right-hand side is NaN, expected a finite number"
-        );
+        let error = error.unwrap_err().to_string();
+        let expected = "the norm of the right-hand side is NaN, expected a finite number: look for";
+        assert!(error.starts_with(expected), "{error}");
         let other = ParamVec::zeros(&layout(&[3]));
         assert!(conjugate_gradient(&operator, &other, None, &SolveConfig::default()).is_err());
     }

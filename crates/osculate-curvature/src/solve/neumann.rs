@@ -1,7 +1,7 @@
 use super::finite_norm;
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::operator::CurvatureOperator;
+use crate::operator::{CurvatureOperator, Provenance};
 use crate::params::ParamVec;
 use crate::spectrum::{LanczosConfig, lanczos};
 use crate::tally::{Budget, Tally};
@@ -48,6 +48,9 @@ pub struct NeumannSolution {
     pub cost: Cost,
     /// Largest known error of a product; `None` where the products are exact or carry no estimate.
     pub product_error: Option<f64>,
+    /// How the products were made: exactly, or by differences, then with the longest step and the
+    /// largest errors of any, and why.
+    pub provenance: Provenance,
 }
 
 impl NeumannSolution {
@@ -98,8 +101,9 @@ impl NeumannSolution {
 /// ```
 ///
 /// # Errors
-/// [`CurvatureError::InvalidSetting`], [`CurvatureError::SeriesDiverged`] where residuals grow,
-/// [`CurvatureError::NonFinite`], and as the operator's products.
+/// [`CurvatureError::InvalidSetting`], [`CurvatureError::SeriesDiverged`] where residuals grow because the
+/// scale is too small and [`CurvatureError::NotPositiveDefinite`] where they do because the operator is
+/// indefinite, [`CurvatureError::NonFinite`], [`CurvatureError::BudgetTooSmall`], and as the operator's products.
 pub fn neumann(
     operator: &dyn CurvatureOperator,
     b: &ParamVec,
@@ -129,8 +133,7 @@ pub fn neumann(
                     ..LanczosConfig::default()
                 },
             )?;
-            tally.cost += top.cost;
-            tally.products += top.steps;
+            tally.book(top.steps, top.cost, top.product_error, top.provenance)?;
             let bound = top
                 .largest
                 .first()
@@ -145,16 +148,31 @@ pub fn neumann(
         "a positive finite number above half of the largest eigenvalue",
     )?;
     let mut h = b.clone();
-    let mut residuals = Vec::with_capacity(config.terms);
+    let mut residuals: Vec<f64> = Vec::with_capacity(config.terms);
+    let mut least = f64::INFINITY;
+    let mut last = b.clone();
     while residuals.len() < config.terms && (residuals.is_empty() || tally.affords(1)) {
         let product = tally.apply(operator, &h)?.axpy(config.damping, &h);
         let residual = b.axpy(-1.0 / scale, &product);
         let norm = finite_norm(&residual)?;
         residuals.push(norm);
-        if norm > 100.0 * size {
-            return Err(CurvatureError::SeriesDiverged { scale });
-        }
+        least = least.min(norm);
         h = h.add(&residual);
+        last = residual;
+        if norm > 100.0 * size {
+            break;
+        }
+    }
+    // Residuals of a positive operator at a scale that is large enough fall at every term.
+    let end = residuals.last().copied().unwrap_or(0.0);
+    if end > 1.01 * least && end > 1e-4 * size {
+        let product = tally.apply(operator, &last)?.axpy(config.damping, &last);
+        let curvature = last.dot(&product) / last.dot(&last);
+        return Err(if curvature <= 0.0 {
+            CurvatureError::NotPositiveDefinite { curvature }
+        } else {
+            CurvatureError::SeriesDiverged { scale }
+        });
     }
     Ok(NeumannSolution {
         x: h.scale(1.0 / scale),
@@ -164,6 +182,7 @@ pub fn neumann(
         residuals,
         cost: tally.cost,
         product_error: tally.product_error,
+        provenance: tally.provenance,
     })
 }
 

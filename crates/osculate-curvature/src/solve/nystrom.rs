@@ -3,7 +3,7 @@ use faer::{Mat, Side};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
 use crate::estimate::ProbeDistribution;
-use crate::operator::{CurvatureOperator, LowRank};
+use crate::operator::{CurvatureOperator, LowRank, Provenance};
 use crate::params::{Basis, ParamVec, ThinQr, thin_qr};
 use crate::tally::{Budget, Tally};
 
@@ -45,6 +45,9 @@ pub struct Nystrom {
     pub cost: Cost,
     /// Largest known error of a product; `None` where the products are exact or carry no estimate.
     pub product_error: Option<f64>,
+    /// How the products were made: exactly, or by differences, then with the longest step and the
+    /// largest errors of any, and why.
+    pub provenance: Provenance,
     /// Whether the budget allowed the whole rank.
     pub converged: bool,
 }
@@ -145,7 +148,7 @@ pub fn nystrom(
         count = count.min(products);
     }
     let tests: Vec<ParamVec> = (0..count).map(draw).collect();
-    let omega = thin_qr(&tests, 1e-6).basis;
+    let omega = thin_qr(&tests, 1e-6)?.basis;
     drop(tests);
     let mut images = Vec::with_capacity(omega.len());
     for vector in omega.vectors() {
@@ -162,6 +165,7 @@ pub fn nystrom(
         products: tally.products,
         cost: tally.cost,
         product_error: tally.product_error,
+        provenance: tally.provenance,
     })
 }
 
@@ -201,7 +205,7 @@ fn from_sketch(
             curvature: smallest.min(0.0),
         })?;
     // B = Y C⁻ᵀ has A ≈ B Bᵀ; from Y = Q R its singular vectors are those of R C⁻ᵀ, turned by Q.
-    let ThinQr { basis, r } = thin_qr(&shifted, 1e-14);
+    let ThinQr { basis, r } = thin_qr(&shifted, 1e-14)?;
     let lower = factor.L();
     let mut turned = Mat::<f64>::zeros(r.nrows(), size);
     for row in 0..r.nrows() {
@@ -263,6 +267,7 @@ mod tests {
             })
             .collect();
         let q: Vec<Vec<f64>> = thin_qr(&columns, 0.0)
+            .unwrap()
             .basis
             .vectors()
             .iter()
@@ -284,7 +289,7 @@ mod tests {
         let tests: Vec<ParamVec> = (0..10)
             .map(|i| ParamVec::from_values(&layout, &Lcg::new(2000 + i).normal(40)))
             .collect();
-        let omega = thin_qr(&tests, 0.0).basis;
+        let omega = thin_qr(&tests, 0.0).unwrap().basis;
         let images = omega
             .vectors()
             .iter()
@@ -310,6 +315,7 @@ mod tests {
             products: 10,
             cost: Cost::ZERO,
             product_error: None,
+            provenance: Provenance::Exact,
             converged: true,
         };
         let b = ParamVec::from_values(&operator.layout(), &Lcg::new(77).normal(40));

@@ -5,7 +5,7 @@ use super::{EigenPair, LanczosConfig, lanczos};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
 use crate::estimate::{Estimate, ProbeDistribution};
-use crate::operator::{CurvatureOperator, larger};
+use crate::operator::{CurvatureOperator, Provenance};
 use crate::params::Basis;
 use crate::tally::{Budget, Tally};
 
@@ -80,6 +80,9 @@ pub struct SpectralDensity {
     /// Largest known error of a product, as an absolute error of the nodes; `None` where the
     /// products are exact or carry no estimate.
     pub product_error: Option<f64>,
+    /// How the products were made: exactly, or by differences, then with the longest step and the
+    /// largest errors of any, and why.
+    pub provenance: Provenance,
     /// Whether all probes asked for were used with all their steps.
     pub converged: bool,
 }
@@ -196,6 +199,7 @@ pub fn spectral_density(
         cost: tally.cost,
         products: tally.products,
         product_error: tally.product_error,
+        provenance: tally.provenance,
     })
 }
 
@@ -218,9 +222,12 @@ fn outliers(
         ..LanczosConfig::default()
     };
     let found = lanczos(operator, &ends)?;
-    tally.products += found.steps;
-    tally.cost += found.cost;
-    tally.product_error = larger(tally.product_error, found.product_error);
+    tally.book(
+        found.steps,
+        found.cost,
+        found.product_error,
+        found.provenance,
+    )?;
     let mut pairs: Vec<EigenPair> = found.largest.into_iter().chain(found.smallest).collect();
     pairs.sort_by(|a, b| b.value.abs().total_cmp(&a.value.abs()));
     pairs.truncate(config.deflate);

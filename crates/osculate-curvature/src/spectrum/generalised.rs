@@ -2,7 +2,7 @@ use super::lanczos::wanted;
 use super::tridiagonal::{Decomposition, decompose};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
-use crate::operator::{CurvatureOperator, larger};
+use crate::operator::{CurvatureOperator, Provenance};
 use crate::params::ParamVec;
 use crate::solve::{SolveConfig, conjugate_gradient};
 use crate::tally::Tally;
@@ -70,6 +70,9 @@ pub struct GeneralisedSpectrum {
     pub cost: Cost,
     /// Largest known error of a product; `None` where the products are exact or carry no estimate.
     pub product_error: Option<f64>,
+    /// How the products were made: exactly, or by differences, then with the longest step and the
+    /// largest errors of any, and why.
+    pub provenance: Provenance,
     /// Whether every returned pair converged and none is missing.
     pub converged: bool,
 }
@@ -205,9 +208,12 @@ impl Run<'_> {
             ..SolveConfig::default()
         };
         let solution = conjugate_gradient(self.b, &product, None, &config)?;
-        self.tally.cost += solution.cost;
-        self.tally.products += solution.products;
-        self.tally.product_error = larger(self.tally.product_error, solution.product_error);
+        self.tally.book(
+            solution.products,
+            solution.cost,
+            solution.product_error,
+            solution.provenance,
+        )?;
         let mut rest = solution.solved()?;
         // q_jᵀ A q_i does not suffer from the error of the solution.
         let alpha = self.basis[index].dot(&product);
@@ -284,6 +290,7 @@ impl Run<'_> {
             steps,
             cost: self.tally.cost,
             product_error: self.tally.product_error,
+            provenance: self.tally.provenance,
         })
     }
 }

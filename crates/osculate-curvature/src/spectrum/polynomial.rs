@@ -4,7 +4,7 @@ use super::{LanczosConfig, lanczos};
 use crate::cost::Cost;
 use crate::error::CurvatureError;
 use crate::estimate::{Estimate, ProbeDistribution};
-use crate::operator::{CurvatureOperator, larger};
+use crate::operator::{CurvatureOperator, Provenance};
 use crate::params::ParamVec;
 use crate::tally::{Budget, Tally};
 
@@ -54,6 +54,9 @@ pub struct KernelPolynomial {
     pub products: usize,
     /// Largest known error of a product; `None` where the products are exact or carry no estimate.
     pub product_error: Option<f64>,
+    /// How the products were made: exactly, or by differences, then with the longest step and the
+    /// largest errors of any, and why.
+    pub provenance: Provenance,
     /// Whether all probes asked for were used.
     pub converged: bool,
 }
@@ -146,6 +149,7 @@ pub fn kernel_polynomial(
         cost: tally.cost,
         products: tally.products,
         product_error: tally.product_error,
+        provenance: tally.provenance,
     })
 }
 
@@ -163,9 +167,12 @@ fn ends(
         seed,
     };
     let found = lanczos(operator, &config)?;
-    tally.products += found.steps;
-    tally.cost += found.cost;
-    tally.product_error = larger(tally.product_error, found.product_error);
+    tally.book(
+        found.steps,
+        found.cost,
+        found.product_error,
+        found.provenance,
+    )?;
     let (Some(top), Some(bottom)) = (found.largest.first(), found.smallest.first()) else {
         // A space of one dimension: any interval around its eigenvalue will do.
         let value = found.largest.first().map_or(0.0, |pair| pair.value);
@@ -298,6 +305,7 @@ mod tests {
             cost: tally.cost,
             products: tally.products,
             product_error: None,
+            provenance: Provenance::Exact,
             converged: true,
         };
         assert!((density.resolution() - 0.7487462491055674).abs() < 1e-12);

@@ -38,7 +38,7 @@ pub struct PowerIteration {
     /// products are exact or carry no estimate.
     pub product_error: Option<f64>,
     /// How the products were made: exactly, or by differences, then with the longest step and the
-    /// largest errors of any.
+    /// largest errors of any, and why.
     pub provenance: Provenance,
     /// Whether the residual is within the tolerance, and the error of the last product too.
     pub converged: bool,

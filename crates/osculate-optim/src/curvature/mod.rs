@@ -1,10 +1,12 @@
 //! Where curvature comes from.
 
 mod context;
+mod memory;
 mod sources;
 
 pub use context::CurvatureContext;
-pub(crate) use context::{ErasedOracle, Found, ProductMemory};
+pub(crate) use context::ErasedOracle;
+pub(crate) use memory::{Found, ProductMemory};
 pub(crate) use sources::unjudged;
 pub use sources::{
     CustomDiagonal, DiagonalFn, DiagonalRequest, GaussNewtonBartlett, Hutchinson, ProbeFn,

@@ -42,7 +42,16 @@ const PROBE_STREAM: u64 = 0x5052_4F42;
 /// One random probe `z` a step, and the product `H z`: what Hutchinson's estimates of trace and diagonal
 /// are made of.
 ///
-/// Cost: one Hessian product, 2 to 2.7 gradient evaluations.
+/// Where the Hessian's products cannot be exact, the first finite difference of a run is judged. If kinks
+/// of the network (ReLU, max pooling) spoil it and the objective has outputs, products with the
+/// Gauss-Newton matrix stand in for the Hessian's from that step on, with one warning and with the reason in
+/// [`StepReport::fallback`](crate::StepReport::fallback): differences see kinks as curvature of a size that
+/// depends on the step, and an average over many steps does not remove that. A plain loss has no such
+/// matrix, and keeps its differences with a warning that names the remedy.
+/// [`with_hessian`](Self::with_hessian) keeps to the Hessian.
+///
+/// Cost: one Hessian product, 2 to 2.7 gradient evaluations. The first difference of a run takes two more,
+/// and up to eight other steps where it meets kinks.
 ///
 /// ```
 /// use osculate_curvature::{HessianConfig, HvpMode};
@@ -58,7 +67,8 @@ const PROBE_STREAM: u64 = 0x5052_4F42;
 pub struct Hutchinson {
     distribution: ProbeDistribution,
     stream: u64,
-    hessian: HessianConfig,
+    /// `None`: the Hessian or, on kinks, the Gauss-Newton matrix.
+    hessian: Option<HessianConfig>,
     probes: Option<ProbeFn>,
 }
 
@@ -87,7 +97,7 @@ impl Hutchinson {
         Self {
             distribution,
             stream: PROBE_STREAM,
-            hessian: unjudged(),
+            hessian: None,
             probes: None,
         }
     }
@@ -104,9 +114,9 @@ impl Hutchinson {
         self
     }
 
-    /// Changes how Hessian products are made.
+    /// Makes products of the Hessian, also on networks with kinks, and says how.
     pub fn with_hessian(mut self, config: HessianConfig) -> Self {
-        self.hessian = config;
+        self.hessian = Some(config);
         self
     }
 }
@@ -127,7 +137,10 @@ impl CurvatureSource for Hutchinson {
                 .distribution
                 .draw(&layout, context.seed() ^ self.stream, 0),
         };
-        let product = context.hessian_product(self.hessian, &probe)?;
+        let product = match self.hessian {
+            Some(config) => context.hessian_product(config, &probe)?,
+            None => context.probe_product(&probe)?,
+        };
         Ok(CurvatureEstimate::Product {
             probe: probe.to_compute_dtype(),
             product,

@@ -48,11 +48,7 @@ impl Driver {
             let mut at =
                 CurvatureContext::new(oracle, products, steps).with_step_gradient(gradient);
             let estimate = source.estimate(&mut at)?;
-            let (last_step, provenance) = at.found();
-            // Who made no product found no step.
-            if provenance.is_some() {
-                *found = (last_step, provenance);
-            }
+            found.update(at.found());
             Ok(estimate)
         })?;
         let value = estimate.value().clone();

@@ -1,5 +1,7 @@
 //! What a step did.
 
+use std::sync::Arc;
+
 use burn::tensor::Tensor;
 use osculate_curvature::{Cost, FiniteFlags, ParamVec, Provenance};
 
@@ -46,6 +48,7 @@ pub struct StepReport {
     pub(crate) state_bytes: usize,
     pub(crate) solver_failures: usize,
     pub(crate) provenance: Option<Provenance>,
+    pub(crate) fallback: Option<Arc<str>>,
     pub(crate) step_size_factor: Option<Tensor<1>>,
     pub(crate) fresh: Vec<FreshState>,
     pub(crate) groups: Vec<GroupReport>,
@@ -110,15 +113,25 @@ impl StepReport {
             state_bytes: 0,
             solver_failures: 0,
             provenance: None,
+            fallback: None,
             step_size_factor: None,
             fresh: Vec::new(),
             groups: Vec::new(),
         }
     }
 
-    /// How this step's Hessian products were made; `None` in steps without any.
+    /// How this step's Hessian products were made, with their error where it was estimated, and why they
+    /// were not exact; `None` in steps without any. How old the curvature in use is, is
+    /// [`curvature_age`](Self::curvature_age).
     pub fn provenance(&self) -> Option<Provenance> {
         self.provenance
+    }
+
+    /// Why this step's products were no exact products of the Hessian, in words that name what stood in
+    /// the way; `None` where they were, and in steps without products. It also tells where products with
+    /// the Gauss-Newton matrix stood in for the Hessian's.
+    pub fn fallback(&self) -> Option<&str> {
+        self.fallback.as_deref()
     }
 
     /// What the step-size policy multiplied the learning rate by; `None` where the rate is the given

@@ -12,6 +12,7 @@ use super::context::{StepContext, StepNeeds};
 use super::error::{StepError, StepErrorCause};
 use super::estimate::Estimated;
 use super::report::{GroupReport, StepReport};
+use crate::curvature::Found;
 use crate::gradient::GradientContext;
 use crate::optimizer::{ClosureOptimizer, Step};
 use crate::parameter::{Parameter, ParameterTable};
@@ -117,7 +118,7 @@ impl Driver {
         let gradient = context.clip(gradient);
         let field = self.field(lr, context.oracle().parameters()?.clone(), gradient)?;
 
-        let mut found = (self.products.last_step(), None);
+        let mut found = Found::before(&self.products);
         let mut shared = None;
         let mut proposals = Vec::new();
         for part in 0..field.parts.len() {
@@ -132,7 +133,12 @@ impl Driver {
             proposals.push(Some(proposal));
         }
         let mut report = context.report();
-        report.provenance = found.1.or(source_found.1);
+        let shown = match found.provenance {
+            Some(_) => &found,
+            None => &source_found,
+        };
+        report.provenance = shown.provenance;
+        report.fallback.clone_from(&shown.fallback);
         report.fresh.clone_from(&self.fresh);
         report.groups = self.group_reports(&field);
         let refreshed = count(&mut report, &proposals);
@@ -168,8 +174,8 @@ impl Driver {
             let keep = keep.as_ref().map(|keep| keep.subset(positions));
             update.commit(keep.as_ref());
         }
-        self.products.commit(found.0);
-        self.gradient_products.commit(source_found.0);
+        self.products.commit(&found);
+        self.gradient_products.commit(&source_found);
         self.take_ownership(&field);
         self.steps += 1;
         let estimates = self

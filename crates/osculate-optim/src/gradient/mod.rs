@@ -173,7 +173,7 @@ impl<'a> GradientContext<'a> {
             evaluations,
             state,
             products,
-            found: (products.last_step(), None),
+            found: Found::before(products),
             lr,
             step,
         }
@@ -239,7 +239,7 @@ impl<'a> GradientContext<'a> {
         let (product, found) =
             self.evaluations
                 .hessian_product(point, self.products, self.step, v)?;
-        self.found = found;
+        self.found.update(found);
         Ok(product)
     }
 

@@ -25,7 +25,8 @@ pub enum Quantity {
     CurvatureAge,
     /// 1 in steps whose Hessian products were exact and 0 in steps that made them by finite
     /// differences, so that the mean of an epoch is the share of exact ones; nothing in steps without
-    /// products.
+    /// products. The dashboard shows why they were not exact, and so does
+    /// [`StepReport::fallback`](osculate_optim::StepReport::fallback) of [`Monitor::last`].
     ExactProducts,
     /// Estimated error of a step's Hessian products where they were finite differences, a norm in the
     /// unit of the product.
@@ -86,6 +87,12 @@ impl Quantity {
         }
     }
 
+    /// What the dashboard says beside the value.
+    fn explained(self, observed: &Observed) -> Option<String> {
+        let why = observed.report.fallback().map(str::to_string);
+        why.filter(|_| self == Quantity::ExactProducts)
+    }
+
     /// The value in a step, which may read from the device.
     fn value(self, observed: &Observed) -> Option<f64> {
         let report = &observed.report;
@@ -144,16 +151,14 @@ impl StepMetric {
         }
     }
 
-    /// Takes the value of a step over, for so many items.
-    fn take(&mut self, step: Option<(Arc<Observed>, usize)>) {
-        let Some((observed, items)) = step else {
-            return;
-        };
-        if let Some(value) = self.quantity.value(&observed) {
-            self.current = true;
-            self.any = true;
-            self.state.update(value, items);
-        }
+    /// Takes the value of a step over, for so many items, and gives what explains it.
+    fn take(&mut self, step: Option<(Arc<Observed>, usize)>) -> Option<String> {
+        let (observed, items) = step?;
+        let value = self.quantity.value(&observed)?;
+        self.current = true;
+        self.any = true;
+        self.state.update(value, items);
+        self.quantity.explained(&observed)
     }
 
     fn format(&self) -> FormatOptions {
@@ -206,11 +211,15 @@ impl Metric for StepMetric {
             }
             self.taken += 1;
         }
-        self.take(step);
+        let why = self.take(step);
         if !self.current {
             return Ok(SerializedEntry::not_available(None));
         }
-        Ok(self.state.compute_update(self.format()))
+        let mut entry = self.state.compute_update(self.format());
+        if let Some(why) = why {
+            entry.formatted = format!("{} ({why})", entry.formatted);
+        }
+        Ok(entry)
     }
 
     fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {

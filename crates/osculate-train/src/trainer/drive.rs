@@ -288,7 +288,7 @@ impl<'a, T: Task> Drive<'a, T> {
             window.steps += 1;
             window.loss_sum += loss;
             window.skipped += skipped;
-            window.curvature = CurvatureInUse::after(window.curvature, &report);
+            window.curvature = CurvatureInUse::after(window.curvature.take(), &report);
         }
         Ok(())
     }
@@ -410,6 +410,7 @@ impl<'a, T: Task> Drive<'a, T> {
             of: Some(found.of),
             exact: Some(found.provenance.is_exact()),
             product_error: found.provenance.error().and_then(finite),
+            fallback: found.provenance.reason().map(|why| why.to_string()),
         })
     }
 

@@ -74,11 +74,14 @@ pub enum Line {
         /// Estimated error of the products where they were finite differences.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         product_error: Option<f64>,
+        /// Why they were.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fallback: Option<String>,
     },
 }
 
 /// The curvature that the last of some steps used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CurvatureInUse {
     /// Steps since it was estimated.
     pub age: u64,
@@ -88,6 +91,9 @@ pub struct CurvatureInUse {
     /// Their estimated error where they were finite differences, a norm in the unit of the product.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product_error: Option<f64>,
+    /// Why they were no exact products of the Hessian.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<String>,
 }
 
 impl CurvatureInUse {
@@ -99,6 +105,7 @@ impl CurvatureInUse {
                 age,
                 exact: Some(made.is_exact()),
                 product_error: made.error().and_then(finite),
+                fallback: report.fallback().map(str::to_string),
             },
             None => Self {
                 age,

@@ -19,7 +19,7 @@ pub struct Best {
 }
 
 /// Losses since the last line of the log.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Window {
     pub(crate) steps: u64,
     #[serde(with = "exact")]

@@ -18,14 +18,24 @@ fn the_log_tells_what_curvature_was_used() {
     for line in &lines {
         match line {
             Line::Train { curvature, .. } => {
-                let curvature = curvature.unwrap();
+                let curvature = curvature.as_ref().unwrap();
+                let why = curvature.fallback.as_deref();
+                assert_eq!(why.is_some(), curvature.exact == Some(false));
+                assert!(
+                    why.is_none_or(|why| why.contains("SupervisedBatch")),
+                    "{why:?}"
+                );
                 used.push((curvature.age, curvature.exact));
             }
             Line::Sharpness {
                 exact,
                 product_error,
+                fallback,
                 ..
-            } => assert_eq!(exact.unwrap(), product_error.is_none()),
+            } => {
+                assert_eq!(exact.unwrap(), product_error.is_none());
+                assert_eq!(exact.unwrap(), fallback.is_none());
+            }
             Line::Evaluation { .. } => {}
         }
     }
