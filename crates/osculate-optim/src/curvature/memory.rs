@@ -103,9 +103,11 @@ impl ProductMemory {
         record.set_optional(&name("finite_difference_step"), self.last_step);
         let differences = self.differences.then_some(1.0);
         record.set_optional(&name("finite_differences"), differences);
+        // What else is known of differences says that there are few.
+        let known = self.differences || self.last_step.is_some();
         let kinks = match self.kinks {
-            Kinks::Unknown => None,
-            Kinks::Few => Some(0.0),
+            Kinks::Few if !known => Some(0.0),
+            Kinks::Unknown | Kinks::Few => None,
             Kinks::Many => Some(1.0),
         };
         record.set_optional(&name("kinks"), kinks);

@@ -36,8 +36,9 @@ use crate::weight_decay::{DecayForm, WeightDecay};
 /// - State: 2 elements for each parameter element, 3 with a period above 1 unless moments are lazy; two
 ///   or three numbers for each parameter besides.
 /// - Defaults: the authors' code for image classification.
-/// - When not to use it: with ReLU networks trained through a finite-difference Hessian, whose
-///   kinks inflate `|H z|`, unless the period is long; where gradients are the bottleneck.
+/// - When not to use it: where gradients are the bottleneck; with a plain loss on a network with kinks
+///   (ReLU, max pooling), which inflate `|H z|` by finite differences. Where the objective has outputs,
+///   Gauss-Newton products stand in for those: [`Hutchinson`].
 ///
 /// Curvature is asked for in every `period`-th step of the optimizer. A parameter whose estimate is not
 /// finite goes on with its last one. A parameter that has none yet stands still, with its state as it
