@@ -19,6 +19,7 @@ fn oracle(from: u32, count: u32, steps: usize) -> SpectralDensity {
         cost: tally.cost,
         products: tally.products,
         product_error: None,
+        provenance: Provenance::Exact,
         converged: true,
     }
 }
