@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 
 use burn::tensor::{DType, Device};
+use osculate_optim::registry::{OptimizerSpec, settings_of};
 use osculate_optim::{
     AdaHessianConfig, Asam, Awp, ClosureOptimizer, Driver, Ema, FriendlySam, Gam, Gsam,
     KlShampooConfig, LookSam, Momo, MuonConfig, ParameterGroup, PsgdKronConfig, RefreshSchedule,
@@ -287,85 +288,193 @@ fn groups_that_say_the_same_are_one_group() {
     }
 }
 
+/// Cuts a run at every step, saves and loads it there, and compares with the whole one.
+fn resumes(context: &str, make: &dyn Fn() -> Driver) {
+    let device = Device::flex().autodiff();
+    let start = || Ranked::new(&device, DType::F32);
+    let mut whole = make();
+    let expected = advance(&mut whole, start(), 0..STEPS, context);
+    let evaluated = whole.evaluation_model(&expected).expect(context).values();
+    for cut in 0..STEPS {
+        let mut first = make();
+        let half = advance(&mut first, start(), 0..cut, context);
+        let bytes = first.to_record().to_bytes().expect(context);
+        let mut second = make();
+        let record = StateRecord::from_bytes(bytes).expect(context);
+        second.load_record(record).expect(context);
+        let half = half.rebuilt(&device, DType::F32);
+        let resumed = advance(&mut second, half, cut..STEPS, context);
+        assert_eq!(
+            bits(&resumed.values()),
+            bits(&expected.values()),
+            "{context}, cut at {cut}"
+        );
+        let again = second.evaluation_model(&resumed).expect(context).values();
+        assert_eq!(bits(&again), bits(&evaluated), "{context}, cut at {cut}");
+        assert_eq!(
+            second.to_record(),
+            whole.to_record(),
+            "{context}, cut at {cut}"
+        );
+    }
+}
+
 #[test]
 fn every_composition_resumes_bit_for_bit() {
-    let device = Device::flex().autodiff();
     for choice in choices() {
-        let context = format!("{choice:?}");
-        let start = || Ranked::new(&device, DType::F32);
-        let mut whole = build(choice, Variant::AsChosen);
-        let expected = advance(&mut whole, start(), 0..STEPS, &context);
-        let evaluated = whole.evaluation_model(&expected).expect(&context).values();
-        for cut in 0..STEPS {
-            let mut first = build(choice, Variant::AsChosen);
-            let half = advance(&mut first, start(), 0..cut, &context);
-            let bytes = first.to_record().to_bytes().expect(&context);
-            let mut second = build(choice, Variant::AsChosen);
-            let record = StateRecord::from_bytes(bytes).expect(&context);
-            second.load_record(record).expect(&context);
-            let half = half.rebuilt(&device, DType::F32);
-            let resumed = advance(&mut second, half, cut..STEPS, &context);
+        resumes(&format!("{choice:?}"), &|| build(choice, Variant::AsChosen));
+    }
+}
+
+const FAULTS: [Fault; 7] = [
+    Fault::Zero,
+    Fault::Tiny,
+    Fault::Huge,
+    Fault::Spike(2),
+    Fault::Nan(2),
+    Fault::Inf(3),
+    Fault::Missing(4),
+];
+
+/// A batch with a fault leaves what it spoils as it was, and training goes on.
+fn survives(context: &str, supervised: bool, fault: Fault, make: &dyn Fn() -> Driver) {
+    let device = Device::flex().autodiff();
+    for good in [0, 2] {
+        let context = format!("{context}, {fault:?} after {good}");
+        let mut driver = make();
+        let mut model = Ranked::new(&device, DType::F32);
+        for step in 0..good {
+            let batch = Batch::new(&model, step, supervised, Fault::None);
+            model = driver.step(LR, model, &batch).expect(&context).model;
+        }
+        let before = model.clone();
+        let batch = Batch::new(&model, good, supervised, fault);
+        let step = driver.step(LR, model, &batch).expect(&context);
+        model = step.model;
+        if let (Fault::Nan(rank) | Fault::Inf(rank), false) = (fault, supervised) {
+            let skipped = step.report.skipped();
+            let path = format!("rank{rank}");
+            assert!(skipped.iter().any(|skip| skip.path == path), "{context}");
             assert_eq!(
-                bits(&resumed.values()),
-                bits(&expected.values()),
-                "{context}, cut at {cut}"
-            );
-            let again = second.evaluation_model(&resumed).expect(&context).values();
-            assert_eq!(bits(&again), bits(&evaluated), "{context}, cut at {cut}");
-            assert_eq!(
-                second.to_record(),
-                whole.to_record(),
-                "{context}, cut at {cut}"
+                model.values_of_rank(rank),
+                before.values_of_rank(rank),
+                "{context}"
             );
         }
+        for step in 0..3 {
+            let batch = Batch::new(&model, step, supervised, Fault::None);
+            model = driver.step(LR, model, &batch).expect(&context).model;
+        }
+        let evaluated = driver.evaluation_model(&model).expect(&context);
+        let finite = |model: &Ranked| model.values().iter().all(|x| x.is_finite());
+        assert!(finite(&model) && finite(&evaluated), "{context}");
     }
 }
 
 #[test]
 fn every_composition_survives_faults() {
-    let device = Device::flex().autodiff();
-    let faults = [
-        Fault::Zero,
-        Fault::Tiny,
-        Fault::Huge,
-        Fault::Spike(2),
-        Fault::Nan(2),
-        Fault::Inf(3),
-        Fault::Missing(4),
-    ];
     for choice in choices() {
         let supervised = METHODS[choice.method] == "sophia-g";
-        for fault in faults {
-            for good in [0, 2] {
-                let context = format!("{choice:?}, {fault:?} after {good}");
-                let mut driver = build(choice, Variant::AsChosen);
-                let mut model = Ranked::new(&device, DType::F32);
-                for step in 0..good {
-                    let batch = Batch::new(&model, step, supervised, Fault::None);
-                    model = driver.step(LR, model, &batch).expect(&context).model;
-                }
-                let before = model.clone();
-                let batch = Batch::new(&model, good, supervised, fault);
-                let step = driver.step(LR, model, &batch).expect(&context);
-                model = step.model;
-                if let (Fault::Nan(rank) | Fault::Inf(rank), false) = (fault, supervised) {
-                    let skipped = step.report.skipped();
-                    let path = format!("rank{rank}");
-                    assert!(skipped.iter().any(|skip| skip.path == path), "{context}");
-                    assert_eq!(
-                        model.values_of_rank(rank),
-                        before.values_of_rank(rank),
-                        "{context}"
-                    );
-                }
-                for step in 0..3 {
-                    let batch = Batch::new(&model, step, supervised, Fault::None);
-                    model = driver.step(LR, model, &batch).expect(&context).model;
-                }
-                let evaluated = driver.evaluation_model(&model).expect(&context);
-                let finite = |model: &Ranked| model.values().iter().all(|x| x.is_finite());
-                assert!(finite(&model) && finite(&evaluated), "{context}");
-            }
+        for fault in FAULTS {
+            let make = || build(choice, Variant::AsChosen);
+            survives(&format!("{choice:?}"), supervised, fault, &make);
         }
+    }
+}
+
+/// A sample of what [`choices`] leaves out: each filter, source, policy and average that is not among its own,
+/// each method that is not, several deep, as they go by name.
+const SAMPLE: [&str; 18] = [
+    "gam(soap)",
+    "perp-grad(muon)",
+    "awp(sophia-g)",
+    "fast-gam(normuon)",
+    "amp(centralised(shampoo))",
+    "mars(psgd-kron)",
+    "entropy-sgd(sgdw)",
+    "perp-grad(adaptive-clip(kl-soap))",
+    "momo(perp-grad(sam(soap)))",
+    "sania(friendly-sam(adagrad-sqr))",
+    "armijo(amp(induced-metric))",
+    "prodigy(perp-grad(optimistic-amsgrad))",
+    "random-scale(gam(averaged-gradient))",
+    "lookahead(fast-gam(soap))",
+    "momentum-sam(adaptive-clip(shampoo))",
+    "momentum-sam(momo(perp-grad(muon)))",
+    "hyperball(awp(soap))",
+    "ema(armijo(newton-cg))",
+];
+
+/// One of the [`SAMPLE`], with settings as in [`settings_of`].
+fn named(text: &str, settings: &[&str]) -> Driver {
+    let spec: OptimizerSpec = text.parse().expect(text);
+    let settings = settings_of(settings).expect(text);
+    let spec = spec.with_overrides(&settings).expect(text);
+    spec.build(5).expect(text)
+}
+
+#[test]
+fn sampled_compositions_resume_bit_for_bit() {
+    for text in SAMPLE {
+        resumes(text, &|| named(text, &[]));
+    }
+}
+
+#[test]
+fn sampled_compositions_survive_faults() {
+    for text in SAMPLE {
+        let supervised = text.contains("sophia-g");
+        for fault in FAULTS {
+            survives(text, supervised, fault, &|| named(text, &[]));
+        }
+    }
+}
+
+#[test]
+fn sampled_compositions_have_their_identities() {
+    let pairs: [(&str, &[&str], &str); 9] = [
+        ("gam(soap)", &["rho=0", "alpha=0"], "soap"),
+        ("awp(sophia-g)", &["gamma=0"], "sophia-g"),
+        (
+            "amp(centralised(shampoo))",
+            &["rho=0"],
+            "centralised(shampoo)",
+        ),
+        ("mars(psgd-kron)", &["gamma=0", "clip=null"], "psgd-kron"),
+        (
+            "momentum-sam(adaptive-clip(shampoo))",
+            &["rho=0"],
+            "adaptive-clip(shampoo)",
+        ),
+        (
+            "momentum-sam(momo(perp-grad(muon)))",
+            &["rho=0"],
+            "momo(perp-grad(muon))",
+        ),
+        ("lookahead(soap)", &["alpha=1"], "soap"),
+        (
+            "sania(friendly-sam(adagrad-sqr))",
+            &["base.friendly-sam.rho=0"],
+            "sania(adagrad-sqr)",
+        ),
+        (
+            "hyperball(awp(soap))",
+            &["base.awp.gamma=0"],
+            "hyperball(soap)",
+        ),
+    ];
+    let device = Device::flex().autodiff();
+    for (text, settings, base) in pairs {
+        let run = |mut driver: Driver| {
+            let model = advance(
+                &mut driver,
+                Ranked::new(&device, DType::F32),
+                0..STEPS,
+                text,
+            );
+            let evaluated = driver.evaluation_model(&model).expect(text);
+            (bits(&model.values()), bits(&evaluated.values()))
+        };
+        assert_eq!(run(named(text, settings)), run(named(base, &[])), "{text}");
     }
 }

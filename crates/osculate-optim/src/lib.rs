@@ -12,7 +12,7 @@
 //! | the update | which direction | a [`BlockRule`], a [`VectorRule`], or a burn optimizer |
 //! | [`StepSize`] | how far | the given rate, [`Momo`], [`Sania`], [`Armijo`], [`Prodigy`], [`RandomScale`] |
 //! | [`WeightDecay`], masks | what else moves the weights | [`Driver::with_weight_decay`], [`Hyperball`], [`Driver::with_cautious_mask`] |
-//! | [`Averaging`] | which weights are evaluated | [`ScheduleFree`], [`Ema`], [`Lookahead`] |
+//! | [`Averaging`] | which weights are evaluated | [`ScheduleFree`], [`Ema`], [`Lookahead`], [`MomentumSam`] |
 //!
 //! | configuration | gradients a step | state for each parameter |
 //! |---|---|---|
@@ -37,7 +37,7 @@
 //! | [`OptimisticAmsgradConfig`] | 1 | 5, and the span of an extrapolation |
 //! | [`InducedMetricConfig`] | 1 | 2, or 1 without RMSProp's metric |
 //! | [`SquaredGradientConfig`] | 1 | 1, 2 with momentum |
-//! | [`NewtonCgConfig`] | 1 + 2 for each of up to 11 products | 0 |
+//! | [`NewtonCgConfig`] | 1 + 2 for each of up to 10 products | 0 |
 //! | [`Mars`] over any optimizer | + 0, + 1 where exact | + 1 |
 //! | [`Armijo`] over any optimizer | + a forward pass for each trial | + 0 |
 //! | [`Momo`], [`Prodigy`], [`Sania`], [`RandomScale`] over any optimizer | + 0 | + 1, + 2, + 0, + 0 |

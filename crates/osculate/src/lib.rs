@@ -79,7 +79,7 @@ pub mod prelude {
         CosineRestarts, CustomDiagonal, DecayForm, Driver, EigenSolver, Ema, EntropySgd, FastGam,
         FriendlySam, Gam, GaussNewtonBartlett, GradientPrediction, Grafting, Gsam, Hutchinson,
         Hyperball, InducedMetric, InducedMetricConfig, KeepDtype, KlShampoo, KlShampooConfig,
-        KlSoap, KlSoapConfig, LookSam, Lookahead, Mars, Momo, Muon, MuonConfig, NagGs,
+        KlSoap, KlSoapConfig, LookSam, Lookahead, Mars, MomentumSam, Momo, Muon, MuonConfig, NagGs,
         NewtonCgConfig, NonFinitePolicy, NorMuon, NorMuonConfig, OneCycle, OptimisticAmsgradConfig,
         ParameterGroup, PerpGrad, Prodigy, PsgdDense, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit,
         PsgdGeometry, PsgdKron, PsgdKronConfig, PsgdLra, PsgdLraConfig, RandomScale, RateSchedule,

@@ -1,16 +1,14 @@
-use osculate::optim::{RangeCurve, RangeTest};
+use osculate::optim::{RangeCurve, RangePoint, RangeTest};
 use osculate_program::Output;
 
 use crate::cli::LrArgs;
 use crate::error::BenchError;
-use crate::report::{Grid, Notation};
+use crate::report::{Grid, Notation, range_chart};
 use crate::trial::RatesSpec;
 use crate::workload::Workloads;
 
-/// Lines of a curve.
-const LINES: usize = 30;
-/// Width of its bars.
-const WIDTH: f64 = 50.0;
+/// Rows of a table of losses.
+const ROWS: usize = 30;
 
 /// `osculate lr`.
 pub(super) fn run(args: &LrArgs, workloads: Workloads, out: &Output) -> Result<u8, BenchError> {
@@ -31,15 +29,27 @@ pub(super) fn run(args: &LrArgs, workloads: Workloads, out: &Output) -> Result<u
     };
     let device = osculate::device::select(args.device.as_deref())?;
     let found = workload.rates(&spec, &device)?;
-    out.say(drawn(&found.curve));
+    let curve = &found.curve;
+    let (start, largest) = (curve.steepest(), curve.largest());
+    let marks: Vec<f64> = start.into_iter().chain(largest).collect();
+    out.tell(format_args!(
+        "{} on {}: the average of the losses before a step, while the rate grows from step to step{}.",
+        args.optimizer,
+        args.workload,
+        if curve.diverged { ", to where it grew without end" } else { "" },
+    ));
+    match out.columns() {
+        Some(columns) => out.say(range_chart(curve, &marks, columns).unwrap_or_default()),
+        None => out.say(table(curve).write(Notation::Markdown)),
+    }
     let rate = |rate: Option<f64>| match rate {
         Some(rate) => format!("{rate:.2e}"),
         None => "none: the loss does not fall".to_string(),
     };
     out.say(format_args!(
-        "\nto start from, where the loss falls fastest: {}\nlargest, where it is least: {}",
-        rate(found.curve.steepest()),
-        rate(found.curve.largest()),
+        "to start from, where the loss falls fastest: {}\nlargest, where it is least: {}",
+        rate(start),
+        rate(largest),
     ));
     if let Some(noise) = found.noise {
         let mut grid = Grid::new(["batches", "sharpness", "SGD's largest rate"]);
@@ -59,23 +69,14 @@ pub(super) fn run(args: &LrArgs, workloads: Workloads, out: &Output) -> Result<u
     Ok(0)
 }
 
-/// The averaged losses as bars, one line for each of some rates.
-fn drawn(curve: &RangeCurve) -> String {
+/// The averaged losses at some of the rates, the last among them.
+fn table(curve: &RangeCurve) -> Grid {
     let points = &curve.points;
-    let most = points.iter().map(|point| point.average).fold(0.0, f64::max);
-    let every = points.len().div_ceil(LINES).max(1);
-    let mut text = format!("{:>9}  {:>10}\n", "rate", "loss");
-    for point in points.iter().step_by(every) {
-        let share = if most > 0.0 {
-            point.average.max(0.0) / most
-        } else {
-            0.0
-        };
-        let bar = "#".repeat((WIDTH * share).round() as usize);
-        text += &format!("{:>9.2e}  {:>10.4}  {bar}\n", point.lr, point.average);
-    }
-    if curve.diverged {
-        text += "then it grew without end\n";
-    }
-    text.trim_end().to_string()
+    let every = points.len().div_ceil(ROWS).max(1);
+    let mut grid = Grid::new(["rate", "loss"]);
+    let row =
+        |point: &RangePoint| vec![format!("{:.2e}", point.lr), format!("{:.4}", point.average)];
+    grid.rows = points.iter().rev().step_by(every).map(row).collect();
+    grid.rows.reverse();
+    grid
 }

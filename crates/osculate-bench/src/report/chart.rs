@@ -1,5 +1,6 @@
 //! Curves in a terminal.
 
+use osculate::optim::RangeCurve;
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 use ratatui_core::style::{Color, Style};
@@ -91,8 +92,6 @@ fn panel(
             if part == 1.0 { cost.name() } else { "" }
         ),
     };
-    let area = Rect::new(0, 0, (width - NAMES) as u16, HEIGHT);
-    let mut buffer = Buffer::empty(area);
     let datasets = curves.iter().map(|curve| {
         Dataset::default()
             .marker(Marker::Braille)
@@ -100,19 +99,18 @@ fn panel(
             .style(Style::new().fg(colour(curve)))
             .data(&curve.points)
     });
-    Chart::new(datasets.collect())
-        .legend_position(None)
-        .x_axis(
-            Axis::default()
-                .bounds([0.0, end])
-                .labels([steps(0.0), steps(0.5), steps(1.0)]),
-        )
-        .y_axis(Axis::default().bounds([bottom, top]).labels([
+    let buffer = rendered(
+        datasets.collect(),
+        Axis::default()
+            .bounds([0.0, end])
+            .labels([steps(0.0), steps(0.5), steps(1.0)]),
+        Axis::default().bounds([bottom, top]).labels([
             label(bottom),
             label(0.5 * (bottom + top)),
             label(top),
-        ]))
-        .render(area, &mut buffer);
+        ]),
+        width - NAMES,
+    );
     let names = names(&curves, bottom, top);
     let rows = (0..HEIGHT).map(|y| {
         let mut text = painted(&buffer, y, coloured);
@@ -129,6 +127,65 @@ fn panel(
         text + &name + &padding
     });
     Some(rows.collect())
+}
+
+/// A chart of so many columns.
+fn rendered<'a>(datasets: Vec<Dataset<'a>>, x: Axis<'a>, y: Axis<'a>, width: usize) -> Buffer {
+    let area = Rect::new(0, 0, width as u16, HEIGHT);
+    let mut buffer = Buffer::empty(area);
+    let chart = Chart::new(datasets).legend_position(None);
+    chart.x_axis(x).y_axis(y).render(area, &mut buffer);
+    buffer
+}
+
+/// The averaged losses of a range test over the logarithm of the rate, with a dot at each of some rates, in so many
+/// columns. `None` where there is nothing to draw.
+pub fn range_chart(curve: &RangeCurve, marks: &[f64], columns: usize) -> Option<String> {
+    let points = curve.points.iter();
+    let points: Vec<(f64, f64)> = points
+        .map(|point| (point.lr.log10(), point.average))
+        .collect();
+    let [left, right] = [points.first()?.0, points.last()?.0];
+    let values = || points.iter().map(|point| point.1);
+    let (bottom, top) = (
+        values().fold(f64::INFINITY, f64::min),
+        values().fold(f64::NEG_INFINITY, f64::max),
+    );
+    if !(left < right && bottom < top) {
+        return None;
+    }
+    let marked = marks.iter().filter_map(|mark| {
+        let mut all = curve.points.iter().zip(&points);
+        all.find(|(point, _)| point.lr == *mark).map(|(_, at)| *at)
+    });
+    let marked: Vec<(f64, f64)> = marked.collect();
+    let rate = |place: f64| format!("{:.1e}", 10_f64.powf(place));
+    let loss = |value: f64| format!("{value:.3}");
+    let buffer = rendered(
+        vec![
+            Dataset::default()
+                .marker(Marker::Braille)
+                .graph_type(GraphType::Line)
+                .data(&points),
+            Dataset::default()
+                .marker(Marker::Dot)
+                .graph_type(GraphType::Scatter)
+                .data(&marked),
+        ],
+        Axis::default().bounds([left, right]).labels([
+            rate(left),
+            rate(0.5 * (left + right)),
+            format!("{} rate", rate(right)),
+        ]),
+        Axis::default().bounds([bottom, top]).labels([
+            loss(bottom),
+            loss(0.5 * (bottom + top)),
+            loss(top),
+        ]),
+        columns.min(WIDEST),
+    );
+    let rows = (0..HEIGHT).map(|y| painted(&buffer, y, false).trim_end().to_string());
+    Some(rows.collect::<Vec<_>>().join("\n"))
 }
 
 /// The row of each curve's name, beside its end; names that would meet move apart.
@@ -195,6 +252,8 @@ fn cube(rgb: [u8; 3]) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use osculate::optim::RangePoint;
+
     use super::*;
     use crate::analysis::example::race;
 
@@ -219,6 +278,30 @@ mod tests {
             .unwrap()
             .join("\n");
         assert!(coloured.contains("\u{1b}[38;5;"), "{coloured}");
+    }
+
+    #[test]
+    fn a_range_of_rates_is_drawn_with_its_marks() {
+        let point = |k: i32| RangePoint {
+            lr: 1e-4 * 1.3_f64.powi(k),
+            loss: 0.0,
+            average: 2.0 - (f64::from(k - 20) / 8.0).tanh() + f64::from((k - 30).max(0)),
+        };
+        let mut curve = RangeCurve {
+            points: (0..34).map(point).collect(),
+            diverged: true,
+        };
+        let marks = [curve.points[12].lr, curve.points[30].lr];
+        for columns in [60, 80, 100] {
+            let text = range_chart(&curve, &marks, columns).unwrap();
+            assert_eq!(text.lines().count(), usize::from(HEIGHT));
+            let widest = text.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(columns), "{text}");
+            assert_eq!(text.matches('•').count(), 2, "{text}");
+            assert!(text.contains("1.0e-4") && text.contains("rate"), "{text}");
+        }
+        curve.points.truncate(1);
+        assert_eq!(range_chart(&curve, &marks, 80), None);
     }
 
     #[test]

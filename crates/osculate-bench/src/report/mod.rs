@@ -8,7 +8,7 @@ mod grid;
 mod page;
 mod tables;
 
-pub use chart::chart;
+pub use chart::{chart, range_chart};
 pub use grid::{Column, Grid, Notation};
 pub use tables::{brief, outcome, price, rates, standings, tuning};
 

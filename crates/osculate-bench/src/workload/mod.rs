@@ -98,7 +98,7 @@ use std::fmt::Display;
 
 use burn::module::Module;
 use burn::tensor::Device;
-use osculate::prelude::Objective;
+use osculate::prelude::{Objective, OneCycle, RateSchedule};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -339,6 +339,8 @@ pub enum Schedule {
     WarmUpCosine,
     /// The peak all the time.
     Constant,
+    /// Up to the peak and down again, to almost nothing: [`OneCycle`].
+    OneCycle,
 }
 
 impl Schedule {
@@ -350,6 +352,7 @@ impl Schedule {
         let steps = steps.max(1) as f64;
         match self {
             Schedule::Constant => 1.0,
+            Schedule::OneCycle => OneCycle::new(1.0, steps as u64).rate(step as u64),
             Schedule::Cosine => cosine(step as f64 / steps),
             Schedule::WarmUpCosine => {
                 let at = (step as f64 + 1.0) / steps;
@@ -390,6 +393,8 @@ mod tests {
         assert_eq!(Schedule::WarmUpCosine.factor(4, 100), 0.5);
         assert!((Schedule::WarmUpCosine.factor(9, 100) - 1.0).abs() < 1e-12);
         assert_eq!(Schedule::Constant.factor(7, 8), 1.0);
+        assert_eq!(Schedule::OneCycle.factor(29, 100), 1.0);
+        assert!(Schedule::OneCycle.factor(99, 100) < 1e-5);
     }
 
     #[test]

@@ -12,8 +12,9 @@ use crate::tally::Tally;
 ///
 /// Where a direction of curvature at most zero is met, the method stops, returns the last iterate
 /// and the direction: `x` is then a descent direction of `½ xᵀ(A + δ I)x - bᵀx`, and
-/// [`Solution::solved`] an error. At the end the residual is made by a product of its own, and the
-/// method starts anew from it where the recurrence had promised too much.
+/// [`Solution::solved`] an error. At the end the residual is made by a product of its own, unless
+/// [`SolveConfig::verified`] is off, and the method starts anew from it where the recurrence had promised too
+/// much.
 ///
 /// Cost: one product a step, and one or more for residuals. Memory: four vectors (five with a
 /// preconditioner).
@@ -218,7 +219,7 @@ fn solve(
             p = search.direction(z).axpy(next / rz, &p);
             rz = next;
         }
-        if certain || !tally.affords(1) {
+        if certain || !config.verified || !tally.affords(1) {
             break;
         }
         r = b.sub(&search.product(&x, &mut tally)?);
@@ -312,6 +313,19 @@ mod tests {
         };
         let warm = conjugate_gradient(&operator, &similar, None, &warm).unwrap();
         assert!(warm.converged && warm.products < cold.products);
+    }
+
+    #[test]
+    fn what_is_not_verified_costs_its_steps_alone() {
+        let (operator, b) = a4();
+        for tolerance in [1e-10, 0.5] {
+            let mut config = tight(0.1);
+            (config.tolerance, config.verified) = (tolerance, false);
+            let found = conjugate_gradient(&operator, &b, None, &config).unwrap();
+            assert_eq!(found.products, found.residuals.len() - 1);
+            let found = crate::solve::minres(&operator, &b, &config).unwrap();
+            assert_eq!(found.products, found.residuals.len() - 1);
+        }
     }
 
     #[test]

@@ -112,7 +112,7 @@ pub fn minres(
         beta = next;
     }
     let mut norm = eta.abs();
-    if steps > 0 && tally.affords(1) {
+    if config.verified && steps > 0 && tally.affords(1) {
         let product = tally.apply(operator, &x)?.axpy(config.damping, &x);
         norm = b.sub(&product).norm();
     }

@@ -38,6 +38,9 @@ pub struct SolveConfig {
     pub steps: usize,
     /// Where to start: the solution of a similar system. It costs one product. Default `None`: zero.
     pub initial: Option<ParamVec>,
+    /// Makes the last residual by a product of its own where the recurrence may have promised too much, and
+    /// conjugate gradients start anew from it. Default `true`; a solution that need not be exact does without.
+    pub verified: bool,
     /// What may be spent. Default: no limit.
     pub budget: Budget,
 }
@@ -49,6 +52,7 @@ impl Default for SolveConfig {
             tolerance: 1e-5,
             steps: 100,
             initial: None,
+            verified: true,
             budget: Budget::default(),
         }
     }

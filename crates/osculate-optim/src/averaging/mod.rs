@@ -2,14 +2,17 @@
 
 mod ema;
 mod lookahead;
+mod momentum_sam;
 mod schedule_free;
 
 pub use ema::Ema;
 pub use lookahead::Lookahead;
+pub use momentum_sam::MomentumSam;
 pub use schedule_free::ScheduleFree;
 
 pub(crate) use {
-    ema::ROW as EMA, lookahead::ROW as LOOKAHEAD, schedule_free::ROW as SCHEDULE_FREE,
+    ema::ROW as EMA, lookahead::ROW as LOOKAHEAD, momentum_sam::ROW as MOMENTUM_SAM,
+    schedule_free::ROW as SCHEDULE_FREE,
 };
 
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@ use osculate_curvature::ParamVec;
 use super::{Averaging, AveragingContext, over};
 use crate::config::{Check, ConfigError};
 use crate::engine::RuleError;
-use crate::registry::{OptimizerRow, base_of, over_sgd, read, to_value};
+use crate::registry::{OptimizerRow, base_of, over_plain_sgd, read, to_value};
 use crate::vector_state::{VectorField, VectorState};
 
 /// Schedule-Free averaging over any optimizer: no schedule, no end that must be known.
@@ -85,10 +85,11 @@ impl ScheduleFree {
 pub(crate) static ROW: OptimizerRow = OptimizerRow {
     name: "schedule-free",
     text: "an average in the place of a schedule",
-    learning_rate: 1e-1,
+    learning_rate: 1.0,
     gradients: 1.0,
     state: "the base's + 1",
-    defaults: || over_sgd(to_value(&ScheduleFree::new())?),
+    // `beta` takes the place of momentum.
+    defaults: || over_plain_sgd(to_value(&ScheduleFree::new())?),
     build: |settings| Ok(read::<ScheduleFree>(settings, "settings")?.over(base_of(settings)?)?),
 };
 

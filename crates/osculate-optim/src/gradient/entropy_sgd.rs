@@ -4,7 +4,7 @@ use osculate_curvature::ParamVec;
 use super::{GradientContext, GradientPoint, GradientSource, TakenGradient, over};
 use crate::config::{Check, ConfigError};
 use crate::driver::StepErrorCause;
-use crate::registry::{OptimizerRow, base_of, over_sgd, read, to_value};
+use crate::registry::{OptimizerRow, base_of, over_plain_sgd, read, to_value};
 
 /// Entropy-SGD: towards the mean of a noisy chain of steps around the weights, which wide valleys attract.
 ///
@@ -120,14 +120,8 @@ pub(crate) static ROW: OptimizerRow = OptimizerRow {
     learning_rate: 1.0,
     gradients: 20.0,
     state: "the base's",
-    defaults: || {
-        let plain = over_sgd(to_value(&EntropySgd::new())?);
-        plain.map(|mut settings| {
-            // The published code has no momentum outside of the chain.
-            settings["base"]["sgd"]["momentum"] = serde_json::Value::Null;
-            settings
-        })
-    },
+    // The published code has no momentum outside of the chain.
+    defaults: || over_plain_sgd(to_value(&EntropySgd::new())?),
     build: |settings| Ok(read::<EntropySgd>(settings, "settings")?.over(base_of(settings)?)?),
 };
 

@@ -283,7 +283,7 @@ fn radius_over(rho: f64, norm: Tensor<1>, epsilon: f64) -> Tensor<1> {
 }
 
 /// SAM's perturbation `rho g / |g|`.
-fn perturbation(rho: f64, gradient: &ParamVec) -> ParamVec {
+pub(crate) fn perturbation(rho: f64, gradient: &ParamVec) -> ParamVec {
     gradient.scale_by(&radius_over(rho, gradient.norm_on_device(), NORM_EPSILON))
 }
 

@@ -127,6 +127,7 @@ kinds! {
     SCHEDULE_FREE = averaging::SCHEDULE_FREE;
     EMA = averaging::EMA;
     LOOKAHEAD = averaging::LOOKAHEAD;
+    MOMENTUM_SAM = averaging::MOMENTUM_SAM;
 }
 
 /// Rows of other crates.

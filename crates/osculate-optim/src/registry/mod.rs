@@ -108,6 +108,16 @@ pub fn over_sgd(settings: Value) -> Result<Value, SpecError> {
     over_base(settings, "sgd")
 }
 
+/// [`over_sgd`] without momentum, for methods that have one of their own.
+///
+/// # Errors
+/// None.
+pub fn over_plain_sgd(settings: Value) -> Result<Value, SpecError> {
+    let mut settings = over_sgd(settings)?;
+    settings["base"]["sgd"]["momentum"] = Value::Null;
+    Ok(settings)
+}
+
 /// Makes a method for matrices of its own settings, at a path.
 type Alone = fn(&Value, &str) -> Result<Driver, SpecError>;
 

@@ -57,6 +57,16 @@ fn another_base_takes_the_place_of_the_first_with_its_own_defaults() {
 }
 
 #[test]
+fn methods_with_a_momentum_of_their_own_are_over_sgd_without_one() {
+    for kind in [OptimizerKind::SCHEDULE_FREE, OptimizerKind::ENTROPY_SGD] {
+        let base = OptimizerSpec::new(kind).settings()["base"]["sgd"].clone();
+        assert_eq!(base["momentum"], Value::Null, "{kind}: {base}");
+    }
+    let sam = OptimizerSpec::new(OptimizerKind::SAM).settings()["base"]["sgd"].clone();
+    assert_eq!(sam["momentum"]["momentum"], json!(0.9));
+}
+
+#[test]
 fn a_base_that_stays_keeps_what_was_set_before() {
     let first = json!({ "base": { "sgd": { "weight_decay": { "penalty": 0.1 } } } });
     let recipe = overridden(OptimizerKind::SAM, first).unwrap();
@@ -119,6 +129,41 @@ fn wrong_types_and_values_are_errors() {
     let shapeless = json!({ "method": "soap", "settings": [] });
     let shapeless: OptimizerSpec = serde_json::from_value(shapeless).unwrap();
     assert!(shapeless.make::<Linear>(0).is_err());
+}
+
+/// Every number of every method of the crate, below zero and as what JSON makes of NaN: refused by its name, or
+/// one of those that may be so.
+#[test]
+fn numbers_out_of_range_are_refused_by_their_names() {
+    let (mut below, mut nothing) = (Vec::new(), Vec::new());
+    for &kind in OptimizerKind::BUILT_IN {
+        // burn's own take whatever they are given.
+        if kind.text().contains("(burn's)") {
+            continue;
+        }
+        let settings = OptimizerSpec::new(kind).settings().clone();
+        let mut fields = settings.as_object().unwrap().clone();
+        for other in ["base", "rest", "policy", "groups"] {
+            fields.remove(other);
+        }
+        for (field, _) in fields.iter().filter(|(_, value)| value.is_number()) {
+            let mut refuses = |value: Value, accepted: &mut Vec<String>| match overridden(
+                kind,
+                json!({ field: value }),
+            ) {
+                Ok(_) => accepted.push(format!("{kind}.{field}")),
+                Err(error) => {
+                    let error = error.to_string();
+                    let named = error.contains(field.as_str()) || error.contains("-1");
+                    assert!(named, "{kind}.{field}: {error}");
+                }
+            };
+            refuses(json!(-1.0), &mut below);
+            refuses(json!(f64::NAN), &mut nothing);
+        }
+    }
+    assert_eq!(below, ["fast-gam.beta_2"]);
+    assert_eq!(nothing, [""; 0]);
 }
 
 #[test]

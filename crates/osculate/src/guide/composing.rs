@@ -17,7 +17,8 @@
 //!    [`Armijo`](crate::prelude::Armijo), [`Prodigy`](crate::prelude::Prodigy),
 //!    [`RandomScale`](crate::prelude::RandomScale);
 //! 5. which weights are evaluated: [`ScheduleFree`](crate::prelude::ScheduleFree),
-//!    [`Ema`](crate::prelude::Ema), [`Lookahead`](crate::prelude::Lookahead).
+//!    [`Ema`](crate::prelude::Ema), [`Lookahead`](crate::prelude::Lookahead),
+//!    [`MomentumSam`](crate::prelude::MomentumSam).
 //!
 //! ```
 //! use burn::nn::{Linear, LinearConfig};
