@@ -356,6 +356,7 @@ rows! {
     hyperball = "hyperball(kl-shampoo)";
     armijo_mars = "schedule-free(armijo(mars(shampoo)))";
     sania_sam = "ema(sania(sam(adam-sqr)))";
+    momentum_sam = "momentum-sam(sgdw)";
 }
 
 /// Prodigy over RMSProp's metric, from an estimate that moves weights of every type.
@@ -470,6 +471,7 @@ macro_rules! for_each_optimizer {
         $suite!(normuon, $crate::subject::normuon, false);
         $suite!(armijo_mars, $crate::subject::armijo_mars, true);
         $suite!(sania_sam, $crate::subject::sania_sam, true);
+        $suite!(momentum_sam, $crate::subject::momentum_sam, false);
     };
 }
 

@@ -31,7 +31,7 @@ const LR: f64 = 0.01;
 
 /// Methods in which every parameter is in the step of every other: by a norm over all of them, by
 /// finite differences along one probe, or by targets that are drawn for all outputs together.
-const COUPLED: [&str; 27] = [
+const COUPLED: [&str; 28] = [
     "sam",
     "sam_adaptive",
     "asam",
@@ -57,6 +57,7 @@ const COUPLED: [&str; 27] = [
     "mars_exact",
     "armijo_mars",
     "sania_sam",
+    "momentum_sam",
     "momo_shampoo",
     "ema_sam",
 ];

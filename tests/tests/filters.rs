@@ -12,9 +12,11 @@ use burn::optim::SgdConfig;
 use burn::tensor::{DType, Device, Int, Tensor};
 use osculate_curvature::{Criterion, Supervised};
 use osculate_optim::{
-    AdaptiveClip, Amp, Awp, CentralisedGradient, ClosureOptimizer, ConfigError, Driver, Ema,
-    EntropySgd, FastGam, FriendlySam, Gam, Momo, MuonConfig, PerpGrad, Sam, SoapConfig,
-    StatefulOptimizer, StepErrorCause,
+    AdaptiveClip, Amp, Armijo, Awp, CentralisedGradient, ClosureOptimizer, ConfigError,
+    CosineRestarts, Driver, Ema, EntropySgd, FastGam, FriendlySam, Gam, InducedMetricConfig, Mars,
+    MomentumSam, Momo, MuonConfig, NagGs, NewtonCgConfig, NorMuonConfig, OneCycle,
+    OptimisticAmsgradConfig, PerpGrad, Prodigy, RangeTest, RateSchedule, Sam, SgdwConfig,
+    SoapConfig, SquaredGradientConfig, StatefulOptimizer, StepErrorCause, WarmupStableDecay,
 };
 use osculate_tests::model::{Batch, Fault, Ranked};
 use osculate_tests::subject::sgd;
@@ -267,6 +269,65 @@ fn settings_out_of_range_are_named() {
     let batch = Batch::new(&model, 0, false, Fault::None);
     let error = { late }.step(0.1, model, &batch).unwrap_err();
     assert!(matches!(error.cause, StepErrorCause::Config(_)), "{error}");
+}
+
+#[test]
+fn what_is_not_a_number_is_named() {
+    const NAN: f64 = f64::NAN;
+    let made = [
+        (Gam::new(NAN).over(sgd()), "rho"),
+        (
+            FastGam::new(0.1).with_inner_rho(NAN).over(sgd()),
+            "inner_rho",
+        ),
+        (Amp::new(0.1).with_inner_lr(NAN).over(sgd()), "inner_lr"),
+        (Awp::new(NAN).over(sgd()), "gamma"),
+        (FriendlySam::new(0.1).with_sigma(NAN).over(sgd()), "sigma"),
+        (MomentumSam::new(NAN).over(sgd()), "rho"),
+        (EntropySgd::new().with_scope(NAN).over(sgd()), "scope"),
+        (EntropySgd::new().with_noise(NAN).over(sgd()), "noise"),
+        (Mars::new().with_gamma(NAN).over(sgd()), "gamma"),
+        (AdaptiveClip::new().with_factor(NAN).over(sgd()), "factor"),
+        (Momo::new().with_lower_bound(NAN).over(sgd()), "lower_bound"),
+        (Armijo::new().with_growth(NAN).over(sgd()), "growth"),
+        (
+            Prodigy::new().with_coefficient(NAN).over(sgd()),
+            "coefficient",
+        ),
+        (
+            SgdwConfig::new().with_weight_decay(NAN).init(),
+            "weight_decay",
+        ),
+        (
+            OptimisticAmsgradConfig::new().with_epsilon(NAN).init(),
+            "epsilon",
+        ),
+        (InducedMetricConfig::new().with_xi(NAN).init(), "xi"),
+        (
+            SquaredGradientConfig::new().with_beta_1(NAN).init(),
+            "beta_1",
+        ),
+        (
+            NewtonCgConfig::new().with_tolerance(NAN).init(),
+            "tolerance",
+        ),
+        (NorMuonConfig::new().with_epsilon(NAN).init(), "epsilon"),
+    ];
+    for (made, name) in made {
+        assert_eq!(field(made), name);
+    }
+    assert_eq!(field(OneCycle::new(NAN, 10).scheduler()), "lr");
+    assert_eq!(
+        field(CosineRestarts::new(0.1, 5).with_floor(NAN).scheduler()),
+        "floor"
+    );
+    assert_eq!(field(WarmupStableDecay::new(NAN, 10).scheduler()), "lr");
+    let nag = NagGs {
+        alpha: NAN,
+        ..NagGs::default()
+    };
+    assert_eq!(field(nag.validate()), "alpha");
+    assert_eq!(field(RangeTest::new().with_from(NAN).validate()), "from");
 }
 
 #[test]

@@ -11,10 +11,11 @@ use osculate_optim::registry::{OptimizerKind, OptimizerSpec};
 use osculate_optim::{
     AdaHessianConfig, AdaptiveClip, Amp, Armijo, Asam, AveragedGradientConfig, Awp,
     CentralisedGradient, ClosureOptimizer, Driver, Ema, FastGam, FriendlySam, Gam, Gsam, Hyperball,
-    InducedMetricConfig, KlShampooConfig, KlSoapConfig, LookSam, Lookahead, Mars, Momo, MuonConfig,
-    NewtonCgConfig, NorMuonConfig, OptimisticAmsgradConfig, PerpGrad, Prodigy, PsgdDenseConfig,
-    PsgdDiagonalConfig, PsgdKronConfig, PsgdLraConfig, RandomScale, Sam, Sania, SasshaConfig,
-    ScheduleFree, SgdwConfig, ShampooConfig, SoapConfig, SophiaConfig, SquaredGradientConfig,
+    InducedMetricConfig, KlShampooConfig, KlSoapConfig, LookSam, Lookahead, Mars, MomentumSam,
+    Momo, MuonConfig, NewtonCgConfig, NorMuonConfig, OptimisticAmsgradConfig, PerpGrad, Prodigy,
+    PsgdDenseConfig, PsgdDiagonalConfig, PsgdKronConfig, PsgdLraConfig, RandomScale, Sam, Sania,
+    SasshaConfig, ScheduleFree, SgdwConfig, ShampooConfig, SoapConfig, SophiaConfig,
+    SquaredGradientConfig,
 };
 use osculate_tests::model::{labels, wave};
 
@@ -130,6 +131,7 @@ loops! {
     hyperball_over_soap at 1e-2: Hyperball::new().over(SoapConfig::new().init()?)?;
     normuon at 1e-2: NorMuonConfig::new().init()?.for_matrices(AdamWConfig::new().init())?;
     lookahead at 1e-2: Lookahead::new().over(adamw())?;
+    momentum_sam at 1e-2: MomentumSam::new(0.05).over(adamw())?;
     sam_over_sophia at 1e-2: Sam::new(0.05).over(SophiaConfig::h().init()?)?;
     sam_over_soap at 1e-2: Sam::new(0.05).over(SoapConfig::new().init()?)?;
     momo_over_shampoo at 0.1: Momo::new().over(ShampooConfig::new().init()?)?;

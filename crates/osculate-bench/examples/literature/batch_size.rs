@@ -17,8 +17,8 @@ use crate::workloads::SizedBatches;
 const SEEDS: u64 = 3;
 const STEPS: usize = 200;
 /// The smallest batch, and the others over it.
-const UNIT: usize = 8;
-const TIMES: [usize; 6] = [1, 2, 4, 8, 16, 32];
+const UNIT: usize = 2;
+const TIMES: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 /// Rates of the sweeps, a factor of the root of two apart.
 const RATES: usize = 17;
 /// Steps of the Hessian-free estimate, and the rate of its walk.
@@ -49,12 +49,18 @@ pub fn run(context: &Context) -> Result<(), BenchError> {
         "Hessian-free",
         "best for Adam",
     ]);
-    let mut best_rates = Vec::new();
+    let mut best = Vec::new();
     for times in TIMES {
         let workload = sized(times)?;
         let swept = sweep(context, &workload, &sgd, lattice(0.0625, 16.0, RATES))?;
         let adams = sweep(context, &workload, &adam, lattice(0.0005, 0.128, RATES))?;
-        best_rates.push((swept.best, adams.best));
+        best.push(Best {
+            batch: workload.size,
+            rule: noise.sgd(times),
+            largest: swept.largest,
+            sgd: swept.best,
+            adam: adams.best,
+        });
         grid.rows.push(vec![
             workload.size.to_string(),
             rate(noise.sgd(times)),
@@ -73,16 +79,46 @@ pub fn run(context: &Context) -> Result<(), BenchError> {
         context.seeds(SEEDS).count(),
     ));
     context.show(&grid);
-    if let (Some(first), Some(last)) = (best_rates.first(), best_rates.last()) {
-        let times = TIMES[TIMES.len() - 1] as f64;
-        let exponent = |a: f64, b: f64| (b / a).ln() / times.ln();
-        context.out.tell(format_args!(
-            "Best rates grow as the batch to the power {:.2} (SGD) and {:.2} (Adam).",
-            exponent(first.0, last.0),
-            exponent(first.1, last.1)
-        ));
-    }
+    let exponent = |rate: fn(&Best) -> f64| {
+        let points = best
+            .iter()
+            .map(|best| ((best.batch as f64).ln(), rate(best).ln()));
+        slope(&points.collect::<Vec<_>>())
+    };
+    context.out.tell(format_args!(
+        "Over all batch sizes the batch to the power {:.2} fits the rule's rates, {:.2} the largest that train, {:.2} \
+         SGD's best and {:.2} Adam's best.",
+        exponent(|best| best.rule),
+        exponent(|best| best.largest),
+        exponent(|best| best.sgd),
+        exponent(|best| best.adam),
+    ));
     Ok(())
+}
+
+/// Rates for a batch size.
+struct Best {
+    batch: usize,
+    rule: f64,
+    largest: f64,
+    sgd: f64,
+    adam: f64,
+}
+
+/// Of the line through some points that misses them least.
+fn slope(points: &[(f64, f64)]) -> f64 {
+    let middle =
+        |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / points.len() as f64;
+    let (x, y) = (middle(|point| point.0), middle(|point| point.1));
+    let along: f64 = points
+        .iter()
+        .map(|point| (point.0 - x) * (point.1 - y))
+        .sum();
+    along
+        / points
+            .iter()
+            .map(|point| (point.0 - x).powi(2))
+            .sum::<f64>()
 }
 
 fn sized(times: usize) -> Result<SizedBatches, BenchError> {

@@ -52,7 +52,7 @@ fn forward(model: &Mlp, inputs: &Tensor<2>) -> Tensor<2> {
     model.forward(inputs.clone())
 }
 
-/// Sums modulo a number, 40 % of them to train on, all in one batch.
+/// Sums modulo a number, half of them to train on, all in one batch.
 pub struct Sums {
     task: ModularAddition,
     stable_max: bool,
@@ -63,7 +63,7 @@ const MODULUS: usize = 41;
 
 impl Sums {
     pub fn new(stable_max: bool) -> Result<Self, WorkloadError> {
-        let task = ModularAddition::new(MODULUS, 0.4, 0).map_err(WorkloadError::new)?;
+        let task = ModularAddition::new(MODULUS, 0.5, 0).map_err(WorkloadError::new)?;
         Ok(Self { task, stable_max })
     }
 }

@@ -38,16 +38,20 @@ pub(super) fn run(args: &LrArgs, workloads: Workloads, out: &Output) -> Result<u
         args.workload,
         if curve.diverged { ", to where it grew without end" } else { "" },
     ));
-    match out.columns() {
-        Some(columns) => out.say(range_chart(curve, &marks, columns).unwrap_or_default()),
-        None => out.say(table(curve).write(Notation::Markdown)),
-    }
+    let chart = out
+        .columns()
+        .and_then(|columns| range_chart(curve, &marks, columns));
+    let [first, second] = match &chart {
+        Some(_) => ["left dot: ", "right dot: "],
+        None => [""; 2],
+    };
+    out.say(chart.unwrap_or_else(|| table(curve).write(Notation::of(out))));
     let rate = |rate: Option<f64>| match rate {
         Some(rate) => format!("{rate:.2e}"),
         None => "none: the loss does not fall".to_string(),
     };
     out.say(format_args!(
-        "to start from, where the loss falls fastest: {}\nlargest, where it is least: {}",
+        "{first}to start from, where the loss falls fastest: {}\n{second}largest, where it is least: {}",
         rate(start),
         rate(largest),
     ));
@@ -60,10 +64,13 @@ pub(super) fn run(args: &LrArgs, workloads: Workloads, out: &Output) -> Result<u
                 format!("{:.3}", noise.sgd(batches)),
             ]);
         }
-        out.say(format_args!(
-            "\n{}\nAt the first weights, for so many of the workload's batches as one; flat from {:.1} on.",
-            grid.write(Notation::of(out)),
-            noise.saturation()
+        out.say(format_args!("\n{}", grid.write(Notation::of(out))));
+        let flat = match noise.noise() > 0.0 {
+            true => format!("flat from {:.1} on", noise.saturation()),
+            false => "no less sharp where there are more".to_string(),
+        };
+        out.tell(format_args!(
+            "At the first weights, for so many of the workload's batches as one; {flat}."
         ));
     }
     Ok(0)

@@ -234,7 +234,7 @@ mod tests {
         let device = Device::flex().autodiff();
         device.seed(1);
         let model: Linear = LinearConfig::new(4, 3).init(&device);
-        let x = Tensor::<1>::arange(0..20, &device).sin().reshape([5, 4]);
+        let x = Tensor::arange(0..20, &device).float().sin().reshape([5, 4]);
         let loss = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
             (model.forward(x.clone()) - 1.0).square().mean()
         });

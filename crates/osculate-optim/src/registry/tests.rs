@@ -147,7 +147,7 @@ fn numbers_out_of_range_are_refused_by_their_names() {
             fields.remove(other);
         }
         for (field, _) in fields.iter().filter(|(_, value)| value.is_number()) {
-            let mut refuses = |value: Value, accepted: &mut Vec<String>| match overridden(
+            let refuses = |value: Value, accepted: &mut Vec<String>| match overridden(
                 kind,
                 json!({ field: value }),
             ) {
