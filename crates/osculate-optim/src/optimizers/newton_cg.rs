@@ -224,7 +224,6 @@ impl NewtonCg {
 mod tests {
     use burn::nn::{Linear, LinearConfig};
     use burn::tensor::{Device, Tensor};
-    use osculate_curvature::Batched;
 
     use super::*;
     use crate::optimizer::ClosureOptimizer;
@@ -235,9 +234,8 @@ mod tests {
         device.seed(1);
         let model: Linear = LinearConfig::new(4, 3).init(&device);
         let x = Tensor::arange(0..20, &device).float().sin().reshape([5, 4]);
-        let loss = Batched::new(x, |model: &Linear, x: &Tensor<2>| {
-            (model.forward(x.clone()) - 1.0).square().mean()
-        });
+        // By finite differences, each of which costs the same.
+        let loss = |model: &Linear| (model.forward(x.clone()) - 1.0).square().mean();
         let step = config.init().unwrap().step(0.1, model, &loss).unwrap();
         step.report.cost().gradient_evaluations() - 1.0
     }
@@ -248,9 +246,8 @@ mod tests {
             let config = NewtonCgConfig::new().with_iterations(iterations);
             products(config.with_tolerance(tolerance))
         };
-        let one = of(1, 1e-9);
-        assert!(one > 0.0);
-        assert!((of(3, 1e-9) - 3.0 * one).abs() < 1e-9);
+        let (one, two) = (of(1, 1e-9), of(2, 1e-9));
+        assert!(one > 0.0 && one < 1.5 * (two - one), "{one} {two}");
         // One that is good enough after the first is not looked at again.
         assert!((of(3, 0.99) - one).abs() < 1e-9);
     }
