@@ -53,7 +53,7 @@ enum Study {
     BatchSize,
     /// What neighbours' users mix in, over the bases: MARS, Prodigy, Hyperball, NorMuon.
     Neighbours {
-        /// What is trained: `autoencoder` or `char-lm`.
+        /// What is trained, as `osculate list --workloads` has them.
         #[arg(long, default_value = "autoencoder")]
         workload: String,
     },
