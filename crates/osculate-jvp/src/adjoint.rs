@@ -12,7 +12,7 @@ use crate::error::JvpError;
 use crate::graph::Graph;
 use crate::placeholder::placeholder;
 use crate::program::Program;
-use crate::reverse::scalar;
+use crate::reverse::{check_float, scalar};
 use crate::tape;
 use crate::tensors::{AnyTensor, is_tracked};
 
@@ -42,7 +42,7 @@ pub(crate) struct Recorded {
 impl Program {
     /// Records the function and its backward pass.
     pub(crate) fn adjoint(&self, wrt: Wrt, kind: Adjoint) -> Result<Recorded, JvpError> {
-        let covered = self.covered(wrt);
+        let covered = self.covered_by(wrt)?;
         let own = self.graph.arguments.len();
         let mut moving = [0; 2];
         let mut gradients = Vec::new();
@@ -75,6 +75,7 @@ impl Program {
             let givens = givens.into_iter().map(tape::lift).collect();
             let tracking = DispatchDevice::autodiff(device.as_dispatch().clone());
             let results = self.graph.replay(duals, givens, &tracking)?;
+            check_float(&results)?;
 
             let mut heads = Vec::new();
             let total = match kind {

@@ -119,7 +119,7 @@ impl Program {
     }
 }
 
-fn check_count(what: &'static str, expected: usize, got: usize) -> Result<(), JvpError> {
+pub(crate) fn check_count(what: &'static str, expected: usize, got: usize) -> Result<(), JvpError> {
     if expected == got {
         Ok(())
     } else {
@@ -129,6 +129,19 @@ fn check_count(what: &'static str, expected: usize, got: usize) -> Result<(), Jv
             got,
         })
     }
+}
+
+/// One cotangent for each result, of its shape and element type.
+pub(crate) fn check_cotangents(
+    results: &[AnyTensor],
+    cotangents: &[AnyTensor],
+) -> Result<(), JvpError> {
+    check_count("cotangents", results.len(), cotangents.len())?;
+    for (index, (result, cotangent)) in results.iter().zip(cotangents).enumerate() {
+        let like = (&result.shape(), result.dtype());
+        check(&format!("cotangent {index}"), like, cotangent)?;
+    }
+    Ok(())
 }
 
 fn check(what: &str, (shape, dtype): (&Shape, DType), tensor: &AnyTensor) -> Result<(), JvpError> {

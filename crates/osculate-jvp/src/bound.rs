@@ -3,9 +3,11 @@
 use burn_backend::TensorMetadata;
 use burn_dispatch::DispatchDevice;
 
+use crate::binding::check_count;
 use crate::dual::{Dual, Value, zeros_like};
 use crate::error::JvpError;
 use crate::program::Program;
+use crate::reverse::check_float;
 use crate::tensors::AnyTensor;
 
 /// One tensor, or none for zero, for each parameter and each input of a program: a direction, or
@@ -100,6 +102,7 @@ impl Bound {
     /// [`JvpError::Mismatch`].
     pub fn along(&self, program: &Program, direction: Tangents) -> Result<Bound, JvpError> {
         let own = &self.program;
+        self.check_direction(&direction)?;
         let mut arguments = self.arguments.clone();
         // A covered argument without a tangent does not move.
         for (index, tangent) in direction.parameters.into_iter().enumerate() {
@@ -170,7 +173,8 @@ impl Bound {
     /// Cost: about one forward pass and two more for each direction; no tape is kept.
     ///
     /// # Errors
-    /// [`JvpError::Mismatch`] and [`JvpError::Count`] for directions that do not fit.
+    /// [`JvpError::Mismatch`] and [`JvpError::Count`] for directions that do not fit, and
+    /// [`JvpError::NotFloat`].
     pub fn jvp(&self, directions: &[Tangents]) -> Result<Jvp, JvpError> {
         let tangents = self.collect(directions)?;
         let arguments = self
@@ -181,6 +185,9 @@ impl Bound {
             .collect();
         let givens = self.givens.clone();
         let results = self.program.graph.replay(arguments, givens, &self.device)?;
+        if !directions.is_empty() {
+            check_float(&results)?;
+        }
         let mut outputs = Vec::with_capacity(results.len());
         let mut by_direction = vec![Vec::with_capacity(results.len()); directions.len()];
         for dual in results {
@@ -199,27 +206,30 @@ impl Bound {
         })
     }
 
+    /// A direction lists all parameters or none, and all inputs or none.
+    fn check_direction(&self, direction: &Tangents) -> Result<(), JvpError> {
+        let parameters = self.program.parameters.len();
+        let inputs = self.arguments.len() - parameters;
+        for (what, given, expected) in [
+            ("tangents of parameters", &direction.parameters, parameters),
+            ("tangents of inputs", &direction.inputs, inputs),
+        ] {
+            if !given.is_empty() {
+                check_count(what, expected, given.len())?;
+            }
+        }
+        Ok(())
+    }
+
     /// For each argument, its tangent along each direction.
     pub(crate) fn collect(
         &self,
         directions: &[Tangents],
     ) -> Result<Vec<Vec<Option<Value>>>, JvpError> {
         let parameters = self.program.parameters.len();
-        let inputs = self.arguments.len() - parameters;
         let mut collected = vec![Vec::with_capacity(directions.len()); self.arguments.len()];
         for direction in directions {
-            for (what, given, expected) in [
-                ("tangents of parameters", &direction.parameters, parameters),
-                ("tangents of inputs", &direction.inputs, inputs),
-            ] {
-                if !given.is_empty() && given.len() != expected {
-                    return Err(JvpError::Count {
-                        what,
-                        expected,
-                        got: given.len(),
-                    });
-                }
-            }
+            self.check_direction(direction)?;
             for (index, tangents) in collected.iter_mut().enumerate() {
                 let given = match index.checked_sub(parameters) {
                     None => direction.parameters.get(index),

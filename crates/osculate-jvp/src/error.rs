@@ -1,5 +1,6 @@
 //! Why a function could not be recorded or differentiated.
 
+use burn::tensor::DType;
 use thiserror::Error;
 
 /// A failure to record, bind or differentiate a program.
@@ -79,11 +80,29 @@ pub enum JvpError {
         shape: Vec<usize>,
     },
 
-    /// The result does not depend on what it was to be differentiated by.
-    #[error("the result does not depend on any {what}")]
+    /// A product backward needs results that are float tensors.
+    #[error("result {result} is of type {dtype:?}, and only float tensors have derivatives")]
+    NotFloat {
+        /// Position of the result.
+        result: usize,
+        /// Its element type.
+        dtype: DType,
+    },
+
+    /// There is nothing that the result could be differentiated by.
+    #[error("there is nothing to differentiate by: no {what}")]
     Independent {
-        /// What it should depend on.
+        /// What there would have to be.
         what: &'static str,
+    },
+
+    /// Points do not have the coordinate to differentiate by.
+    #[error("there is no coordinate {axis}: the points have {coordinates}, counted from 0")]
+    Coordinate {
+        /// The coordinate that was asked for.
+        axis: usize,
+        /// How many there are.
+        coordinates: usize,
     },
 
     /// A defect of this crate or of burn's recorder.

@@ -94,17 +94,14 @@ impl Field {
     /// The derivative `∂u/∂x_axis`.
     ///
     /// # Errors
-    /// As [`Program::call`].
-    ///
-    /// # Panics
-    /// If there is no such coordinate.
+    /// [`JvpError::Coordinate`], and as [`Program::call`].
     pub fn partial<M: Module>(
         &self,
         model: &M,
         points: &Tensor<2>,
         axis: usize,
     ) -> Result<Tensor<2>, JvpError> {
-        let direction = unit(points, axis);
+        let direction = unit(points, axis)?;
         let mut results = self.first.call(model, &(points.clone(), direction))?;
         match results.pop() {
             Some(derivative) => Ok(derivative.float()),
@@ -129,23 +126,20 @@ impl Field {
     /// Value, `∂u/∂x_axis` and `∂²u/∂x_axis²`.
     ///
     /// # Errors
-    /// As [`Program::call`].
-    ///
-    /// # Panics
-    /// If there is no such coordinate.
+    /// As [`partial`](Self::partial).
     pub fn second_partial<M: Module>(
         &self,
         model: &M,
         points: &Tensor<2>,
         axis: usize,
     ) -> Result<Along, JvpError> {
-        self.along(model, points, unit(points, axis))
+        self.along(model, points, unit(points, axis)?)
     }
 
     /// The Laplacian `Σ_i ∂²u/∂x_i²`.
     ///
     /// # Errors
-    /// As [`Program::call`].
+    /// [`JvpError::Independent`] for points without coordinates, and as [`Program::call`].
     pub fn laplacian<M: Module>(
         &self,
         model: &M,
@@ -159,21 +153,18 @@ impl Field {
                 None => second,
             });
         }
-        sum.ok_or(JvpError::Independent {
-            what: "coordinate: points have none",
-        })
+        sum.ok_or(JvpError::Independent { what: "coordinate" })
     }
 }
 
 /// The direction of one coordinate, at every point.
-fn unit(points: &Tensor<2>, axis: usize) -> Tensor<2> {
+fn unit(points: &Tensor<2>, axis: usize) -> Result<Tensor<2>, JvpError> {
     let [rows, coordinates] = points.dims();
-    assert!(
-        axis < coordinates,
-        "coordinate {axis} of points with {coordinates}"
-    );
+    if axis >= coordinates {
+        return Err(JvpError::Coordinate { axis, coordinates });
+    }
     let zeros = points.zeros_like();
-    zeros.slice_fill([0..rows, axis..axis + 1], 1.0)
+    Ok(zeros.slice_fill([0..rows, axis..axis + 1], 1.0))
 }
 
 fn three(results: Vec<crate::AnyTensor>) -> Result<[Tensor<2>; 3], JvpError> {

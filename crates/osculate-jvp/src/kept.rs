@@ -2,6 +2,7 @@
 //! once.
 
 use crate::adjoint::Adjoint;
+use crate::binding::check_cotangents;
 use crate::bound::{Bound, Tangents, Wrt};
 use crate::dual::zeros_like;
 use crate::error::JvpError;
@@ -85,8 +86,9 @@ impl Program {
     /// operation.
     ///
     /// # Errors
-    /// [`JvpError::NotScalar`], [`JvpError::Count`], and [`JvpError::NoRule`] where a backward pass
-    /// is made of operations that cannot be replayed.
+    /// [`JvpError::NotScalar`], [`JvpError::NotFloat`], [`JvpError::Count`], [`JvpError::Independent`] where
+    /// `wrt` has nothing, and [`JvpError::NoRule`] where a backward pass is made of operations that cannot be
+    /// replayed.
     pub fn hessian_plan(&self, wrt: Wrt) -> Result<HessianPlan, JvpError> {
         let gradient = footprint(&self.adjoint(wrt, Adjoint::Gradient)?.graph, false).peak;
         Ok(HessianPlan(Plan::new(
@@ -230,26 +232,7 @@ impl KeptJacobian {
     /// [`JvpError::Count`] and [`JvpError::Mismatch`] where there is not one cotangent for each
     /// result, of its shape.
     pub fn vjp(&self, cotangents: Vec<AnyTensor>) -> Result<Tangents, JvpError> {
-        let expected = self.outputs.len();
-        if cotangents.len() != expected {
-            return Err(JvpError::Count {
-                what: "cotangents",
-                expected,
-                got: cotangents.len(),
-            });
-        }
-        for (index, (output, cotangent)) in self.outputs.iter().zip(&cotangents).enumerate() {
-            let of = |tensor: &AnyTensor| {
-                format!("{:?} {:?}", tensor.shape().as_slice(), tensor.dtype())
-            };
-            if of(output) != of(cotangent) {
-                return Err(JvpError::Mismatch {
-                    what: format!("cotangent {index}"),
-                    expected: of(output),
-                    got: of(cotangent),
-                });
-            }
-        }
+        check_cotangents(&self.outputs, &cotangents)?;
         let cotangents = cotangents.into_iter().map(AnyTensor::inner).collect();
         let results = self.kept.run(1, cotangents)?;
         Ok(self.kept.gradient(results))

@@ -4,6 +4,7 @@ use burn_backend::ops::FloatTensorOps;
 use burn_backend::{AutodiffBackend, TensorMetadata};
 use burn_dispatch::{Dispatch, DispatchDevice};
 
+use crate::binding::check_cotangents;
 use crate::bound::{Bound, HessianProduct, Tangents, Wrt};
 use crate::dual::{Dual, Value, zeros_like};
 use crate::error::JvpError;
@@ -17,7 +18,8 @@ impl Bound {
     /// Cost: one gradient.
     ///
     /// # Errors
-    /// [`JvpError::Count`] where there is not one cotangent for each result.
+    /// [`JvpError::Count`] and [`JvpError::Mismatch`] where there is not one cotangent for each result, of its
+    /// shape, and as [`gradient`](Self::gradient).
     pub fn vjp(
         &self,
         wrt: Wrt,
@@ -29,13 +31,7 @@ impl Bound {
             .map(|dual| AnyTensor::from_value(Dispatch::inner(dual.value.clone())))
             .collect();
         let cotangents = cotangents(&outputs);
-        if cotangents.len() != outputs.len() {
-            return Err(JvpError::Count {
-                what: "cotangents",
-                expected: outputs.len(),
-                got: cotangents.len(),
-            });
-        }
+        check_cotangents(&outputs, &cotangents)?;
         let weighted = results
             .into_iter()
             .zip(cotangents)
@@ -53,7 +49,8 @@ impl Bound {
     /// The value and the gradient of a function with a single number as its result.
     ///
     /// # Errors
-    /// [`JvpError::NotScalar`].
+    /// [`JvpError::NotScalar`], [`JvpError::NotFloat`], and [`JvpError::Independent`] where `wrt` has nothing:
+    /// all parameters are frozen, or no input is of floats.
     pub fn gradient(&self, wrt: Wrt) -> Result<(AnyTensor, Tangents), JvpError> {
         let (leaves, results) = self.tracked(wrt, &Tangents::default())?;
         let value = scalar(&results)?.value.clone();
@@ -72,7 +69,7 @@ impl Bound {
     /// Cost: 2 to 2.7 gradients.
     ///
     /// # Errors
-    /// [`JvpError::NotScalar`], and as [`jvp`](Self::jvp).
+    /// As [`gradient`](Self::gradient) and [`jvp`](Self::jvp).
     pub fn hvp(&self, direction: &Tangents, wrt: Wrt) -> Result<HessianProduct, JvpError> {
         let (leaves, results) = self.tracked(wrt, direction)?;
         let dual = scalar(&results)?;
@@ -100,6 +97,7 @@ impl Bound {
         direction: &Tangents,
     ) -> Result<(Vec<Option<Value>>, Vec<Dual>), JvpError> {
         let tangents = self.collect(core::slice::from_ref(direction))?;
+        self.program.covered_by(wrt)?;
         let mut leaves = Vec::with_capacity(self.arguments.len());
         let mut arguments = Vec::with_capacity(self.arguments.len());
         for (index, (value, tangents)) in self.arguments.iter().zip(tangents).enumerate() {
@@ -115,6 +113,7 @@ impl Bound {
         let givens = self.givens.iter().cloned().map(lift).collect();
         let device = DispatchDevice::autodiff(self.device.clone());
         let results = self.program.graph.replay(arguments, givens, &device)?;
+        check_float(&results)?;
         Ok((leaves, results))
     }
 
@@ -145,6 +144,15 @@ impl Bound {
             parameters: all,
             inputs,
         }
+    }
+}
+
+/// Results that can be differentiated backward.
+pub(crate) fn check_float(results: &[Dual]) -> Result<(), JvpError> {
+    let mut types = results.iter().map(|dual| dual.value.dtype()).enumerate();
+    match types.find(|(_, dtype)| !dtype.is_float()) {
+        Some((result, dtype)) => Err(JvpError::NotFloat { result, dtype }),
+        None => Ok(()),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::dual::{Dual, zeros_like};
 use crate::error::JvpError;
 use crate::placeholder::placeholder;
 use crate::program::{InputSpec, Program};
+use crate::reverse::check_float;
 use crate::tensors::AnyTensor;
 
 impl Program {
@@ -23,7 +24,8 @@ impl Program {
     /// Cost of an evaluation: five products where this program has one, and no backward pass.
     ///
     /// # Errors
-    /// [`JvpError::NoRule`] where a rule's own operations have none.
+    /// [`JvpError::NoRule`] where a rule's own operations have none, and [`JvpError::Independent`] where `wrt` has
+    /// nothing.
     pub fn second_derivative(&self, wrt: Wrt) -> Result<Program, JvpError> {
         let first = self.with_direction(wrt, false)?;
         first.along(self, wrt)
@@ -50,6 +52,21 @@ impl Program {
         covered.collect()
     }
 
+    /// As [`covered`](Self::covered), where that is anything at all.
+    pub(crate) fn covered_by(&self, wrt: Wrt) -> Result<Vec<usize>, JvpError> {
+        let covered = self.covered(wrt);
+        if covered.is_empty() {
+            return Err(JvpError::Independent {
+                what: match wrt {
+                    Wrt::Parameters => "trained parameter",
+                    Wrt::Inputs => "input of floats",
+                    Wrt::Both => "trained parameter and no input of floats",
+                },
+            });
+        }
+        Ok(covered)
+    }
+
     pub(crate) fn spec(&self, argument: usize) -> InputSpec {
         match self.parameters.get(argument) {
             Some(parameter) => InputSpec {
@@ -61,7 +78,7 @@ impl Program {
     }
 
     fn with_direction(&self, wrt: Wrt, simplify: bool) -> Result<Program, JvpError> {
-        let covered = self.covered(wrt);
+        let covered = self.covered_by(wrt)?;
         let directions = covered.iter().map(|&argument| self.spec(argument));
         let inputs: Vec<InputSpec> = self.inputs.iter().cloned().chain(directions).collect();
         self.rerecord(inputs, simplify, |arguments| {
@@ -129,6 +146,7 @@ impl Program {
                 .collect();
             let givens = self.givens_on(device.as_dispatch())?;
             let results = self.graph.replay(duals, givens, device.as_dispatch())?;
+            check_float(&results)?;
             let (values, tangents): (Vec<_>, Vec<_>) = results
                 .into_iter()
                 .map(|dual| {

@@ -364,19 +364,17 @@ fn what_a_plan_does_not_cover_is_refused() {
     let inputs = (x.clone(), x.clone().mul_scalar(2.0));
     let program = Program::record_function(&inputs, |(x, y)| (x.clone() * y.clone()).sin().sum());
     let program = program.unwrap();
-    let plan = program.hessian_plan(Wrt::Parameters).unwrap();
-    let kept = program
-        .bind_inputs(&inputs)
-        .unwrap()
-        .keep_hessian(&plan)
-        .unwrap();
     let along = |tensors: Vec<Option<osculate_jvp::AnyTensor>>| Tangents {
         inputs: tensors,
         ..Tangents::default()
     };
-    let error = kept
-        .product(&along(vec![Some(x.clone().into()), None]))
-        .unwrap_err();
+    let model: Linear = LinearConfig::new(3, 2).init(&self::device());
+    let points = Tensor::<2>::ones([4, 3], &self::device());
+    let of_model = Program::record(&model, &points, loss).unwrap();
+    let plan = of_model.hessian_plan(Wrt::Parameters).unwrap();
+    let bound = of_model.bind(&model, &points).unwrap();
+    let kept = bound.keep_hessian(&plan).unwrap();
+    let error = kept.product(&along(vec![Some(points.into())])).unwrap_err();
     assert!(matches!(error, JvpError::Count { .. }), "{error}");
 
     let other = Program::record_function(&x, |x| x.clone().sin().sum()).unwrap();
