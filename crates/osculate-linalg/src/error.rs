@@ -88,6 +88,39 @@ pub struct Solved {
 /// The result for one matrix of a stack.
 pub type Outcome = Result<Solved, MatrixFailure>;
 
+/// Checks that a setting is a finite number, zero or greater.
+pub(crate) fn non_negative(
+    operation: &'static str,
+    setting: &'static str,
+    value: f64,
+) -> Result<(), LinalgError> {
+    if value.is_finite() && value >= 0.0 {
+        return Ok(());
+    }
+    Err(LinalgError::Setting {
+        operation,
+        setting,
+        value: value.to_string(),
+        expected: "a finite number, zero or greater",
+    })
+}
+
+/// Checks that what is put in the place of failures has the shape of the results.
+pub(crate) fn like<const D: usize>(
+    operation: &'static str,
+    results: [usize; D],
+    last: [usize; D],
+) -> Result<(), LinalgError> {
+    if last != results {
+        return Err(LinalgError::Shape {
+            operation,
+            expected: "the last results in the shape of the new ones",
+            shape: last.to_vec(),
+        });
+    }
+    Ok(())
+}
+
 /// Checks that a tensor is a stack of square matrices, and returns the stack's and the matrices'
 /// size.
 pub(crate) fn square(

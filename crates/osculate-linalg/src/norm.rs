@@ -41,13 +41,14 @@ pub fn spectral_norm_upper(stack: Tensor<3>) -> Tensor<1> {
 /// tenths of the norm; the exact norm is reached in the limit.
 ///
 /// Costs `4 k m n vectors` multiplications an iteration; nothing is read back. A matrix with a NaN
-/// gives NaN.
+/// gives NaN. No vectors and no iterations count as one.
 pub fn spectral_norm_lower(stack: Tensor<3>, vectors: usize, iterations: usize) -> Tensor<1> {
     let (dtype, [k, m, n]) = (stack.dtype(), stack.dims());
     let device = stack.device();
     if k * m * n == 0 {
         return Tensor::zeros([k], (&device, dtype));
     }
+    let vectors = vectors.max(1);
     let stack = widen(stack);
     let scale = positive(max_abs(stack.clone()));
     let a = stack / scale.clone();

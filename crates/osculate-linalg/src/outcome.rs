@@ -2,7 +2,7 @@
 
 use burn::tensor::{Bool, Tensor};
 
-use crate::error::{Effort, LinalgError, MatrixFailure, Outcome, Solved};
+use crate::error::{Effort, LinalgError, MatrixFailure, Outcome, Solved, like};
 use crate::stack::within;
 
 /// A result made on the device, with its residual. Nothing has been read back.
@@ -23,11 +23,18 @@ impl DeviceSolution {
 
     /// The result where the residual is at most the tolerance, and the last good one elsewhere.
     /// Nothing is read back.
-    pub fn or_last(self, tolerance: f64, last: Tensor<3>) -> Tensor<3> {
+    ///
+    /// # Errors
+    /// [`LinalgError::Shape`] where the last ones have another shape.
+    pub fn or_last(self, tolerance: f64, last: Tensor<3>) -> Result<Tensor<3>, LinalgError> {
+        like("or_last", self.value.dims(), last.dims())?;
         let [k, ..] = self.value.dims();
+        if self.value.shape().num_elements() == 0 {
+            return Ok(self.value);
+        }
         let failed = self.converged(tolerance).bool_not();
         let failed = failed.reshape([k, 1, 1]).expand(self.value.shape());
-        self.value.mask_where(failed, last)
+        Ok(self.value.mask_where(failed, last))
     }
 
     /// Reads the residuals back and judges them.

@@ -4,7 +4,9 @@ use faer::linalg::cholesky::llt::factor;
 use faer::{Mat, Par};
 
 use super::{Real, elements, failed, for_each_matrix, for_type, kernel, read};
-use crate::error::{Effort, LinalgError, MatrixFailure, Outcome, Solved, square};
+use crate::error::{
+    Effort, LinalgError, MatrixFailure, Outcome, Solved, like, non_negative, square,
+};
 use crate::outcome::trivial;
 use crate::stack::{narrow, widen};
 
@@ -21,17 +23,21 @@ pub struct Cholesky {
 
 impl Cholesky {
     /// The factors, with the last good ones in the place of those that failed.
-    pub fn or_last(self, factors: Tensor<3>) -> Self {
+    ///
+    /// # Errors
+    /// [`LinalgError::Shape`] where the last ones have another shape.
+    pub fn or_last(self, factors: Tensor<3>) -> Result<Self, LinalgError> {
+        like("or_last", self.factors.dims(), factors.dims())?;
         let Some(failed) = failed(&self.outcomes, &self.factors.device()) else {
-            return self;
+            return Ok(self);
         };
         let shape = self.factors.shape();
         let k = self.outcomes.len();
         let failed = failed.reshape([k, 1, 1]).expand(shape);
-        Self {
+        Ok(Self {
             factors: self.factors.mask_where(failed, factors),
             outcomes: self.outcomes,
-        }
+        })
     }
 }
 
@@ -59,14 +65,7 @@ impl Cholesky {
 pub fn cholesky(stack: Tensor<3>, jitter: f64) -> Result<Cholesky, LinalgError> {
     const OPERATION: &str = "cholesky";
     let (k, n) = square(OPERATION, stack.dims())?;
-    if !(jitter.is_finite() && jitter >= 0.0) {
-        return Err(LinalgError::Setting {
-            operation: OPERATION,
-            setting: "jitter",
-            value: jitter.to_string(),
-            expected: "a finite number, zero or greater",
-        });
-    }
+    non_negative(OPERATION, "jitter", jitter)?;
     if k * n == 0 {
         return Ok(Cholesky {
             factors: stack,

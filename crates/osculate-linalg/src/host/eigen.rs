@@ -3,7 +3,9 @@ use faer::Par;
 
 use super::kernel::{self, Eigen};
 use super::{Real, elements, failed, for_each_matrix, for_type, null_space, read};
-use crate::error::{Effort, LinalgError, MatrixFailure, Outcome, Solved, square};
+use crate::error::{
+    Effort, LinalgError, MatrixFailure, Outcome, Solved, like, non_negative, square,
+};
 use crate::outcome::trivial;
 use crate::stack::{narrow, widen};
 
@@ -20,13 +22,8 @@ pub struct EighConfig {
 impl EighConfig {
     pub(super) fn validate(&self, operation: &'static str) -> Result<(), LinalgError> {
         match self.tolerance {
-            Some(value) if !(value.is_finite() && value >= 0.0) => Err(LinalgError::Setting {
-                operation,
-                setting: "tolerance",
-                value: value.to_string(),
-                expected: "a finite number, zero or greater",
-            }),
-            _ => Ok(()),
+            Some(value) => non_negative(operation, "tolerance", value),
+            None => Ok(()),
         }
     }
 }
@@ -45,18 +42,23 @@ pub struct SymmetricEigen {
 
 impl SymmetricEigen {
     /// The decompositions, with the last good ones in the place of those that failed.
-    pub fn or_last(self, values: Tensor<2>, vectors: Tensor<3>) -> Self {
+    ///
+    /// # Errors
+    /// [`LinalgError::Shape`] where the last ones have another shape.
+    pub fn or_last(self, values: Tensor<2>, vectors: Tensor<3>) -> Result<Self, LinalgError> {
+        like("or_last", self.values.dims(), values.dims())?;
+        like("or_last", self.vectors.dims(), vectors.dims())?;
         let Some(failed) = failed(&self.outcomes, &self.vectors.device()) else {
-            return self;
+            return Ok(self);
         };
         let [k, n] = self.values.dims();
         let of_values = failed.clone().reshape([k, 1]).expand([k, n]);
         let of_vectors = failed.reshape([k, 1, 1]).expand([k, n, n]);
-        Self {
+        Ok(Self {
             values: self.values.mask_where(of_values, values),
             vectors: self.vectors.mask_where(of_vectors, vectors),
             outcomes: self.outcomes,
-        }
+        })
     }
 }
 

@@ -3,7 +3,7 @@ use faer::{Mat, MatRef, Par};
 
 use super::null_space::{hold, null_columns};
 use super::{Real, elements, failed, for_each_matrix, for_type, kernel, read};
-use crate::error::{Effort, LinalgError, MatrixFailure, Outcome, Solved, square};
+use crate::error::{Effort, LinalgError, MatrixFailure, Outcome, Solved, non_negative, square};
 use crate::outcome::trivial;
 use crate::stack::{frobenius, narrow, positive, widen};
 
@@ -103,15 +103,8 @@ pub fn orthogonal_iteration(
     const OPERATION: &str = "orthogonal_iteration";
     let (k, n) = same(OPERATION, &stack, &basis)?;
     let (device, dtype) = (basis.device(), basis.dtype());
-    if let Some(value) = config.tolerance
-        && !(value.is_finite() && value >= 0.0)
-    {
-        return Err(LinalgError::Setting {
-            operation: OPERATION,
-            setting: "tolerance",
-            value: value.to_string(),
-            expected: "a finite number, zero or greater",
-        });
+    if let Some(value) = config.tolerance {
+        non_negative(OPERATION, "tolerance", value)?;
     }
     if k * n == 0 {
         return Ok(EigenBasis {

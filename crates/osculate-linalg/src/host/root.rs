@@ -5,7 +5,7 @@ use faer::{Accum, Mat, Par};
 use super::eigen::{EighConfig, InType, solve};
 use super::kernel::{self, Eigen};
 use super::{Real, elements, failed, for_each_matrix, for_type, read};
-use crate::error::{LinalgError, MatrixFailure, Outcome, square};
+use crate::error::{LinalgError, MatrixFailure, Outcome, like, non_negative, square};
 use crate::outcome::trivial;
 use crate::stack::{narrow, widen};
 
@@ -38,20 +38,8 @@ impl Ridge {
     }
 
     pub(crate) fn validate(&self, operation: &'static str) -> Result<(), LinalgError> {
-        for (setting, value) in [
-            ("ridge.absolute", self.absolute),
-            ("ridge.relative", self.relative),
-        ] {
-            if !(value.is_finite() && value >= 0.0) {
-                return Err(LinalgError::Setting {
-                    operation,
-                    setting,
-                    value: value.to_string(),
-                    expected: "a finite number, zero or greater",
-                });
-            }
-        }
-        Ok(())
+        non_negative(operation, "ridge.absolute", self.absolute)?;
+        non_negative(operation, "ridge.relative", self.relative)
     }
 
     fn of(&self, largest: f64) -> f64 {
@@ -70,17 +58,21 @@ pub struct InverseRoots {
 
 impl InverseRoots {
     /// The roots, with the last good ones in the place of those that failed.
-    pub fn or_last(self, roots: Tensor<3>) -> Self {
+    ///
+    /// # Errors
+    /// [`LinalgError::Shape`] where the last ones have another shape.
+    pub fn or_last(self, roots: Tensor<3>) -> Result<Self, LinalgError> {
+        like("or_last", self.roots.dims(), roots.dims())?;
         let Some(failed) = failed(&self.outcomes, &self.roots.device()) else {
-            return self;
+            return Ok(self);
         };
         let shape = self.roots.shape();
         let k = self.outcomes.len();
         let failed = failed.reshape([k, 1, 1]).expand(shape);
-        Self {
+        Ok(Self {
             roots: self.roots.mask_where(failed, roots),
             outcomes: self.outcomes,
-        }
+        })
     }
 }
 

@@ -20,7 +20,8 @@ use crate::stack::{identity, positive};
 /// [`coupled_newton_inverse_root`](crate::coupled_newton_inverse_root) for the rest.
 ///
 /// # Errors
-/// [`LinalgError`] for matrices that are not square, `p = 0`, an order below 2, or an invalid ridge.
+/// [`LinalgError`] for matrices that are not square, `p = 0`, an order below 2, or an invalid ridge or
+/// tolerance.
 pub fn higher_order_inverse_root(
     stack: Tensor<3>,
     p: u32,
@@ -38,7 +39,7 @@ pub fn higher_order_inverse_root(
         });
     }
     let dtype = stack.dtype();
-    let a = regularized(OPERATION, stack, p, ridge)?;
+    let a = regularized(OPERATION, stack, p, ridge, settings)?;
     let [k, n, _] = a.dims();
     if k * n == 0 {
         return Ok(empty(a));

@@ -8,7 +8,7 @@ pub use newton::coupled_newton_inverse_root;
 
 use burn::tensor::{DType, Tensor};
 
-use crate::error::{LinalgError, square};
+use crate::error::{LinalgError, non_negative, square};
 use crate::host::Ridge;
 use crate::norm::spectral_norm_upper;
 use crate::outcome::DeviceSolution;
@@ -48,9 +48,11 @@ fn regularized(
     stack: Tensor<3>,
     p: u32,
     ridge: Ridge,
+    settings: &RootIteration,
 ) -> Result<Tensor<3>, LinalgError> {
     let (k, n) = square(operation, stack.dims())?;
     ridge.validate(operation)?;
+    non_negative(operation, "tolerance", settings.tolerance)?;
     if p == 0 {
         return Err(LinalgError::Setting {
             operation,

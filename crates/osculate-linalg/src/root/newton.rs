@@ -19,7 +19,7 @@ use crate::stack::{frobenius, identity, positive};
 /// times faster and more accurate for ill-conditioned matrices; this one needs no transfer.
 ///
 /// # Errors
-/// [`LinalgError`] for matrices that are not square, `p = 0` or an invalid ridge.
+/// [`LinalgError`] for matrices that are not square, `p = 0`, or an invalid ridge or tolerance.
 pub fn coupled_newton_inverse_root(
     stack: Tensor<3>,
     p: u32,
@@ -27,7 +27,7 @@ pub fn coupled_newton_inverse_root(
     settings: &RootIteration,
 ) -> Result<DeviceSolution, LinalgError> {
     let dtype = stack.dtype();
-    let a = regularized("coupled_newton_inverse_root", stack, p, ridge)?;
+    let a = regularized("coupled_newton_inverse_root", stack, p, ridge, settings)?;
     let [k, n, _] = a.dims();
     if k * n == 0 {
         return Ok(empty(a));

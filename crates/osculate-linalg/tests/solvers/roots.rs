@@ -55,7 +55,7 @@ fn a_root_that_does_not_exist_is_a_typed_failure() {
     assert_eq!(roots.outcomes, [Err(MatrixFailure::NonFinite)]);
     assert_eq!(matrix(&roots.roots, 0), Mat::<f64>::identity(3, 3));
     let last = Tensor::ones_like(&zero);
-    let kept = roots.or_last(last).roots;
+    let kept = roots.or_last(last).unwrap().roots;
     assert_eq!(matrix(&kept, 0), Mat::from_fn(3, 3, |_, _| 1.0));
     let negative = Ridge::absolute(-1.0);
     assert!(matches!(
@@ -118,7 +118,7 @@ fn iterations_keep_the_last_good_root_of_a_matrix_that_fails() {
         assert!(outcomes[1].is_ok(), "{method}");
         let found = matrix(&solution.value, 1);
         let last = Tensor::ones_like(&solution.value);
-        let kept = solution.or_last(1e-4, last);
+        let kept = solution.or_last(1e-4, last).unwrap();
         assert_eq!(matrix(&kept, 0), Mat::from_fn(5, 5, |_, _| 1.0), "{method}");
         assert_eq!(matrix(&kept, 1), found, "{method}");
     }

@@ -381,15 +381,15 @@ fn solve(factor: Tensor<3>, old: Tensor<3>, solver: BasisSolver, tolerance: Opti
             }
         }
         BasisSolver::Eigh | BasisSolver::EighDescending => {
-            match eigh(factor, &EighConfig::default()) {
-                Ok(mut eigen) => {
-                    if matches!(solver, BasisSolver::EighDescending) {
-                        eigen.vectors = eigen.vectors.flip([2]);
-                    }
-                    let values = eigen.values.clone();
-                    let eigen = eigen.or_last(values, old);
-                    (eigen.vectors, None, messages(eigen.outcomes))
+            let solved = eigh(factor, &EighConfig::default()).and_then(|mut eigen| {
+                if matches!(solver, BasisSolver::EighDescending) {
+                    eigen.vectors = eigen.vectors.flip([2]);
                 }
+                let values = eigen.values.clone();
+                eigen.or_last(values, old.clone())
+            });
+            match solved {
+                Ok(eigen) => (eigen.vectors, None, messages(eigen.outcomes)),
                 Err(error) => (old, None, vec![Err(error.to_string()); k]),
             }
         }

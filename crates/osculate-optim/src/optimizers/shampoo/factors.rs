@@ -195,13 +195,13 @@ fn invert(
     let settings = RootIteration::default();
     let iterated = |solution: DeviceSolution, last| {
         let outcomes = solution.outcomes(ROOT_TOLERANCE)?;
-        Ok((solution.or_last(ROOT_TOLERANCE, last), outcomes))
+        Ok((solution.or_last(ROOT_TOLERANCE, last)?, outcomes))
     };
     let p = whole_root(exponent).unwrap_or(1);
     match solver {
         RootSolver::Eigh => {
             let roots = eigh_inverse_root(factor, exponent, ridge, &EighConfig::default())?;
-            let roots = roots.or_last(last);
+            let roots = roots.or_last(last)?;
             Ok((roots.roots, roots.outcomes))
         }
         RootSolver::CoupledNewton => iterated(
