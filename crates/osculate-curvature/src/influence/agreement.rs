@@ -16,8 +16,8 @@ impl Agreement {
     /// Compares predictions with measurements of the same things.
     ///
     /// # Errors
-    /// [`CurvatureError::InvalidSetting`] where their numbers differ or are below 2, and
-    /// [`CurvatureError::NonFinite`].
+    /// [`CurvatureError::InvalidSetting`] where their numbers differ or are below 2, or where all predictions or all
+    /// measurements are equal, and [`CurvatureError::NonFinite`].
     pub fn between(predicted: &[f64], measured: &[f64]) -> Result<Self, CurvatureError> {
         CurvatureError::check(
             predicted.len() == measured.len() && predicted.len() >= 2,
@@ -34,6 +34,12 @@ impl Agreement {
             }
         }
         let (xx, xy, yy) = moments(predicted, measured);
+        CurvatureError::check(
+            xx > 0.0 && yy > 0.0,
+            "predictions and measurements",
+            "all of one equal",
+            "some that differ",
+        )?;
         let (rxx, rxy, ryy) = moments(&ranks(predicted), &ranks(measured));
         Ok(Self {
             spearman: rxy / (rxx * ryy).sqrt(),

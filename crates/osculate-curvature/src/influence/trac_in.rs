@@ -54,8 +54,8 @@ pub struct Checkpoint<'a> {
 /// ```
 ///
 /// # Errors
-/// [`CurvatureError::InvalidSetting`] where checkpoints are missing or of different samples, and
-/// [`CurvatureError::LayoutMismatch`].
+/// [`CurvatureError::InvalidSetting`] where checkpoints are missing or of different samples,
+/// [`CurvatureError::LayoutMismatch`], and [`CurvatureError::NonFinite`] for gradients and rates that are not numbers.
 pub fn trac_in(checkpoints: &[Checkpoint<'_>]) -> Result<Vec<f64>, CurvatureError> {
     let count = checkpoints.first().map_or(0, |first| first.samples.len());
     CurvatureError::check(
@@ -85,5 +85,11 @@ pub fn trac_in(checkpoints: &[Checkpoint<'_>]) -> Result<Vec<f64>, CurvatureErro
             *score += checkpoint.rate * dot;
         }
     }
-    Ok(scores)
+    match scores.iter().find(|score| !score.is_finite()) {
+        Some(score) => Err(CurvatureError::NonFinite {
+            what: "a score of TracIn",
+            value: *score,
+        }),
+        None => Ok(scores),
+    }
 }

@@ -13,7 +13,7 @@ use burn::tensor::Tensor;
 use crate::cost::Cost;
 use crate::error::CurvatureError;
 use crate::objective::{GradientObjective, Objective, SupervisedObjective};
-use crate::params::{ParamLayout, ParamVec, Snapshot, collect_registered};
+use crate::params::{ParamLayout, ParamVec, Snapshot, collect_registered, is_trained};
 use crate::stream::RandomStream;
 use passes::{accumulate, backward, forward, pass};
 
@@ -442,6 +442,10 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         model: &M,
         objective: &dyn GradientObjective<M>,
     ) -> Result<Evaluation, CurvatureError> {
+        if !is_trained(model) {
+            // Its own backward pass would panic.
+            return Err(CurvatureError::NoGradient);
+        }
         let gradient = collect_registered(model, objective.gradients(model)?);
         let device = model.devices().into_iter().next().unwrap_or_default();
         Ok(Evaluation {

@@ -20,6 +20,19 @@ struct Context {
     checkpointing: Option<GradientCheckpointingStrategy>,
 }
 
+/// Whether a backward pass can reach any tensor of a module.
+pub(crate) fn is_trained<M: Module>(model: &M) -> bool {
+    struct Trained(bool);
+    impl ModuleVisitor for Trained {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0 |= Context::of(&param.val()).require_grad;
+        }
+    }
+    let mut trained = Trained(false);
+    model.visit(&mut trained);
+    trained.0
+}
+
 impl Context {
     fn of<const D: usize>(tensor: &Tensor<D>) -> Self {
         // burn panics when it is asked about the distribution of a tensor without autodiff.
