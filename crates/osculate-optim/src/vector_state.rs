@@ -212,18 +212,15 @@ impl VectorStore {
         let scalars = scalars.iter().map(|name| {
             let value = match self.scalars.get(*name) {
                 Some(Scalar::Live(value)) => value.clone().to_device(&device).cast(dtype),
-                Some(Scalar::Loaded(data)) => {
-                    let own = data.dtype();
-                    Tensor::<1>::from_data(data.clone(), (&device, own)).cast(dtype)
-                }
+                Some(Scalar::Loaded(data)) => loaded(data, name, (&device, dtype))?,
                 None => Tensor::zeros([1], (&device, dtype)),
             };
-            (*name, value, false)
+            Ok((*name, value, false))
         });
         Ok(VectorState {
             role,
             vectors,
-            scalars: scalars.collect(),
+            scalars: scalars.collect::<Result<_, RecordError>>()?,
         })
     }
 
@@ -331,6 +328,21 @@ impl VectorStore {
         }
         store
     }
+}
+
+/// A number of a record, on a device.
+fn loaded(
+    data: &TensorData,
+    name: &str,
+    (device, dtype): (&Device, DType),
+) -> Result<Tensor<1>, RecordError> {
+    let own = data.dtype();
+    if data.shape()[..] != [1] || !own.is_float() {
+        return Err(RecordError::Missing {
+            name: name.to_string(),
+        });
+    }
+    Ok(Tensor::<1>::from_data(data.clone(), (device, own)).cast(dtype))
 }
 
 /// The loss where the scalars of a layout's state are, in their type.

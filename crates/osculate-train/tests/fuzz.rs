@@ -196,6 +196,20 @@ proptest! {
         prop_assert!(left.is_empty(), "{left:?}");
     }
 
+    /// A folder may have any name.
+    #[cfg(unix)]
+    #[test]
+    fn a_run_is_gone_on_with_in_any_folder(name in mutate::name(), beside in mutate::name()) {
+        let (folder, whole) = &*RUN;
+        let at = tempfile::tempdir().unwrap();
+        let out = at.path().join(name);
+        copy(&folder.path().join("run"), &out);
+        for within in [out.clone(), out.join("checkpoints")] {
+            let _ = fs::write(within.join(&beside), "of someone else");
+        }
+        prop_assert_eq!(&train(&out, &settings(), true).unwrap(), whole);
+    }
+
     /// Damaged checkpoints of a `Learner` are passed over, and an older one is found.
     #[test]
     fn damaged_checkpoints_of_a_learner_are_passed_over(part in 0..3_usize, beside in any::<bool>(), changes in changes()) {

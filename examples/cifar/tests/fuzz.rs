@@ -110,6 +110,34 @@ proptest! {
         read(folder.path(), name);
     }
 
+    /// No image is lost for its name.
+    #[cfg(unix)]
+    #[test]
+    fn any_names_are_read_or_refused(names in proptest::collection::vec((mutate::name(), mutate::name()), 1..6)) {
+        use std::collections::BTreeSet;
+        use std::os::unix::ffi::OsStrExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let bytes = encoded(image::ImageFormat::Png);
+        let mut images = BTreeSet::new();
+        for (class, mut name) in names {
+            name.push(".png");
+            for part in ["train", "test"] {
+                let at = folder.path().join(part).join(&class);
+                fs::create_dir_all(&at).unwrap();
+                fs::write(at.join(&name), &bytes).unwrap();
+            }
+            let hidden = [&class, &name].iter().any(|name| name.as_bytes()[0] == b'.');
+            if !hidden {
+                images.insert((class, name));
+            }
+        }
+        if let Ok(set) = read_folder(folder.path(), None) {
+            prop_assert_eq!(set.train.len(), images.len());
+        }
+        read(folder.path(), "");
+    }
+
     #[test]
     fn any_tree_is_read_or_refused(paths in proptest::collection::vec("(train|test)/(cat|dog|a/cat)?/?[a-c]{1}\\.(png|jpg|txt|bmp)", 1..8)) {
         let folder = tempfile::tempdir().unwrap();

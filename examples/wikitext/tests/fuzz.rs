@@ -109,6 +109,21 @@ proptest! {
         }
     }
 
+    /// Other files beside, and the folder itself, may have any name.
+    #[cfg(unix)]
+    #[test]
+    fn any_names_beside_the_texts_change_nothing(within in mutate::name(), beside in mutate::name()) {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join(within);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join(beside), "").unwrap();
+        for part in ["train", "valid"] {
+            fs::write(folder.join(format!("wiki.{part}.tokens")), TEXT).unwrap();
+        }
+        let corpus = read(&folder).unwrap();
+        prop_assert_eq!(corpus.train, TEXT);
+    }
+
     #[test]
     fn any_name_of_a_file_is_read_or_not(
         names in proptest::collection::vec("(train|validation|valid|test)(-[0-9]{1,3}-of-[0-9]{1,3})?\\.parquet", 1..5),

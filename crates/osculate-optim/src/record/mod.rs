@@ -110,8 +110,10 @@ pub struct StateRecord {
     pub(crate) parameters: BTreeMap<String, String>,
 }
 
-/// The counter of what a run has drawn for its noise.
+/// What a run has drawn for its noise, which may be any number.
 pub(crate) const NOISE: &str = "noise";
+/// The most that anything else in a run is counted to: what is counted on must not overflow.
+const MOST: u64 = 1 << 53;
 
 impl PartialEq for StateRecord {
     fn eq(&self, other: &Self) -> bool {
@@ -259,14 +261,16 @@ impl StateRecord {
     /// Reads a record from a file.
     ///
     /// # Errors
-    /// [`RecordError::File`] and [`RecordError::Format`].
+    /// [`RecordError::File`], also where the file is not a record.
     pub fn load(path: &Path) -> Result<Self, RecordError> {
-        let reader = Reader::from_file_exact(path).map_err(|error| RecordError::File {
+        let unreadable = |message: String| RecordError::File {
             action: "cannot read",
             path: path.display().to_string(),
-            message: error.to_string(),
-        })?;
-        Self::from_reader(reader)
+            message,
+        };
+        let reader =
+            Reader::from_file_exact(path).map_err(|error| unreadable(error.to_string()))?;
+        Self::from_reader(reader).map_err(|error| unreadable(error.to_string()))
     }
 
     fn writer(&self) -> Writer {
@@ -302,6 +306,14 @@ impl StateRecord {
         });
         let parameters = parameters.collect();
         let scalars = reader.scalars().clone();
+        let beyond = |(name, value): &(&String, &Scalar)| {
+            *name != NOISE && matches!(value, Scalar::UInt(value) if *value > MOST)
+        };
+        if let Some((name, value)) = scalars.iter().find(beyond) {
+            return Err(RecordError::Format {
+                message: format!("{name} is {value:?}, expected a count of at most {MOST}"),
+            });
+        }
         let tensors = reader
             .into_tensors()
             .map_err(format_error)?

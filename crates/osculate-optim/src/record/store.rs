@@ -27,17 +27,17 @@ impl StateStore {
         len: usize,
         dtype: DType,
     ) -> Result<Option<Tensor<1>>, RecordError> {
-        let (found_len, found_dtype) = match self.entries.get(&key(path, field)) {
+        let (found, found_dtype) = match self.entries.get(&key(path, field)) {
             None => return Ok(None),
-            Some(Entry::Live(tensor)) => (tensor.dims()[0], tensor.dtype()),
-            Some(Entry::Loaded(data)) => (data.num_elements(), data.dtype()),
+            Some(Entry::Live(tensor)) => (tensor.dims().to_vec(), tensor.dtype()),
+            Some(Entry::Loaded(data)) => (data.shape().to_vec(), data.dtype()),
         };
-        if (len, dtype) != (found_len, found_dtype) {
+        if (&found[..], found_dtype) != (&[len][..], dtype) {
             return Err(RecordError::Mismatch {
                 path: path.to_string(),
                 field: field.to_string(),
-                expected: format!("{len} elements of type {dtype:?}"),
-                found: format!("{found_len} elements of type {found_dtype:?}"),
+                expected: format!("the shape [{len}] and the type {dtype:?}"),
+                found: format!("the shape {found:?} and the type {found_dtype:?}"),
             });
         }
         Ok(self

@@ -1,6 +1,7 @@
 //! burn's optimizers as they are.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use burn::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler};
@@ -81,6 +82,8 @@ impl BurnUpdate {
             {
                 entries.forget(&path);
                 dropped.push(path);
+            } else if let Some((_, parameter)) = table.get(&path) {
+                entries.check_dtype(&path, compute_dtype(parameter.dtype))?;
             }
         }
         let record = entries.to_burn(|path| table.get(path).map(|(id, _)| id.val()))?;
@@ -230,8 +233,15 @@ impl BurnUpdate {
             let position = paths.iter().position(|known| known == path)?;
             Some(position as u64 + 1)
         };
-        let trial = self.pristine.clone().load_record(entries.to_burn(number)?);
-        let loaded = Entries::from_burn(trial.to_record(), |_, _| true);
+        let record = entries.to_burn(number)?;
+        let optimizer = self.pristine.clone();
+        // burn panics on ranks that its record and its tensors do not agree in.
+        let load = AssertUnwindSafe(|| optimizer.load_record(record).to_record());
+        let loaded = catch_unwind(load).map_err(|_| RecordError::Format {
+            message: "the base optimizer cannot load it: its numbers and tensors do not agree"
+                .to_string(),
+        })?;
+        let loaded = Entries::from_burn(loaded, |_, _| true);
         entries.check_taken_over(&loaded)
     }
 }

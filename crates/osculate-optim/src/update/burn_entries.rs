@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::optim::OptimizerRecord;
-use burn::tensor::{Bytes, TensorData};
+use burn::tensor::{Bytes, DType, TensorData};
 use burn_pack::{Reader, Scalar, Writer};
 
 use crate::record::{RecordError, format_error};
@@ -17,6 +17,8 @@ pub(super) struct Entries {
 
 /// Marks the entries of the base optimizer in a record, before the field's name.
 pub(super) const FIELD: &str = "base.";
+/// The number in which burn keeps the rank of a state's parameter.
+const RANK: &str = "__rank";
 
 impl Entries {
     pub fn num_bytes(&self) -> usize {
@@ -78,15 +80,41 @@ impl Entries {
         self.scalars.retain(|name, _| other(name));
     }
 
-    /// Whether the tensors of a parameter that have its rank have its shape too.
+    /// Whether the state of a parameter is of its rank, and the tensors that have it have its shape too.
     pub fn fits(&self, path: &str, shape: &[usize]) -> bool {
         let prefix = format!("{path}#");
+        let rank = self.scalars.get(&format!("{prefix}{FIELD}{RANK}"));
+        if rank.is_some_and(|rank| u64::try_from(*rank) != Ok(shape.len() as u64)) {
+            return false;
+        }
         let own = self.tensors.range(prefix.clone()..);
         own.take_while(|(name, _)| name.starts_with(&prefix))
             .all(|(_, data)| {
                 let found = data.shape();
-                found.len() != shape.len() || found.num_elements() <= 1 || found[..] == *shape
+                match found.len() == shape.len() {
+                    true => found.num_elements() == 1 || found[..] == *shape,
+                    // Without its number, burn takes the rank of a tensor.
+                    false => rank.is_some(),
+                }
             })
+    }
+
+    /// Whether the tensors of a parameter are in the type that its state is kept in: burn's optimizers panic on
+    /// others in their next step.
+    pub fn check_dtype(&self, path: &str, dtype: DType) -> Result<(), RecordError> {
+        let prefix = format!("{path}#");
+        let own = self.tensors.range(prefix.clone()..);
+        let mut own = own.take_while(|(name, _)| name.starts_with(&prefix));
+        let other = own.find(|(_, data)| data.dtype().is_float() && data.dtype() != dtype);
+        match other {
+            Some((name, data)) => Err(RecordError::Mismatch {
+                path: path.to_string(),
+                field: name[prefix.len()..].to_string(),
+                expected: format!("the type {dtype:?}"),
+                found: format!("the type {:?}", data.dtype()),
+            }),
+            None => Ok(()),
+        }
     }
 
     pub fn to_burn(

@@ -52,6 +52,24 @@ pub fn changes() -> impl Strategy<Value = Vec<Change>> {
     proptest::collection::vec(change, 1..5)
 }
 
+/// A name of a file or folder, in UTF-8 or not, with what is special to shells, systems and people.
+#[cfg(unix)]
+#[allow(dead_code, reason = "each suite uses a part")]
+pub fn name() -> impl Strategy<Value = std::ffi::OsString> {
+    use std::os::unix::ffi::OsStringExt;
+
+    let bytes = prop_oneof![
+        "[a-cA-C. \\-é\u{301}\n]{1,4}".prop_map(String::into_bytes),
+        proptest::collection::vec(any::<u8>(), 1..5),
+    ];
+    let usable = |bytes: &Vec<u8>| {
+        let reserved = [&b"."[..], b".."].contains(&bytes.as_slice());
+        !reserved && !bytes.iter().any(|byte| [0, b'/'].contains(byte))
+    };
+    let bytes = bytes.prop_filter("a name of a file", usable);
+    bytes.prop_map(std::ffi::OsString::from_vec)
+}
+
 /// The bytes after all changes.
 pub fn changed(bytes: &[u8], changes: &[Change]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
