@@ -203,7 +203,11 @@ where
         let (Ok(stepped), Ok(supervised)) = (gradient(&first), gradient(supervised)) else {
             return;
         };
-        let distance = supervised.sub(&stepped).norm() / stepped.norm();
+        let distance = match stepped.layout().check(supervised.layout()) {
+            Ok(()) => supervised.sub(&stepped).norm() / stepped.norm(),
+            // It does not depend on the same parameters.
+            Err(_) => f64::INFINITY,
+        };
         self.strategy.monitor.note_distance(distance);
         if distance > LARGEST_DISTANCE {
             tracing::warn!(
@@ -230,8 +234,16 @@ where
         }
     }
 
-    /// Fails the training where no step of it moved a parameter.
-    pub(super) fn check_moved(&self) {
+    /// Fails the training where it had epochs and made no step, or where no step moved a parameter.
+    pub(super) fn check_moved(&self, epochs: usize) {
+        if epochs > 0 && self.steps == 0 && !self.interrupter.should_stop() {
+            let batches_of_step = self.batches_of_step;
+            let error = LearnerError::NoStep {
+                epochs,
+                batches_of_step,
+            };
+            self.strategy.fail(&self.interrupter, error);
+        }
         if let Some(Skipped { path, reason }) = self.idle.clone() {
             let steps = self.steps;
             let error = LearnerError::NothingMoved {

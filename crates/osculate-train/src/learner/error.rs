@@ -67,6 +67,18 @@ pub enum LearnerError {
         cause: StepErrorCause,
     },
 
+    /// There were epochs, and no step in them.
+    #[error(
+        "no step was made in {epochs} epochs: the data loader gave no batch, or fewer than the \
+         {batches_of_step} of a step"
+    )]
+    NoStep {
+        /// Epochs made.
+        epochs: usize,
+        /// Batches of a step: those of `grads_accumulation`, or 1.
+        batches_of_step: usize,
+    },
+
     /// Every step left every parameter out.
     #[error(
         "no step of {steps} moved a parameter: all were left out of each, the first of them {path} for its \

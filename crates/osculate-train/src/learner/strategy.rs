@@ -42,7 +42,8 @@ use super::probe::CurvatureProbe;
 ///   [`with_device`](Self::with_device).
 /// - A step that fails stops the training. The weights are those before it;
 ///   [`Monitor::error`] has the reason. A training of which every step leaves every parameter out, since
-///   nothing is finite, ends with [`LearnerError::NothingMoved`].
+///   nothing is finite, ends with [`LearnerError::NothingMoved`], and one whose loader gives no batch with
+///   [`LearnerError::NoStep`].
 ///
 /// ```
 /// use burn::train::{LearnerModel, SupervisedTraining, TrainStep};
@@ -287,7 +288,7 @@ where
                 break;
             }
         }
-        run.check_moved();
+        run.check_moved((num_epochs + 1).saturating_sub(starting_epoch));
         let model = run.evaluation_model().unwrap_or_else(|| run.model.clone());
         (model, run.processor)
     }

@@ -154,9 +154,11 @@ impl<'a, T: Task> Drive<'a, T> {
         let objective = Drawing::new(batch.objective, |number| {
             let at = BatchAt::drawn(seed, step, number, task.batches_per_epoch());
             at.seed_devices(&devices);
-            task.batch(at)
-                .map(|batch| batch.objective)
-                .map_err(ObjectiveError::new)
+            let batch = task.batch(at).map_err(ObjectiveError::new)?;
+            if batch.samples == 0 {
+                return Err(ObjectiveError::new(no_sample(at).to_string()));
+            }
+            Ok(batch.objective)
         });
         let made = match self.with.optimizer.step(self.lr, model, &objective) {
             Ok(made) => made,
@@ -233,15 +235,11 @@ impl<'a, T: Task> Drive<'a, T> {
             .collect::<Result<Vec<_>, _>>()
             .map_err(TrainerError::task("making a batch"))?;
         if let Some(empty) = batches.iter().position(|batch| batch.samples == 0) {
-            // It would have no loss, or no weight among others.
-            return Err(TrainerError::TaskInvalid {
-                what: format!(
-                    "batch {} of pass {} has no sample",
-                    at.first + empty,
-                    at.epoch
-                ),
-                expected: "at least one sample in a batch",
-            });
+            return Err(no_sample(BatchAt {
+                seed: self.config.seed,
+                epoch: at.epoch,
+                index: at.first + empty,
+            }));
         }
         if batches.len() == 1
             && let Some(batch) = batches.pop()
@@ -387,6 +385,12 @@ impl<'a, T: Task> Drive<'a, T> {
             .task
             .sharpness_batch(self.config.seed)
             .map_err(TrainerError::task("making the batch for the sharpness"))?;
+        if batch.samples == 0 {
+            return Err(TrainerError::TaskInvalid {
+                what: "the batch for the sharpness has no sample".to_string(),
+                expected: "at least one sample in a batch",
+            });
+        }
         let settings = &self.config.sharpness;
         let kind = settings.kind(self.task.has_kinks());
         if !self.announced {
@@ -477,5 +481,13 @@ impl<'a, T: Task> Drive<'a, T> {
             state_bytes: self.with.optimizer.state_bytes(),
             out: self.out.to_path_buf(),
         }
+    }
+}
+
+/// A batch of nothing would have no loss, or no weight among others.
+fn no_sample(at: BatchAt) -> TrainerError {
+    TrainerError::TaskInvalid {
+        what: format!("batch {} of pass {} has no sample", at.index, at.epoch),
+        expected: "at least one sample in a batch",
     }
 }

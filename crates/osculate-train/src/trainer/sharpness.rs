@@ -69,6 +69,12 @@ pub(crate) fn measure<M: Module>(
 fn climb<M: Module>(oracle: &GradientOracle<'_, M>, rho: f64) -> Result<Sharpness, CurvatureError> {
     let clean = oracle.clean()?;
     let norm = clean.gradient.norm();
+    if !norm.is_finite() {
+        return Err(CurvatureError::NonFinite {
+            what: "the norm of the gradient",
+            value: norm,
+        });
+    }
     let loss = |loss: &burn::tensor::Tensor<1>| loss.to_data().iter::<f64>().next();
     let (Some(here), true) = (loss(&clean.loss), norm > 0.0) else {
         return Ok(Sharpness {

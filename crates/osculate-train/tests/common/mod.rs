@@ -115,6 +115,12 @@ impl Net {
         self.head.forward(self.dropout.forward(gelu(hidden)))
     }
 
+    /// What is added to the outputs.
+    pub fn offset(&self) -> Tensor<2> {
+        let bias = self.head.bias.as_ref().unwrap();
+        bias.val().unsqueeze()
+    }
+
     pub fn classify(&self, batch: DigitsBatch) -> ClassificationOutput {
         let output = self.forward(batch.images);
         let loss = CrossEntropyLossConfig::new()

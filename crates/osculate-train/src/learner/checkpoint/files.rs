@@ -121,7 +121,8 @@ impl Files {
                 .and_then(|name| name.strip_suffix(".bpk"))
                 .and_then(|name| name.rsplit_once('-'))
                 .filter(|(part, _)| parts.contains(part))
-                .and_then(|(_, epoch)| epoch.parse().ok());
+                // `model-+3.bpk` and `model-03.bpk` are names of someone else's.
+                .and_then(|(_, text)| text.parse().ok().filter(|n: &usize| n.to_string() == text));
             epochs.extend(epoch);
         }
         epochs.sort_unstable();
