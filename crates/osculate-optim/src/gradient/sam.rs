@@ -20,7 +20,8 @@ use crate::registry::{OptimizerRow, base_of, over_sgd, read, to_value};
 /// - Cost: 2 gradient evaluations a step.
 /// - State: the optimizer's; while a step runs, two vectors more.
 /// - Defaults: `rho` 0.05, the paper's general choice; 0 is the optimizer itself, bit for bit.
-/// - Learning rate: the optimizer's own.
+/// - Learning rate: the optimizer's own. In the study of `docs/study` the best rate of SAM over SGD was SGD's, 17
+///   times AdamW's best on the same workload (median of eight; 0.0053 to 166 times).
 /// - When not to use it: where gradients are the bottleneck and the model does not overfit.
 ///   [`LookSam`](super::LookSam) spreads the cost.
 ///

@@ -46,7 +46,8 @@ pub enum InducedMetric {
 /// - State: 2 elements for each parameter element (`Rms`), or 1, and one number.
 /// - Defaults: the authors', `Rms`, which alone keeps up with Adam in their tables. `max_scale` is ours: the
 ///   logarithm's scale is `1 / L` where the gradient is small.
-/// - Learning rate: AdamW's (`Rms`); 0.1 (`Sgd`, `Log`), the authors' default.
+/// - Learning rate: AdamW's 3e-3 (`Rms`); 0.1, 33 times that (`Sgd`, `Log`), the authors' default. The study has no
+///   figure for it.
 /// - When not to use it: where AdamW with a clip of the global norm does.
 ///
 /// Paper: Harvey, *The Optimiser Hidden in Plain Sight: Training with the Loss Landscape's Induced Metric*,

@@ -24,7 +24,8 @@ use crate::weight_decay::{DecayForm, WeightDecay};
 /// above by a model of the loss, so that rates far too large for SGD are safe.
 ///
 /// - Learning rate: 0.05 on small networks, 17 times AdamW's 3e-3; that of SGD with momentum `β`, times
-///   `1 / (1 - β)`. With MoMo 1, which it takes down where that is too much.
+///   `1 / (1 - β)`: see [`SgdwConfig`](crate::SgdwConfig). With MoMo 1, the paper's, which it takes down where that is
+///   too much.
 /// - Cost: 1 gradient evaluation a step.
 /// - State: 1 element for each parameter element, and one number for each parameter.
 /// - Defaults: those of MoMo's authors.

@@ -30,7 +30,8 @@ use crate::update::{VectorRule, VectorStep};
 /// - Cost: 1 gradient evaluation a step, and 2 to 2.7 for each product, of which there are at most
 ///   `iterations + probes`. Three numbers are read back for each: the method's own.
 /// - State: none; four vectors while it runs.
-/// - Learning rate: 0.3 on networks; 1 near a minimum, and where [`Armijo`](crate::Armijo) shortens it.
+/// - Learning rate: 0.3 on networks; 1, a whole Newton step, near a minimum and where [`Armijo`](crate::Armijo)
+///   shortens it. It is a part of such a step and has nothing to do with AdamW's rates.
 /// - Defaults: 10 iterations to a tenth (an inexact Newton method), damping 0.1, with which
 ///   flat directions of a network are no longer than ten gradients; ours.
 /// - When not to use it: with small batches, whose Hessian is noise; on networks far from a minimum, where most

@@ -27,7 +27,7 @@ use crate::weight_decay::WeightDecay;
 /// Orthogonal updates have outputs that move far and outputs that hardly move; here all move alike in the long run.
 /// The bias of `v` is not corrected: the norm, which stays Muon's, takes it out.
 ///
-/// - Learning rate, cost: Muon's.
+/// - Learning rate, cost: Muon's; the study has no figure for it.
 /// - State: Muon's, and one element for each row or column of a matrix, whichever are more.
 /// - Defaults: Muon's, and the authors' `β2` 0.95 and `ε` 1e-8. Their scale is `√(out / in)` also where that is below
 ///   1.

@@ -69,7 +69,8 @@ impl GradientPrediction {
 /// - State: 5 elements for each parameter element, and `span` for an extrapolation.
 /// - Defaults: the paper's, but for the prediction: of gradients of batches little more can be told than the
 ///   last one tells, and its extrapolation doubles the state.
-/// - Learning rate: AdamW's 3e-3, or less: an Adam step and a look-ahead are made in one.
+/// - Learning rate: AdamW's 3e-3, or less: an Adam step and a look-ahead are made in one. The study has no figure
+///   for it.
 /// - When not to use it: with small batches; where memory is short; under a step-size policy or the cautious
 ///   mask, which scale the way back to `w` too.
 ///

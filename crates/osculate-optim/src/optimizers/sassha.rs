@@ -26,8 +26,8 @@ use crate::registry::{OptimizerRow, read, to_value};
 /// refreshes, so that steps grow too long as a period goes on. And its double backward sees weights that
 /// were already restored, so that its `D` belongs to no point. This is what the paper describes.
 ///
-/// - Learning rate: 0.15, the authors' for image classification, 50 times AdamW's 3e-3. The square root
-///   makes it depend less on the network than AdaHessian's.
+/// - Learning rate: 0.15, the authors' for image classification, 50 times AdamW's 3e-3; the study has no figure for
+///   it. The square root makes it depend less on the network than AdaHessian's.
 /// - Cost: 2 gradient evaluations a step, and a Hessian product every `period` steps: 2.2.
 /// - State: 2 elements for each parameter element; while a step runs, two vectors more.
 /// - Defaults: the authors' code and its scripts for CIFAR. They take a `rho` of 0.25 for vision

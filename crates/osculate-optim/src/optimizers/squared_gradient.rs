@@ -61,8 +61,8 @@ impl SquareFloor {
 /// - State: 1 element for each parameter element, 2 with `beta_1`, and two numbers for each parameter.
 /// - Defaults: AdaGrad-SQR with the gradient, as in the authors' code; a floor of the mean, ours:
 ///   lower ones overshoot on networks.
-/// - Learning rate: 1 under SANIA where all batches can be fitted; elsewhere, and alone, 1e-2. It has the unit of
-///   the loss.
+/// - Learning rate: 1, the paper's, under SANIA where all batches can be fitted; elsewhere, and alone, 1e-2, 3 times
+///   AdamW's usual 3e-3, for which there is no figure in the study. It has the unit of the loss.
 /// - When not to use it: without SANIA; on networks, for which Adam is the safer choice.
 ///
 /// Paper: Abdukhakimov et al., *SANIA*, <https://arxiv.org/abs/2312.17369>.

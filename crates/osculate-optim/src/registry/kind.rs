@@ -36,7 +36,8 @@ pub struct OptimizerRow {
     pub name: &'static str,
     /// What it does, in one line.
     pub text: &'static str,
-    /// A peak learning rate to start a search from, for small networks at the batch sizes of examples.
+    /// A peak learning rate to start a search from, for small networks at the batch sizes of examples. The page of the
+    /// configuration says where it comes from.
     pub learning_rate: f64,
     /// Gradient evaluations a step with the default settings.
     pub gradients: f64,

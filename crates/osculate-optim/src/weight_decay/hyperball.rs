@@ -19,7 +19,8 @@ use crate::registry::{OptimizerRow, base_of, over_base, read, to_value};
 /// burn's optimizers, which is to be 0. Embeddings and heads are kept out of it by a group with a weight decay of 0.
 ///
 /// - Cost: three norms for each matrix. State: none.
-/// - Learning rate: an angle: 0.003 to 0.03, the same for all optimizers.
+/// - Learning rate: an angle: 0.003 to 0.03, the same for all optimizers, whatever AdamW's is. The study has no figure
+///   for it.
 /// - When not to use it: for networks without normalisation, whose norms mean something; for matrices that begin
 ///   near zero and have to grow.
 ///

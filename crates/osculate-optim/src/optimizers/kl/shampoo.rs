@@ -38,7 +38,7 @@ kl_configuration! {
 /// - State: `1 + 1.5 (m / n + n / m)` elements for each parameter element: 4 for a square matrix, 3
 ///   with `bf16_bases`.
 /// - Learning rate: start at 3e-3, AdamW's, and search downwards: with a true covariance the update
-///   has unit elements, before it has one it is up to ten times longer.
+///   has unit elements, before it has one it is up to ten times longer. The study has no figure for it.
 /// - When not to use it: where steps are cheap against `m + n` multiplications for each weight; with a
 ///   rate tuned for Adam that cannot be tuned again.
 ///

@@ -32,7 +32,8 @@ kl_configuration! {
 ///   `5 (m³ + n³)`, on the host, every `period` steps. One gradient evaluation a step.
 /// - State: `2 + 1.5 (m / n + n / m)` elements for each parameter element: 5 for a square matrix, 4
 ///   with `bf16_bases`.
-/// - Learning rate: start at 3e-3, AdamW's.
+/// - Learning rate: start at 3e-3, AdamW's, since a step's elements are as long as Adam's. The study has no figure
+///   for it; [`SoapConfig`](crate::SoapConfig) wants more.
 /// - When not to use it: where steps are cheap against `m + n` multiplications for each weight.
 ///
 /// Failures of the solver keep the last basis and are counted in the report. Parameters in f16 or

@@ -41,7 +41,8 @@ psgd_config! {
     ///   evaluations where an update is due.
     /// - State: `n (n + 1) / 2` elements for a block of `n` in `Quad`, `Quad4p` and `Eq`, `n²` in the
     ///   others, and `n` with momentum.
-    /// - Learning rate: begin at 5e-3, where AdamW has 3e-3; once Newton's `P` is fitted, up to 1.
+    /// - Learning rate: begin at 5e-3, where AdamW has 3e-3; once Newton's `P` is fitted, up to 1, a Newton step. The
+    ///   study has no figure for it.
     /// - When not to use it: for matrices of any size; [`PsgdKronConfig`](crate::PsgdKronConfig) is for
     ///   them.
     ///
@@ -130,7 +131,7 @@ pub(crate) static ROW: OptimizerRow = OptimizerRow {
     text: "dense preconditioner fitted to Hessian products",
     learning_rate: 5e-3,
     gradients: 3.0,
-    state: "half the length of a block",
+    state: "block / 2, half the length of a block",
     defaults: || to_value(&PsgdDenseConfig::new()),
     build: |settings| Ok(read::<PsgdDenseConfig>(settings, "settings")?.init()?),
 };

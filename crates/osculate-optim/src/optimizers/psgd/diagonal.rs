@@ -19,7 +19,8 @@ psgd_config! {
     /// - Cost of a step: a few passes over the parameter. Newton adds 2 gradient evaluations where an
     ///   update is due.
     /// - State: 2 elements for each parameter element, 1 without momentum.
-    /// - Learning rate: begin at 5e-3, where AdamW has 3e-3.
+    /// - Learning rate: begin at 5e-3, where AdamW has 3e-3: that of [`PsgdKronConfig`](crate::PsgdKronConfig), since
+    ///   the study has no figure for it and whitening makes steps of the same length.
     /// - When not to use it: it is the baseline of its family; matrices gain by
     ///   [`PsgdKronConfig`](crate::PsgdKronConfig).
     ///

@@ -40,7 +40,8 @@ psgd_config! {
     /// - Cost of a step with an update: about `20 n r` multiplications. Newton adds 2 gradient
     ///   evaluations where an update is due.
     /// - State: `2 r + 2` elements for each parameter element: 22 at the default rank.
-    /// - Learning rate: begin at 5e-3, where AdamW has 3e-3.
+    /// - Learning rate: begin at 5e-3, where AdamW has 3e-3: that of [`PsgdKronConfig`](crate::PsgdKronConfig), since
+    ///   the study has no figure for it and whitening makes steps of the same length.
     /// - When not to use it: where that is too much; [`PsgdKronConfig`](crate::PsgdKronConfig) keeps 2.
     ///
     /// Paper: Li, *Black box Lie group preconditioners for SGD*, <https://arxiv.org/abs/2211.04422>.
