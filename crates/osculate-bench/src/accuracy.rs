@@ -3,8 +3,6 @@
 use burn::module::Module;
 use burn::optim::AdamWConfig;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use comfy_table::Table;
-use comfy_table::presets::UTF8_FULL_CONDENSED;
 use osculate::curvature::{
     CurvatureOperator, GaussNewton, GradientOracle, Hessian, HessianConfig, HvpMode, LanczosConfig,
     ParamVec, SupervisedBatch, lanczos,
@@ -16,6 +14,7 @@ use osculate_problems::modules::{
 };
 
 use crate::error::BenchError;
+use crate::report::{Column, Grid};
 
 /// The error of one product.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,46 +47,48 @@ const VOCABULARY: usize = 32;
 const SEQUENCES: usize = 64;
 const LENGTH: usize = 16;
 
-/// Measures all errors on the default device, and formats them. The flag is set where all are
-/// accepted.
+/// What [`table`] is to be read with.
+pub(crate) fn note() -> String {
+    format!(
+        "Hessian and Gauss-Newton are finite differences where they are not called exact. Reference: exact products of \
+         the same network cast to f64, after {TRAINING_STEPS} steps of AdamW."
+    )
+}
+
+/// Measures all errors on the default device.
 ///
 /// # Errors
-/// As [`rows`].
-pub fn measure() -> Result<(String, bool), BenchError> {
+/// [`BenchError::Usage`] on a device without `f64`, and as [`rows`].
+pub fn measure() -> Result<Vec<Row>, BenchError> {
     let device = osculate::device::select(None)?;
     if !device.supports_dtype(DType::F64) {
         return Err(BenchError::Usage(format!(
             "{device:?} has no f64, which the reference needs; choose another by BURN_DEVICE"
         )));
     }
-    let rows = rows(&device)?;
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header([
-        "network",
-        "product",
-        "direction",
-        "relative error",
-        "accepted",
+    rows(&device)
+}
+
+/// The errors as a table.
+pub fn table(rows: &[Row]) -> Grid {
+    let mut grid = Grid::new([
+        Column::new("network"),
+        Column::new("product").prose(16),
+        Column::new("direction").prose(10),
+        Column::new("error"),
+        Column::new("accepted"),
     ]);
-    for row in &rows {
-        table.add_row([
+    for row in rows {
+        let missed = if row.accepted() { "" } else { ", missed" };
+        grid.rows.push(vec![
             row.model.to_string(),
             row.product.to_string(),
             row.direction.clone(),
             format!("{:.1e}", row.error),
-            format!(
-                "{:.0e}{}",
-                row.limit,
-                if row.accepted() { "" } else { ", missed" }
-            ),
+            format!("{:.0e}{missed}", row.limit),
         ]);
     }
-    let text = format!(
-        "{table}\nHessian and Gauss-Newton are finite differences where they are not called exact. \
-         Reference: exact products of the same network cast to f64, after {TRAINING_STEPS} steps of \
-         AdamW.\n"
-    );
-    Ok((text, rows.iter().all(Row::accepted)))
+    grid
 }
 
 /// Measures all errors.

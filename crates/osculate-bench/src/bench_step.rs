@@ -17,7 +17,8 @@ const LARGEST: usize = 1 << 24;
 /// costs next to nothing: what is left is the optimizer. All take turns; ratios refer to the first.
 ///
 /// # Errors
-/// [`BenchError::Usage`] for a shape or rounds that make no sense, [`BenchError::Interrupted`].
+/// [`BenchError::Usage`] for optimizers, shapes or rounds that are none or make no sense,
+/// [`BenchError::Interrupted`].
 pub fn bench_steps(
     entrants: &[Entrant],
     shapes: &[String],
@@ -26,10 +27,16 @@ pub fn bench_steps(
     watch: &Watch,
 ) -> Result<Grid, BenchError> {
     check_labels(entrants)?;
-    if rounds == 0 {
-        return Err(BenchError::Usage(
-            "--rounds 0: expected at least 1".to_string(),
-        ));
+    for (option, count) in [
+        ("--optimizers", entrants.len()),
+        ("--shapes", shapes.len()),
+        ("--rounds", rounds),
+    ] {
+        if count == 0 {
+            return Err(BenchError::Usage(format!(
+                "{option} 0: expected at least 1"
+            )));
+        }
     }
     let device = device.clone().autodiff();
     let mut header = vec!["optimizer".to_string()];

@@ -170,12 +170,7 @@ impl FromStr for Entrant {
         let method: OptimizerSpec = method.parse().map_err(|error| wrong(format!("{error}")))?;
         let mut entrant = Self::new(method)?;
         if let Some(label) = label {
-            let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-            if label.is_empty() || label.starts_with('.') || !label.chars().all(allowed) {
-                return Err(wrong(format!(
-                    "the name {label:?} is invalid, expected letters, digits, '-', '_' and '.'"
-                )));
-            }
+            check_label(label).map_err(wrong)?;
             entrant.label = label.to_string();
         }
         Ok(entrant)
@@ -194,13 +189,32 @@ pub(crate) fn respelled(text: &str) -> String {
     format!("write {}", shell::line(words))
 }
 
-/// Checks that no two entrants have one name, or names that differ in case alone: names become folders,
-/// and there are file systems to which those would be one.
+/// Why a name cannot become that of a folder, if it cannot.
+fn check_label(label: &str) -> Result<(), String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if label.is_empty() || label.starts_with('.') || !label.chars().all(allowed) {
+        return Err(format!(
+            "the name {label:?} is invalid, expected letters, digits, '-', '_' and '.'"
+        ));
+    }
+    // A study has files of its own beside the folders of the optimizers.
+    if label.to_ascii_lowercase().ends_with(".json") {
+        return Err(format!(
+            "the name {label:?} is invalid, expected one that is no file's"
+        ));
+    }
+    Ok(())
+}
+
+/// Checks that all names can become those of folders, and that no two entrants have one name, or names that
+/// differ in case alone: there are file systems to which those would be one.
 ///
 /// # Errors
 /// [`BenchError::Usage`].
 pub fn check_labels(entrants: &[Entrant]) -> Result<(), BenchError> {
     for (index, entrant) in entrants.iter().enumerate() {
+        check_label(&entrant.label)
+            .map_err(|why| BenchError::Usage(format!("optimizer {}: {why}", entrant.recipe)))?;
         if entrants[..index]
             .iter()
             .any(|other| other.label.eq_ignore_ascii_case(&entrant.label))

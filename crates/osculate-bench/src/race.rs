@@ -32,7 +32,8 @@ pub trait Spectator {
 /// Runs a race. Where the watch stops it, the runs so far are the result.
 ///
 /// # Errors
-/// [`BenchError::Usage`] for an unknown workload, and as [`Trainer::train`](crate::trial::Trainer::train).
+/// [`BenchError::Usage`] for an unknown workload and for a race of nothing, and as
+/// [`Trainer::train`](crate::trial::Trainer::train).
 pub fn race(
     config: &RaceConfig,
     workloads: &Workloads,
@@ -48,6 +49,13 @@ pub fn race(
         .iter()
         .map(|heat| Ok((heat, workloads.get(&heat.workload)?)))
         .collect::<Result<_, BenchError>>()?;
+    let runs = |heat: &Heat| heat.lanes().count() * config.seeds.len();
+    if config.heats.is_empty() || config.heats.iter().any(|heat| runs(heat) == 0) {
+        return Err(BenchError::Usage(
+            "a race needs at least one workload, and on each a seed and an optimizer with a rate"
+                .to_string(),
+        ));
+    }
     let baseline = baseline(config);
     for (heat, trainer) in raced {
         let about = trainer.about();

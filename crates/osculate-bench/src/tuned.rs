@@ -95,6 +95,16 @@ pub fn over_adamw(label: &str) -> Option<[f64; 3]> {
     Some([median(&ratios)?, ratios[0], ratios[ratios.len() - 1]])
 }
 
+/// A ratio in two digits.
+pub(crate) fn times(ratio: f64) -> String {
+    let digits = (1.0 - ratio.log10().floor()).max(0.0) as usize;
+    let text = format!("{ratio:.digits$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+        false => text,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +124,38 @@ mod tests {
                     "{name}, {label}: {lr}, not {rate}"
                 );
             }
+        }
+    }
+
+    /// The documentation of the optimizers cannot ask for the figures, and has them in words.
+    #[test]
+    fn the_pages_of_the_optimizers_have_the_figures() {
+        for (label, page) in [
+            ("sgd", "optimizers/sgdw.rs"),
+            ("sam", "gradient/sam.rs"),
+            ("adahessian", "optimizers/adahessian/mod.rs"),
+            ("sophia-h", "optimizers/sophia.rs"),
+            ("shampoo", "optimizers/shampoo/mod.rs"),
+            ("soap", "optimizers/soap.rs"),
+            ("psgd-kron", "optimizers/psgd/kron.rs"),
+            ("muon", "optimizers/muon.rs"),
+        ] {
+            let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../osculate-optim/src/");
+            let text = std::fs::read_to_string(format!("{root}{page}")).unwrap();
+            let words: Vec<&str> = text
+                .split_whitespace()
+                .filter(|word| *word != "///")
+                .collect();
+            let text = words.join(" ");
+            let [middle, least, most] = over_adamw(label).unwrap().map(times);
+            let middle = match middle.as_str() {
+                "1" => String::new(),
+                other => format!("{other} times "),
+            };
+            let told = format!(
+                "{middle}AdamW's best on the same workload (median of eight; {least} to {most} times)"
+            );
+            assert!(text.contains(&told), "{page} does not say: {told}");
         }
     }
 

@@ -189,7 +189,7 @@ fn optimizers_and_workloads_are_listed() {
         assert!(told.contains(part), "{part} is missing in\n{told}");
     }
     let told = text(&run(&["list", "soap"]).stdout);
-    assert!(told.contains("too low for it"), "{told}");
+    assert!(told.contains("start higher"), "{told}");
     let told = text(&run(&["list", "--workloads"]).stdout);
     for name in ["digits-noise", "char-lm", "delayed-xor", "pinn", "--cifar"] {
         assert!(told.contains(name), "{name} is missing in\n{told}");

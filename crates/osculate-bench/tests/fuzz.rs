@@ -6,6 +6,7 @@
 mod mutate;
 
 use std::fs;
+use std::path::Path;
 use std::sync::LazyLock;
 
 use burn::tensor::Device;
@@ -106,6 +107,51 @@ proptest! {
             }
             Err(error) => prop_assert!(!error.to_string().is_empty()),
         }
+    }
+
+    /// No two jobs of a study have one file or one lock, whatever its optimizers are called.
+    #[test]
+    fn any_labels_have_files_of_their_own(labels in proptest::collection::vec(
+        prop_oneof![
+            "[a-cA-C.]{0,3}(\\.json|\\.lock|\\.JSON)?",
+            "(step-times|tune-00|run-s0)(\\.json|\\.lock)?",
+            "\\PC{0,4}",
+        ],
+        1..5,
+    )) {
+        let mut study = config();
+        let adamw = study.entrants[0].clone();
+        study.entrants = labels.into_iter().map(|label| Entrant { label, ..adamw.clone() }).collect();
+        study.baseline = study.entrants[0].label.clone();
+        study.budget.rounds = 1;
+        if study.validate(&Workloads::built_in()).is_ok() {
+            let paths: Vec<String> = study.jobs().iter().map(|job| {
+                job.path().to_str().unwrap().to_lowercase()
+            }).collect();
+            for (index, path) in paths.iter().enumerate() {
+                for other in &paths[index + 1..] {
+                    let (one, other) = (Path::new(path), Path::new(other));
+                    prop_assert!(!one.starts_with(other) && !other.starts_with(one), "{one:?} {other:?}");
+                    prop_assert!(one.with_extension("") != other.with_extension(""), "{one:?} {other:?}");
+                }
+            }
+        }
+    }
+
+    /// A folder may have any name.
+    #[cfg(unix)]
+    #[test]
+    fn results_are_kept_in_any_folder(name in mutate::name(), beside in mutate::name()) {
+        let results = Results::read(&STUDY.path().join("results.json")).unwrap();
+        let at = tempfile::tempdir().unwrap();
+        let out = at.path().join(name);
+        let (store, study) = Store::open(&out, Some(&config())).unwrap();
+        fs::write(out.join(&beside), "of someone else").unwrap();
+        Board::new(&store, &study, &Workloads::built_in()).unwrap().read_all().unwrap();
+        report::write_all(&results, &out).unwrap();
+        Results::read(&out.join("results.json")).unwrap();
+        Store::open(&out, None).unwrap();
+        prop_assert!(!study.command(&out).is_empty());
     }
 
     #[test]

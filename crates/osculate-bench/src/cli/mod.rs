@@ -39,23 +39,26 @@ pub struct Cli {
     pub race: RaceArgs,
 }
 
+/// Lines of at most 80 columns, which nothing breaks.
 const EXAMPLES: &str = "\
 Examples:
-  osculate                                      the first race; --open shows its page
-  osculate --quick                              a look at it, in seconds
+  osculate                                  the first race
+  osculate --open                           and its page, in the browser
+  osculate --quick                          a look at it, in seconds
   osculate race --optimizers adamw,sam --seeds 5
   osculate race --workloads char-lm --optimizers adamw,soap,muon
-  osculate race --optimizers adamw --optimizer wide=sam --set rho=0.2 --lr wide=0.1
+  osculate race --optimizer adamw --optimizer wide=sam --set rho=0.2
   osculate race --optimizers adamw,soap --lr 0.01,0.02,0.04 --seeds 10
-  osculate study --full --out study             tuned fairly, with statistics and a report
+  osculate study --full --out study         tuned fairly, with a report
   osculate tune --workload autoencoder --optimizers adamw,shampoo
   osculate compare before/results.json after/results.json
   osculate bench-step --shapes 256x256,1024x1024
   osculate lr --workload digits-conv --optimizer sgd --noise
-  osculate list                                 the optimizers; --workloads lists what is trained
-  osculate list soap                            all of one: settings, cost, a rate to start from
-  osculate list --memory 1024x1024              how much state they keep
-  osculate accuracy                             how exact the curvature products are";
+  osculate list                             the optimizers
+  osculate list soap                        all of one: settings, cost, a rate
+  osculate list --workloads                 what they are raced on
+  osculate list --memory 1024x1024          how much state they keep
+  osculate accuracy                         how exact curvature products are";
 
 /// A command.
 #[derive(Debug, Subcommand)]
@@ -117,6 +120,7 @@ pub struct BenchStepArgs {
         long,
         value_delimiter = ',',
         value_name = "ROWSxCOLUMNS",
+        help_heading = "What to run",
         default_values_t = ["64x64", "256x256", "768x256", "1024x1"].map(String::from)
     )]
     pub shapes: Vec<String>,
@@ -132,10 +136,10 @@ pub struct BenchStepArgs {
     #[command(flatten)]
     pub optimizer: OptimizerArgs,
     /// Rounds, in each of which every optimizer makes ten steps.
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 7, help_heading = "How much")]
     pub rounds: usize,
     /// Device to compute on; overrides the environment variable BURN_DEVICE.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = "Where")]
     pub device: Option<String>,
 }
 
@@ -173,7 +177,7 @@ pub struct ListArgs {
     /// Tell all of one optimizer, or of one over another as in `sam(soap)`.
     #[arg(conflicts_with_all = ["memory", "workloads"])]
     pub name: Option<String>,
-    /// Measure the memory of the optimizers' states on a matrix of this shape instead.
+    /// Tell instead how much memory the optimizers' states take on a matrix of this shape.
     #[arg(long, value_name = "ROWSxCOLUMNS")]
     pub memory: Option<String>,
     /// List the workloads instead.

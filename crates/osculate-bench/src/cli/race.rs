@@ -6,6 +6,7 @@ use super::options::{parse_seeds, usage};
 use super::{Folders, OptimizerArgs};
 use crate::entrant::Entrant;
 use crate::error::BenchError;
+use crate::trial::MOST_STEPS;
 use crate::{first, tuned};
 
 /// Options of a race.
@@ -133,8 +134,6 @@ const USUAL: [&str; 7] = [
     "muon",
 ];
 
-/// Most steps of a run.
-const MOST_STEPS: usize = 100_000_000;
 /// Steps of a first look.
 const QUICK_STEPS: usize = 46;
 

@@ -85,32 +85,57 @@ pub struct StudyArgs {
 #[derive(Debug, Clone, Args)]
 pub struct TuneArgs {
     /// The workload.
-    #[arg(long, value_name = "NAME", default_value = "digits-mlp")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "digits-mlp",
+        help_heading = "What to run"
+    )]
     pub workload: String,
     /// Optimizers, separated by commas. adamw where none is named.
-    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "NAME",
+        help_heading = "What to run"
+    )]
     pub optimizers: Vec<String>,
     /// Optimizers with settings of their own.
     #[command(flatten)]
     pub optimizer: OptimizerArgs,
     /// Trials of each optimizer.
-    #[arg(long, default_value_t = 9)]
+    #[arg(long, default_value_t = 9, help_heading = "How much")]
     pub trials: usize,
     /// Learning rates are searched from the documented one over this factor to that times this
     /// factor.
-    #[arg(long, default_value_t = 30.0, value_name = "FACTOR")]
+    #[arg(
+        long,
+        default_value_t = 30.0,
+        value_name = "FACTOR",
+        help_heading = "How much"
+    )]
     pub width: f64,
     /// Length of all runs, as a part of what the workload says.
-    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    #[arg(
+        long,
+        default_value_t = 1.0,
+        value_name = "FACTOR",
+        help_heading = "How much"
+    )]
     pub length: f64,
     /// Folder of the trials; a folder that holds them already is gone on with.
-    #[arg(long, default_value = "osculate-results/tune", value_name = "DIR")]
+    #[arg(
+        long,
+        default_value = "osculate-results/tune",
+        value_name = "DIR",
+        help_heading = "Where"
+    )]
     pub out: PathBuf,
     /// Processes that work side by side, as in a study.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = "Where")]
     pub workers: Option<usize>,
     /// Device to compute on; overrides the environment variable BURN_DEVICE.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = "Where")]
     pub device: Option<String>,
     /// Where workloads have their data.
     #[command(flatten)]

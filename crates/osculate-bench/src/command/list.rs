@@ -5,7 +5,7 @@ use crate::entrant::Entrant;
 use crate::error::BenchError;
 use crate::report::{Column, Grid, Notation};
 use crate::shell;
-use crate::tuned;
+use crate::tuned::{self, times};
 use crate::workload::Workloads;
 
 /// `osculate list`.
@@ -13,9 +13,10 @@ pub(super) fn optimizers(out: &Output) -> Result<(), BenchError> {
     let mut grid = Grid::new([
         Column::new("name"),
         Column::new("what it does").prose(24),
-        Column::new("gradients").spare(2),
-        Column::new("state").prose(10).spare(1),
+        Column::new("grads").spare(3),
+        Column::new("state").spare(2),
         Column::new("rate"),
+        Column::new("study").spare(1),
     ]);
     for method in OptimizerKind::all() {
         let entrant = Entrant::new(method)?;
@@ -23,15 +24,18 @@ pub(super) fn optimizers(out: &Output) -> Result<(), BenchError> {
             method.name().to_string(),
             text(&entrant.recipe),
             gradients(&entrant.recipe),
-            short_state(method.row().state).to_string(),
+            short_state(method.row().state),
             entrant.documented_rate().to_string(),
+            tuned::over_adamw(method.name())
+                .map_or_else(String::new, |[middle, ..]| format!("{}x", times(middle))),
         ]);
     }
     out.say(grid.write(Notation::of(out)));
     out.tell(
-        "gradients: evaluations a step; state: numbers kept for each parameter, of a square matrix where that \
-         matters; rate: a peak learning rate to start from. `osculate list soap` tells all of one, `osculate list \
-         --workloads` what they are raced on.",
+        "grads: gradient evaluations a step; state: numbers kept for each parameter, of a square matrix where that \
+         matters, and `base` is what it goes over; rate: a peak learning rate to start from; study: its best rate over \
+         AdamW's best on the same workload, the median of eight, where it was part of the study. `osculate list soap` \
+         tells all of one, `osculate list --workloads` what they are raced on.",
     );
     Ok(())
 }
@@ -52,9 +56,10 @@ fn text(recipe: &OptimizerSpec) -> String {
 }
 
 /// State in few words.
-fn short_state(state: &str) -> &str {
+fn short_state(state: &str) -> String {
     let first = state.split(',').next().unwrap_or(state);
-    first.trim_end_matches(" on a square matrix")
+    let first = first.trim_end_matches(" on a square matrix");
+    first.replace("the base's", "base")
 }
 
 /// `osculate list NAME`.
@@ -84,26 +89,55 @@ pub(super) fn optimizer(name: &str, out: &Output) -> Result<(), BenchError> {
 
 /// Where a search for a rate begins, relative to AdamW's.
 fn advice(recipe: &OptimizerSpec) -> String {
-    let own = recipe.learning_rate();
-    let adamw = OptimizerKind::ADAMW.learning_rate();
-    let name = recipe.to_string();
-    let mut text = if recipe.kind() == OptimizerKind::ADAMW {
-        String::new()
-    } else {
-        format!("That is {:.3} times AdamW's.", own / adamw).replace(".000 ", " ")
-    };
-    if let Some([middle, least, most]) = tuned::over_adamw(&name)
-        && name != OptimizerKind::ADAMW.name()
-    {
-        text += &format!(
-            " In the study its best rate was {middle:.2} times AdamW's best on the same workload (median of eight; \
-             {least:.3} to {most:.0})."
-        );
+    let adamw = OptimizerKind::ADAMW;
+    if recipe.kind() == adamw {
+        return "All others are compared with it.".to_string();
+    }
+    let usual = adamw.learning_rate();
+    let mut text = format!(
+        "That is {} times AdamW's usual {usual}.",
+        times(recipe.learning_rate() / usual)
+    );
+    match (found(recipe), recipe.base()) {
+        (Some(found), _) => text += &format!(" In the study its best rate was {found}."),
+        (None, Some(base)) => {
+            let base = innermost(base);
+            text += &format!(" The study has no figure for it over {base}");
+            text += &match found(&base) {
+                Some(found) => format!("; the best rate of {base} alone was {found}."),
+                None => ".".to_string(),
+            };
+        }
+        (None, None) => {
+            text +=
+                " The study has no figure for it; its documentation says where the rate comes from."
+        }
     }
     if recipe.kind() == OptimizerKind::SOAP {
-        text += " AdamW's usual 0.003 is too low for it: start higher.";
+        text += " At 0.003 it is poor on small networks: start higher.";
     }
-    text.trim().to_string()
+    text
+}
+
+/// What the study found of an optimizer's best rates, in words.
+fn found(recipe: &OptimizerSpec) -> Option<String> {
+    let [middle, least, most] = tuned::over_adamw(&recipe.to_string())?;
+    let middle = match times(middle).as_str() {
+        "1" => String::new(),
+        other => format!("{other} times "),
+    };
+    let (least, most) = (times(least), times(most));
+    Some(format!(
+        "{middle}AdamW's best on the same workload (median of eight; {least} to {most} times)"
+    ))
+}
+
+/// What an optimizer goes over at last.
+fn innermost(recipe: OptimizerSpec) -> OptimizerSpec {
+    match recipe.base() {
+        Some(base) => innermost(base),
+        None => recipe,
+    }
 }
 
 /// `osculate list --workloads`.

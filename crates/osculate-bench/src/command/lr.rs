@@ -22,7 +22,7 @@ pub(super) fn run(args: &LrArgs, workloads: Workloads, out: &Output) -> Result<u
         .with_steps(args.steps);
     test.validate()?;
     let spec = RatesSpec {
-        entrant: args.optimizer.parse()?,
+        entrant: args.entrant()?,
         test,
         seed: args.seed,
         noise: args.noise,

@@ -37,8 +37,10 @@ pub fn run(workloads: Workloads) -> ExitCode {
         Some(Command::BenchStep(args)) => step_times(args, &out),
         Some(Command::Lr(args)) => lr::run(args, workloads, &out),
         Some(Command::List(args)) => listing(args, &workloads, &out),
-        Some(Command::Accuracy) => accuracy::measure().map(|(text, within)| {
-            out.say(text.trim_end());
+        Some(Command::Accuracy) => accuracy::measure().map(|rows| {
+            out.say(accuracy::table(&rows).write(Notation::of(&out)));
+            out.tell(accuracy::note());
+            let within = rows.iter().all(accuracy::Row::accepted);
             if within { 0 } else { exit::FAILURE }
         }),
     };

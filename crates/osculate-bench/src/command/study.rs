@@ -98,7 +98,9 @@ pub(super) fn study(
     let page = written?;
     out.tell(format_args!("All tables and pictures: {}", page.display()));
     if !results.complete {
-        out.tell(format_args!("This goes on with it: {}", results.command));
+        out.tell("This goes on with it:");
+        // In one line, to be copied.
+        out.say(format_args!("  {}", results.command));
     }
     ended.map(|()| 0)
 }
@@ -153,10 +155,10 @@ pub(super) fn tune(args: &TuneArgs, workloads: Workloads, out: &Output) -> Resul
     if !results.complete {
         let ended: usize = results.workloads.iter().map(tried).sum();
         out.tell(format_args!(
-            "{ended} of {} trials have ended and are kept. This goes on with them: {}",
+            "{ended} of {} trials have ended and are kept. This goes on with them:",
             config.budget.trials * config.entrants.len(),
-            shell::typed()
         ));
+        out.say(format_args!("  {}", shell::typed()));
     }
     ended.map(|()| 0)
 }

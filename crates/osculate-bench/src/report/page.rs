@@ -336,7 +336,7 @@ fn reading(results: &Results) -> Vec<String> {
     let smallest = pairs
         .filter_map(|e| e.paired)
         .map(|paired| paired.test.smallest);
-    if let Some(smallest) = smallest.reduce(f64::max) {
+    if let Some(smallest) = smallest.reduce(f64::min) {
         items.push(format!(
             "Difference: none where chance explains it, with p at or above {CHANCE}; tied where all seeds are \
              equal. p: of the permutation test of the differences to {} in the last measurement, seed by seed (of \

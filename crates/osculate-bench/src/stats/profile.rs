@@ -21,18 +21,13 @@ impl Profile {
 /// The profiles of several optimizers. `times[o][w]` is the time of optimizer `o` to the target of
 /// workload `w`, `None` where it was not reached; factors run from 1 to `largest`.
 ///
-/// A workload whose target nobody reached counts as missed by all.
-///
-/// # Panics
-/// If the optimizers have different numbers of workloads.
+/// A workload whose target nobody reached counts as missed by all, and one that the list of an optimizer does not
+/// come to as missed by it.
 pub fn profiles(times: &[Vec<Option<f64>>], largest: f64) -> Vec<Profile> {
-    let workloads = times.first().map_or(0, Vec::len);
-    assert!(
-        times.iter().all(|row| row.len() == workloads),
-        "every optimizer needs a time, or None, for each of {workloads} workloads"
-    );
+    let workloads = times.iter().map(Vec::len).max().unwrap_or(0);
+    let time = |row: &Vec<Option<f64>>, w: usize| row.get(w).copied().flatten();
     let fastest: Vec<Option<f64>> = (0..workloads)
-        .map(|w| times.iter().filter_map(|row| row[w]).reduce(f64::min))
+        .map(|w| times.iter().filter_map(|row| time(row, w)).reduce(f64::min))
         .collect();
     times
         .iter()
@@ -50,7 +45,7 @@ fn profile(row: &[Option<f64>], fastest: &[Option<f64>], largest: f64) -> Profil
         .filter(|ratio| *ratio <= largest)
         .collect();
     ratios.sort_by(f64::total_cmp);
-    let part = 1.0 / row.len().max(1) as f64;
+    let part = 1.0 / fastest.len().max(1) as f64;
     let mut points: Vec<(f64, f64)> = Vec::new();
     for (index, ratio) in ratios.iter().enumerate() {
         let height = (index + 1) as f64 * part;

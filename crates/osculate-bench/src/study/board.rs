@@ -59,12 +59,13 @@ impl<'a> Board<'a> {
     /// A board that has read nothing yet.
     ///
     /// # Errors
-    /// [`BenchError::Usage`] for a workload that this program does not have.
+    /// As [`StudyConfig::validate`]: the configuration may come from a file.
     pub fn new(
         store: &'a Store,
         config: &'a StudyConfig,
         workloads: &Workloads,
     ) -> Result<Self, BenchError> {
+        config.validate(workloads)?;
         let (mut abouts, mut tuned_apart) = (HashMap::new(), HashSet::new());
         for name in &config.workloads {
             let workload = workloads.get(name)?;

@@ -8,6 +8,7 @@ use super::{Job, TUNING_SEED};
 use crate::entrant::{Entrant, check_labels};
 use crate::error::BenchError;
 use crate::shell;
+use crate::trial::MOST_STEPS;
 use crate::workload::Workloads;
 
 /// How much of everything there is in a study.
@@ -60,7 +61,7 @@ pub struct StudyConfig {
     pub data: BTreeMap<String, String>,
 }
 
-/// Most trials and most seeds.
+/// Most trials, seeds and rounds.
 const MOST: usize = 1000;
 
 impl StudyConfig {
@@ -186,8 +187,26 @@ impl StudyConfig {
                 budget.length
             ));
         }
-        if budget.measurements == 0 {
-            return usage("--measurements 0: expected at least 1".to_string());
+        for name in &self.workloads {
+            let steps = self.steps(workloads.get(name)?.about().steps);
+            if steps > MOST_STEPS {
+                return usage(format!(
+                    "--length {}: {name} would take {steps} steps, expected at most {MOST_STEPS}",
+                    budget.length
+                ));
+            }
+        }
+        if !(1..=MOST_STEPS).contains(&budget.measurements) {
+            return usage(format!(
+                "{} measurements in a run: expected from 1 to {MOST_STEPS}",
+                budget.measurements
+            ));
+        }
+        if budget.rounds > MOST {
+            return usage(format!(
+                "{} rounds of step times: expected at most {MOST}",
+                budget.rounds
+            ));
         }
         Ok(())
     }
@@ -404,5 +423,9 @@ mod tests {
         assert!(wrong(&|c| c.budget.trials = 0).contains("--trials 0"));
         assert!(wrong(&|c| c.budget.width = 1.0).contains("--width 1"));
         assert!(wrong(&|c| c.budget.length = f64::NAN).contains("--length NaN"));
+        assert!(wrong(&|c| c.budget.length = 1e9).contains("expected at most"));
+        assert!(wrong(&|c| c.budget.rounds = usize::MAX).contains("rounds"));
+        assert!(wrong(&|c| c.budget.measurements = 0).contains("measurements"));
+        assert!(wrong(&|c| c.entrants[1].label = "../x".to_string()).contains("../x"));
     }
 }

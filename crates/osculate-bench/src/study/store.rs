@@ -106,13 +106,13 @@ impl Store {
     /// # Errors
     /// [`BenchError::File`] where the system knows no locks.
     pub fn claim(&self, job: &Job) -> Result<Option<Claim>, BenchError> {
-        let path = job.path();
+        let path = job.path().with_extension("lock");
         let parts: Vec<String> = path
             .iter()
             .skip(1)
             .map(|part| part.to_string_lossy().into_owned())
             .collect();
-        let name = parts.join("+").replace(".json", ".lock");
+        let name = parts.join("+");
         let held = lock(&self.root.join("claims").join(name), false)?;
         Ok(held.map(|lock| Claim {
             job: job.clone(),

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 use super::{Curvature, Environment};
 use crate::entrant::Entrant;
 
+/// Most steps of a run, and most measurements in it.
+pub(crate) const MOST_STEPS: usize = 100_000_000;
+
 /// What is to be run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TrialSpec {

@@ -122,13 +122,22 @@ struct Lane<M> {
 /// Runs optimizers in turns on a problem that is given by its model and its batches.
 ///
 /// # Errors
-/// [`BenchError::Recipe`] where an optimizer cannot be made, and what `model` and `batch` say.
+/// [`BenchError::Usage`] where there is nothing to measure, [`BenchError::Recipe`] where an optimizer cannot be
+/// made, and what `model` and `batch` say.
 pub fn interleaved<'a, M: Module + 'a>(
     spec: &StepTimesSpec,
     model: impl Fn() -> Result<M, BenchError>,
     batch: impl Fn(usize) -> Result<Box<dyn Objective<M> + 'a>, BenchError>,
     watch: &Watch,
 ) -> Result<StepTimes, BenchError> {
+    if spec.entrants.is_empty() || spec.rounds == 0 || spec.block == 0 {
+        return Err(BenchError::Usage(format!(
+            "step times of {} optimizers in {} rounds of {} steps: expected at least 1 of each",
+            spec.entrants.len(),
+            spec.rounds,
+            spec.block
+        )));
+    }
     let mut lanes = Vec::new();
     for (entrant, lr) in &spec.entrants {
         lanes.push(Lane {

@@ -10,8 +10,8 @@ use osculate::prelude::{ClosureOptimizer, Objective};
 use super::rates;
 use super::step_times::interleaved;
 use super::{
-    Curvature, Environment, Outcome, Point, Products, Rates, RatesSpec, StepTimes, StepTimesSpec,
-    Trial, TrialSpec, caught, computes_here, peak_memory, reset_peak_memory,
+    Curvature, Environment, MOST_STEPS, Outcome, Point, Products, Rates, RatesSpec, StepTimes,
+    StepTimesSpec, Trial, TrialSpec, caught, computes_here, peak_memory, reset_peak_memory,
 };
 use crate::error::BenchError;
 use crate::workload::{About, Workload, WorkloadError};
@@ -174,10 +174,11 @@ impl<'a, M: Module> Run<'a, M> {
         device: &Device,
     ) -> Result<Self, BenchError> {
         let about = workload.about();
-        if spec.steps == 0 {
+        if !(1..=MOST_STEPS).contains(&spec.steps) || spec.measurements > MOST_STEPS {
             return Err(BenchError::Usage(format!(
-                "{}: a run of 0 steps; expected at least 1",
-                about.name
+                "{}: a run of {} steps with {} measurements; expected at least 1 step, and at most {MOST_STEPS} of \
+                 each",
+                about.name, spec.steps, spec.measurements
             )));
         }
         reset_peak_memory();

@@ -4,12 +4,18 @@
 use super::program::{osculate, text};
 
 /// Name of the snapshots and words of the command.
-const COMMANDS: [(&str, &[&str]); 10] = [
+const COMMANDS: [(&str, &[&str]); 16] = [
     ("help", &["--help"]),
     ("race-help", &["race", "--help"]),
     ("study-help", &["study", "--help"]),
     ("tune-help", &["tune", "--help"]),
     ("list-help", &["list", "--help"]),
+    ("lr-help", &["lr", "--help"]),
+    ("bench-step-help", &["bench-step", "--help"]),
+    ("compare-help", &["compare", "--help"]),
+    ("report-help", &["report", "--help"]),
+    ("list-adahessian", &["list", "adahessian"]),
+    ("list-memory", &["list", "--memory", "64x32"]),
     ("list", &["list"]),
     ("list-soap", &["list", "soap"]),
     ("list-sam", &["list", "sam(soap)"]),
