@@ -6,9 +6,8 @@
     reason = "a test that cannot go on fails"
 )]
 
-#[path = "../../osculate-train/tests/common/hang_up.rs"]
-mod hang_up;
-#[allow(dead_code, reason = "a part is used")]
+#[path = "../../osculate-train/tests/common/ignored.rs"]
+mod ignored;
 mod program;
 
 use std::ffi::OsStr;
@@ -20,7 +19,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use osculate_program::FolderLock;
-use program::{json, osculate, text, wait};
+use program::{json, osculate, small, text, wait};
 
 /// A race of some seconds.
 const RACE: [&str; 7] = [
@@ -68,36 +67,119 @@ fn results_are_kept_before_they_are_shown() {
     }
 }
 
+/// Every command that ends within seconds and keeps nothing, or keeps it in folders that are there: with its output
+/// closed or full, results come before output, and what is said is one line at most.
+fn quick(folder: &Path) -> Vec<Command> {
+    let study = folder.join("study");
+    let done = small("study", &study).output().unwrap();
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let results = study.join("results.json");
+    let mut compare = osculate(&["compare"]);
+    compare.args([&results, &results]);
+    let mut report = osculate(&["report"]);
+    report.arg(&study);
+    let words: [&[&str]; 7] = [
+        &["list"],
+        &["list", "soap"],
+        &["list", "--workloads"],
+        &["list", "--memory", "8x8"],
+        &[
+            "lr",
+            "--workload",
+            "quadratic",
+            "--steps",
+            "5",
+            "--device",
+            "flex",
+        ],
+        &[
+            "bench-step",
+            "--optimizers",
+            "sgd",
+            "--shapes",
+            "2x2",
+            "--rounds",
+            "1",
+            "--device",
+            "flex",
+        ],
+        &["--help"],
+    ];
+    let mut all: Vec<Command> = words.into_iter().map(osculate).collect();
+    all.extend([
+        compare,
+        report,
+        small("study", &study),
+        small("tune", &folder.join("tune")),
+    ]);
+    all
+}
+
 #[test]
-fn a_reader_who_leaves_ends_a_list_quietly() {
-    for words in [&["list"][..], &["list", "--workloads"]] {
-        let done = head(&mut osculate(words), 1);
-        assert_eq!(text(&done.stderr), "", "{words:?}");
-        // All may have been said before the reader left.
-        assert!(matches!(done.status.code(), Some(0 | 141)), "{words:?}");
+fn a_reader_who_leaves_ends_every_command_quietly() {
+    let folder = tempfile::tempdir().unwrap();
+    for mut command in quick(folder.path()) {
+        for lines in [0, 1] {
+            let done = head(&mut command, lines);
+            assert_eq!(text(&done.stderr), "", "{command:?}");
+            // All may have been said before the reader left.
+            let code = done.status.code();
+            assert!(matches!(code, Some(0 | 141)), "{command:?}: {code:?}");
+        }
     }
+    assert!(
+        folder
+            .path()
+            .join("tune/trials/quadratic/adamw/tune-00.json")
+            .exists()
+    );
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_output_is_an_error_of_one_line() {
-    let full = || {
-        fs::OpenOptions::new()
-            .write(true)
-            .open("/dev/full")
-            .unwrap()
-    };
     let folder = tempfile::tempdir().unwrap();
-    for command in [&mut osculate(&["list"]), &mut race(folder.path())] {
-        let done = command.stdout(full()).output().unwrap();
-        assert_eq!(done.status.code(), Some(1));
+    let raced = folder.path().join("race");
+    let mut all = quick(folder.path());
+    // What clap says it says itself.
+    all.retain(|command| !command.get_args().any(|word| word == "--help"));
+    all.push(race(&raced));
+    for mut command in all {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full");
+        let done = command.stdout(full.unwrap()).output().unwrap();
+        assert_eq!(done.status.code(), Some(1), "{command:?}");
+        let told = text(&done.stderr);
+        let one = told.starts_with("error: ") && told.lines().count() == 1;
+        assert!(one, "{command:?}: {told}");
+    }
+    assert!(raced.join("results.json").exists());
+}
+
+/// A file stands for a folder that cannot be written to: who runs tests as root may write everywhere.
+#[test]
+fn a_folder_that_cannot_be_written_to_is_named() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let out = file.path().join("results");
+    let mut report = osculate(&["report"]);
+    let folder = tempfile::tempdir().unwrap();
+    let study = folder.path().join("study");
+    assert!(small("study", &study).output().unwrap().status.success());
+    report.arg(&study).arg("--out").arg(&out);
+    for mut command in [
+        race(&out),
+        small("study", &out),
+        small("tune", &out),
+        report,
+    ] {
+        let done = command.output().unwrap();
         let told = text(&done.stderr);
         assert!(
-            told.starts_with("error: ") && told.lines().count() == 1,
-            "{told}"
+            matches!(done.status.code(), Some(1 | 2)),
+            "{command:?}: {told}"
         );
+        assert!(told.contains(out.to_str().unwrap()), "{command:?}: {told}");
+        assert!(told.lines().count() == 1, "{command:?}: {told}");
     }
-    assert!(folder.path().join("results.json").exists());
 }
 
 /// A limit of the size of files stands for a full disk.
@@ -126,7 +208,7 @@ fn a_full_disk_loses_the_files_and_not_the_table() {
 #[test]
 fn a_terminated_race_keeps_its_results() {
     for signal in ["-TERM", "-HUP"] {
-        if signal == "-HUP" && hang_up::is_ignored() {
+        if ignored::is_ignored(signal) {
             continue;
         }
         let folder = tempfile::tempdir().unwrap();

@@ -18,4 +18,5 @@ Exit codes:
   1    failed; the last line on standard error says why
   2    what was asked for makes no sense
   130  ended by a signal (SIGINT, SIGTERM, SIGHUP); what there was is saved
+       (what keeps no files ends at once, by the signal itself)
   141  done and saved, but standard output was closed before all of it was said";

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use osculate::prelude::OptimizerSpec;
+use osculate_program::exit;
 
 /// Trains a perceptron on handwritten digits with burn's Learner and any optimizer.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, after_help = exit::HELP)]
 pub struct Args {
     /// Optimizer, or one over another as in "sam(soap)". An unknown name lists those there are.
     #[arg(long, default_value = "sophia-g")]

@@ -5,7 +5,9 @@
 
 mod args;
 mod data;
+mod mistake;
 mod model;
+mod plain;
 mod training;
 
 use std::error::Error;
@@ -16,6 +18,7 @@ use mimalloc::MiMalloc;
 use osculate_program::{FolderLock, Interrupt, Output, complain, exit};
 
 use args::Args;
+use mistake::Mistake;
 
 /// Training frees and asks for the same large blocks in every step; glibc gives them back to the system and
 /// faults them in again.
@@ -26,7 +29,7 @@ fn main() -> ExitCode {
     let out = Output::stdout();
     let code = run(&Args::parse(), &out).unwrap_or_else(|error| {
         complain(format_args!("error: {error}"));
-        exit::FAILURE
+        mistake::exit_code(error.as_ref())
     });
     ExitCode::from(out.end(code))
 }
@@ -34,10 +37,11 @@ fn main() -> ExitCode {
 fn run(args: &Args, out: &Output) -> Result<u8, Box<dyn Error>> {
     let device = osculate::device::select(args.device.as_deref())?;
     let directory = args.directory();
-    std::fs::create_dir_all(&directory)?;
-    let Some(_alone) = FolderLock::take(&directory)? else {
+    let within = |error: std::io::Error| format!("cannot use {}: {error}", directory.display());
+    std::fs::create_dir_all(&directory).map_err(within)?;
+    let Some(_alone) = FolderLock::take(&directory).map_err(within)? else {
         let directory = directory.display();
-        return Err(format!("another process is training in {directory}").into());
+        return Err(Mistake::new(format!("another process is training in {directory}")).into());
     };
     let interrupt = Interrupt::on_signals()?;
     let result = training::train(args, &device, &interrupt, out)?;

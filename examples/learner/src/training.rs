@@ -1,6 +1,7 @@
 //! The training.
 
 use std::error::Error;
+use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,7 +9,6 @@ use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
 use burn::optim::SgdConfig;
 use burn::tensor::Device;
 use burn::train::metric::{AccuracyMetric, LearningRateMetric, LossMetric};
-use burn::train::renderer::CliMetricsRenderer;
 use burn::train::{Interrupter, Learner, LearningResult, SupervisedTraining};
 use osculate::optim::registry::words_of;
 use osculate::prelude::*;
@@ -16,7 +16,9 @@ use osculate_program::{Interrupt, Output};
 
 use crate::args::Args;
 use crate::data::Loaders;
+use crate::mistake::Mistake;
 use crate::model::Net;
+use crate::plain::Plain;
 
 /// What the dashboard shows of every step, beside burn's own metrics.
 const SHOWN: [Quantity; 6] = [
@@ -42,7 +44,9 @@ pub fn train(
         .div_ceil(usize::from(args.batch_size));
     let peak = args.lr.unwrap_or(recipe.learning_rate());
     let steps = (args.epochs * batches).max(1);
-    let schedule = CosineAnnealingLrSchedulerConfig::new(peak, steps).init()?;
+    let schedule = CosineAnnealingLrSchedulerConfig::new(peak, steps)
+        .init()
+        .map_err(Mistake::new)?;
 
     let directory = args.directory();
     let checkpoints = Checkpoints::new(directory.join("checkpoint"));
@@ -70,8 +74,8 @@ pub fn train(
     for quantity in SHOWN {
         training = training.metric_train_numeric(monitor.metric(quantity));
     }
-    if args.plain {
-        training = training.renderer(Box::new(CliMetricsRenderer::new()));
+    if args.plain || !std::io::stdout().is_terminal() {
+        training = training.renderer(Box::new(Plain::default()));
     }
     if let Some(epoch) = from {
         training = training.checkpoint(epoch);
@@ -105,11 +109,8 @@ fn recipe(args: &Args) -> Result<OptimizerSpec, Box<dyn Error>> {
         let words = settings.map_or(vec!["KEY=VALUE".to_string()], |settings| {
             words_of(&settings)
         });
-        return Err(format!(
-            "there is no --settings: write --set {}",
-            words.join(" --set ")
-        )
-        .into());
+        let words = words.join(" --set ");
+        return Err(Mistake::new(format!("there is no --settings: write --set {words}")).into());
     }
     Ok(args
         .optimizer
@@ -131,13 +132,16 @@ fn starting_point(
             out.say(format_args!("going on from {found}"));
             Ok(Some(found.epoch))
         }
-        (Some(found), false) => Err(format!(
+        (Some(found), false) => Err(Mistake::new(format!(
             "{directory} holds a training up to epoch {}: add --resume to go on with it, or choose \
              another folder with --dir",
             found.epoch
-        )
+        ))
         .into()),
-        (None, true) => Err(format!("{directory} holds no checkpoint to resume from").into()),
+        (None, true) => {
+            let nothing = format!("{directory} holds no checkpoint to resume from");
+            Err(Mistake::new(nothing).into())
+        }
         (None, false) => Ok(None),
     }
 }

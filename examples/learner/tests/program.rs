@@ -1,6 +1,10 @@
 //! The program as its user runs it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[cfg(unix)]
+#[path = "../../../crates/osculate-train/tests/common/ignored.rs"]
+mod ignored;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -71,51 +75,96 @@ fn mistakes_are_explained() {
     }
 }
 
-/// A signal ends the training after the batch under way; while it trains its folder is its own.
+/// What the system does to the program.
 #[cfg(unix)]
-#[test]
-fn a_signal_ends_a_training_that_shares_its_folder_with_none() {
-    use std::process::Stdio;
+mod system {
+    use std::path::Path;
+    use std::process::{Command, Stdio};
     use std::time::{Duration, Instant};
 
-    let directory = tempfile::tempdir().unwrap();
-    let directory = directory.path();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_learner"))
-        .args([
-            "--epochs",
-            "100000",
-            "--curvature",
-            "0",
-            "--batch-size",
-            "128",
-            "--plain",
-        ])
-        .args(["--optimizer", "adamw", "--device", "flex", "--dir"])
-        .arg(directory)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let until = Instant::now() + Duration::from_secs(60);
-    while !directory.join("checkpoint/scheduler-1.crc").exists() {
-        assert!(Instant::now() < until && child.try_wait().unwrap().is_none());
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let second = learner(directory, &["--resume"]);
-    assert!(!second.status.success());
-    assert!(
-        text(&second).contains("another process"),
-        "{}",
-        text(&second)
-    );
+    use super::{ignored, learner, text};
 
-    let id = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-TERM", &id])
-            .status()
-            .unwrap()
-            .success()
-    );
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    fn program(directory: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_learner"));
+        command.args(["--curvature", "0", "--batch-size", "128", "--plain"]);
+        command.args(["--optimizer", "adamw", "--device", "flex", "--dir"]);
+        command.arg(directory).args(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// A signal ends the training after the batch under way; while it trains its folder is its own.
+    #[test]
+    fn a_signal_ends_a_training_that_shares_its_folder_with_none() {
+        for signal in ["-INT", "-TERM", "-HUP"] {
+            if ignored::is_ignored(signal) {
+                continue;
+            }
+            let directory = tempfile::tempdir().unwrap();
+            let directory = directory.path();
+            let mut child = program(directory, &["--epochs", "100000"])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let until = Instant::now() + Duration::from_secs(60);
+            while !directory.join("checkpoint/scheduler-1.crc").exists() {
+                assert!(Instant::now() < until && child.try_wait().unwrap().is_none());
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let second = learner(directory, &["--resume"]);
+            assert_eq!(second.status.code(), Some(2));
+            let told = text(&second);
+            assert!(told.contains("another process"), "{told}");
+
+            let id = child.id().to_string();
+            let sent = Command::new("kill").args([signal, &id]).status().unwrap();
+            assert!(sent.success());
+            assert_eq!(child.wait().unwrap().code(), Some(130), "{signal}");
+            let rest = learner(directory, &["--resume", "--plain", "--epochs", "1"]);
+            assert_ne!(rest.status.code(), Some(101), "{}", text(&rest));
+        }
+    }
+
+    #[test]
+    fn a_closed_pipe_loses_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut child = program(directory.path(), &["--epochs", "2"])
+            .spawn()
+            .unwrap();
+        drop((child.stdout.take(), child.stderr.take()));
+        assert_eq!(child.wait().unwrap().code(), Some(141));
+        assert!(directory.path().join("checkpoint/model-2.bpk").exists());
+    }
+
+    /// A limit of the size of files stands for a full disk.
+    #[test]
+    fn a_full_disk_is_an_error_of_one_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let inner = program(directory.path(), &["--epochs", "2"]);
+        let mut command = Command::new("bash");
+        command.args(["-c", "trap '' XFSZ; ulimit -f 4; exec \"$@\"", "bash"]);
+        command.arg(inner.get_program()).args(inner.get_args());
+        let output = command.output().unwrap();
+        let told = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(!told.contains("panicked"), "{told}");
+        let errors = told.lines().filter(|line| line.starts_with("error: "));
+        assert_eq!(errors.count(), 1, "{told}");
+        // What has no room is not there; burn writes the parts of a checkpoint one by one.
+        for part in ["model", "optim"] {
+            let path = format!("checkpoint/{part}-1.bpk");
+            assert!(!directory.path().join(path).exists(), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_to_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let directory = file.path().join("run");
+        let output = program(&directory, &[]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let told = text(&output);
+        assert!(told.contains(directory.to_str().unwrap()), "{told}");
+    }
 }

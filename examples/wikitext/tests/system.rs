@@ -2,13 +2,19 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../../../crates/osculate-train/tests/common/ignored.rs"]
+mod ignored;
+#[path = "../../../crates/osculate-train/tests/common/system.rs"]
+mod system;
+
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
+
+use system::said;
 
 const SMALL: &str = "--width 16 --layers 1 --heads 2 --length 32 --batch 8 --evaluate-sequences 4 \
-    --optimizer sgd --device flex --no-progress --sample 20";
+    --optimizer sgd --device flex --no-progress --sample 20 --log-every 1";
 const TEXT: &str = "the quick brown fox jumps over the lazy dog, and the dog sleeps on\n";
 
 fn wikitext(out: &Path, more: &str) -> Command {
@@ -20,11 +26,6 @@ fn wikitext(out: &Path, more: &str) -> Command {
     command
 }
 
-fn said(output: &Output) -> String {
-    let both = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
-    String::from_utf8_lossy(&both).into_owned()
-}
-
 fn texts(folder: &Path, text: &str) {
     fs::create_dir_all(folder).unwrap();
     for part in ["train", "valid", "test"] {
@@ -32,24 +33,36 @@ fn texts(folder: &Path, text: &str) {
     }
 }
 
+/// Checks that are the same for all programs.
 #[test]
-fn a_closed_pipe_loses_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("run");
-    let mut child = wikitext(&out, "--steps 2").spawn().unwrap();
-    let mut reader = BufReader::new(child.stdout.take().unwrap());
-    reader.read_line(&mut String::new()).unwrap();
-    drop((reader, child.stderr.take()));
-    let code = child.wait().unwrap().code();
-    // All may have been said before the reader left.
-    assert!(matches!(code, Some(0 | 141)), "{code:?}");
-    assert!(out.join("checkpoints/step-000000002").is_dir());
+fn every_ending_signal_saves_the_last_step() {
+    system::every_ending_signal_saves_the_last_step(wikitext);
+}
 
-    let out = folder.path().join("deaf");
-    let mut child = wikitext(&out, "--steps 2").spawn().unwrap();
-    drop((child.stdout.take(), child.stderr.take()));
-    assert_eq!(child.wait().unwrap().code(), Some(141));
-    assert!(out.join("checkpoints/step-000000002").is_dir());
+#[test]
+fn a_closed_pipe_does_not_stop_a_run() {
+    system::a_closed_pipe_does_not_stop_a_run(wikitext);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_output_is_an_error_of_one_line() {
+    system::a_full_output_is_an_error_of_one_line(wikitext);
+}
+
+#[test]
+fn a_full_disk_is_an_error_of_one_line_and_leaves_nothing_half_written() {
+    system::a_full_disk_is_an_error_of_one_line_and_leaves_nothing_half_written(wikitext);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_to_is_named() {
+    system::a_folder_that_cannot_be_written_to_is_named(wikitext);
+}
+
+#[test]
+fn two_processes_do_not_share_a_folder() {
+    system::two_processes_do_not_share_a_folder(wikitext);
 }
 
 #[test]

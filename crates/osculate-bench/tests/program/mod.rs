@@ -1,4 +1,5 @@
 //! Starting the `osculate` command.
+#![allow(dead_code, reason = "each suite uses a part")]
 
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
@@ -10,6 +11,19 @@ pub fn osculate(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_osculate"));
     command.args(words).env_remove("BURN_DEVICE");
     command
+}
+
+/// A study of some seconds in a folder, by one of the commands that make one.
+pub fn small(command: &str, out: &Path) -> Command {
+    let mut words = vec![command, "--optimizers", "adamw", "--trials", "1"];
+    words.extend(match command {
+        "study" => ["--workloads", "quadratic", "--seeds", "1"].as_slice(),
+        _ => &["--workload", "quadratic"],
+    });
+    words.extend(["--length", "0.05", "--workers", "0", "--device", "flex"]);
+    let mut made = osculate(&words);
+    made.arg("--out").arg(out);
+    made
 }
 
 pub fn text(bytes: &[u8]) -> String {
