@@ -47,6 +47,40 @@
 //! neighbours: compare the same parametrisation, or a trace times `|w|² / n` of its layer.
 //! [`generalised_lanczos`] without damping does not depend on scale.
 //!
+//! # What else there is
+//! - Objectives: [`Batched`] and [`SupervisedBatch`] hand their batch over, [`Supervised`] and [`Fallible`] keep it to
+//!   themselves; [`Accumulated`] is several as one, of [`Part`]s, and [`Drawing`] one with others at hand; [`Saf`]
+//!   ([`SafConfig`]) and [`Distilled`] add a memory of outputs. [`Criterion`] is the kind of a loss; what an objective may
+//!   offer beyond a loss is a [`SupervisedObjective`], a [`GradientObjective`] or a [`Recordable`].
+//! - Vectors: a [`ParamVec`] has an entry for each [`ParamEntry`] of its [`ParamLayout`], [`FiniteFlags`] say which hold
+//!   numbers only, [`assign`] and [`unflatten`] put them back.
+//! - An [`Evaluation`] is what [`GradientOracle`] gives, [`Cost`] what was spent, [`Budget`] what may be, [`RandomStream`] what
+//!   keeps the program's noise its own.
+//! - Products: any [`CurvatureOperator`] gives a [`Product`] with its [`Provenance`] and [`ErrorEstimate`]. [`HessianConfig`] says
+//!   how ([`HvpMode`], [`HvpFallback`], [`Scheme`], [`StepRule`]), [`FisherKind`] which; [`Structure`] is what is known of an
+//!   operator, and [`symmetry_check`] ([`SymmetryCheck`]), [`dense_matrix`] and [`dense_diagonal`] look at one.
+//! - Spectra: [`LanczosConfig`], [`BlockLanczosConfig`], [`GeneralisedConfig`], [`PowerIterationConfig`], [`DensityConfig`] and
+//!   [`KernelPolynomialConfig`] are settings; [`Spectrum`] of [`EigenPair`]s, [`GeneralisedSpectrum`] of [`GeneralisedPair`]s,
+//!   [`PowerIteration`], [`SpectralDensity`] ([`DensityPoint`], [`Quadrature`], [`Width`]) and [`KernelPolynomial`] results.
+//! - Estimates: [`HutchinsonConfig`], [`SketchConfig`], [`KrylovTraceConfig`] and [`GnbConfig`] are settings, with a
+//!   [`ProbeDistribution`]; [`TraceEstimate`] ([`BlockTrace`]), [`SketchedTrace`], [`DiagonalEstimate`] and [`BlockMasses`] results;
+//!   [`hutchinson_abs`], [`gnb_sample`] and [`squared_frobenius_norm`] are their relatives.
+//! - Solutions: [`SolveConfig`], [`NeumannConfig`] and [`NystromConfig`] are settings; [`Solution`] ([`NegativeCurvature`]),
+//!   [`LsmrSolution`], [`NeumannSolution`], [`Nystrom`] and [`Deflation`] results; [`neumann`] needs products alone; a [`Factor`]
+//!   ([`DenseFactor`], [`GradientRows`], [`GaussNewtonFactor`], [`FactorProduct`]) has a [`RightHandSide`].
+//! - Samples: [`sample_gradients`] and [`output_jacobian`] are one row a sample; [`influence_lissa`], [`trac_in`]
+//!   ([`Checkpoint`]), [`membership_score`] ([`AttackConfig`]) and [`RemovalConfig`] go with [`influence`], which gives
+//!   [`InfluenceScores`]; [`LeaveOneOut`] and [`Agreement`] say how true they are.
+//! - Laplace: [`Posterior`] is what the posteriors have in common, [`LaplaceConfig`] their settings, [`PriorFit`],
+//!   [`log_evidence`], [`predictive_covariance`] and [`probit`] what follows.
+//! - Rates from curvature: [`RateEstimate`], [`BatchRate`] and [`batch_sharpness`]; noise: [`GradientNoise`].
+//! - Penalties: [`GradientNormPenalty`] ([`GradientNorm`]), [`TracePenalty`], [`SharpnessPenalty`], [`AlignmentPenalty`]
+//!   ([`AlignmentConfig`]), [`SpectralPenalty`] and [`QuadraticPenalty`] are of [`Penalised`], with a [`PenaltyValue`];
+//!   [`LocalLinearity`] is an objective of its own.
+//! - Exact products: [`Held`], [`Mode`], [`Tensors`], [`AnyTensor`], [`KeptMemory`], [`JvpError`] and [`detach`](fn@detach)
+//!   are [`osculate_jvp`]'s.
+//! - What fails is a [`CurvatureError`], or the [`ObjectiveError`] of one's own loss.
+//!
 //! # Example: sharpness of a classifier
 //! ```
 //! use burn::nn::{Linear, LinearConfig};
@@ -123,6 +157,7 @@ pub use operator::{
     Structure, Sum, SymmetryCheck, dense_diagonal, dense_matrix, symmetry_check,
 };
 pub use oracle::{Evaluation, GradientOracle};
+#[doc(inline)]
 pub use osculate_jvp::{AnyTensor, Held, JvpError, KeptMemory, Mode, Tensors, detach};
 pub use params::{FiniteFlags, ParamEntry, ParamLayout, ParamVec, assign, unflatten};
 pub use penalty::{

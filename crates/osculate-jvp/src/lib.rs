@@ -22,6 +22,19 @@
 //! Directions and gradients may lie in the parameters, in the inputs, or in both. Which operations
 //! can be differentiated, and how, is listed by [`rules`].
 //!
+//! # What there is
+//! - [`Program`] is a recorded function, [`Bound`] that function at weights and inputs, [`ProgramCache`] one program
+//!   for each shape of a batch; [`Mode`] says whether layers train in it, and [`InputSpec`] and [`Parameter`] what it
+//!   expects.
+//! - [`Tangents`] is a direction or a gradient, [`Wrt`] what is differentiated by; [`Jvp`] and [`HessianProduct`] are what
+//!   products give.
+//! - [`HessianPlan`] and [`JacobianPlan`] plan several products at one point, [`KeptHessian`] and [`KeptJacobian`] make
+//!   them, [`KeptMemory`] says what they take; [`is_cpu`] says where they are made side by side.
+//! - [`Field`] differentiates a network by its inputs for differential equations, [`Along`] one line.
+//! - [`Tensors`] is what a function may take and give, [`AnyTensor`] one tensor of it; [`Held`] hands a module over, and
+//!   [`detach`] is a `detach` that recordings see.
+//! - [`Rule`] and [`Status`] describe an operation; [`guide`] says how to add one.
+//!
 //! # Example: an exact Hessian-vector product
 //! ```
 //! use burn::nn::{Linear, LinearConfig};

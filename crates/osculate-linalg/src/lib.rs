@@ -20,6 +20,16 @@
 //!
 //! [`pack`] and its inverses halve the storage of symmetric and triangular matrices.
 //!
+//! # What there is
+//! - [`EighConfig`], [`OrthogonalIterationConfig`], [`RootIteration`] and [`Ridge`] are the settings.
+//! - [`SymmetricEigen`], [`EigenBasis`], [`InverseRoots`], [`Cholesky`] and [`DeviceSolution`] are the results, each with
+//!   `or_last` for the matrices that failed.
+//! - [`Outcome`] says of each matrix how it was [`Solved`] and with what [`Effort`], or its [`MatrixFailure`]; a call that
+//!   cannot be made at all is a [`LinalgError`].
+//! - [`Triangle`], [`MergeFrom`] and [`BlockGroup`] say which half, which end and which blocks; [`packed_gram`],
+//!   [`unpack_lower`], [`unpack_upper`], [`unpack_symmetric`] and [`packed_shape`] go with [`pack`], [`substitute`] with
+//!   [`solve_triangular`]; [`compute_dtype`] is the type that is computed in.
+//!
 //! Solvers on the host take the stack over in one transfer, solve its matrices in parallel, and
 //! send the results in one transfer. Solvers on the device read nothing back; a [`DeviceSolution`] says how well each matrix was
 //! solved, on the device or, when asked, as an [`Outcome`] for each matrix.

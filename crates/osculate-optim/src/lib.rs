@@ -75,6 +75,52 @@
 //!   is bit for bit the uninterrupted one. A parameter that changed starts with fresh state, aloud.
 //! - Batch normalisation's running statistics move as in one clean pass, and all passes of a step
 //!   see one dropout mask.
+//!
+//! # What there is
+//! The lists below the examples are in alphabetical order; here is what belongs together.
+//!
+//! Optimizers, each a configuration whose `init()` makes the optimizer and whose `rule()`, where it has one, makes
+//! its rule:
+//! - Diagonal curvature: [`AdaHessianConfig`] averages Hutchinson's estimate (with [`MatrixAveraging`] and
+//!   [`TemporalAveraging`]), [`SasshaConfig`] does at sharpness-aware gradients, and [`SophiaConfig`] clips a step by it
+//!   ([`SophiaEstimator`] says which, [`SophiaSchedule`] when).
+//! - Kronecker factors: [`ShampooConfig`] takes roots of them ([`ShampooForm`], [`ShampooDecay`], [`Grafting`],
+//!   [`RootSolver`], [`EigenSolver`], [`ExponentOverride`] and [`UpdateMomentum`] are its settings), [`SoapConfig`] runs
+//!   Adam in their eigenbasis, and [`KlShampooConfig`] and [`KlSoapConfig`] fit them by the KL divergence.
+//! - Fitted preconditioners: [`PsgdKronConfig`], [`PsgdLraConfig`], [`PsgdDenseConfig`] and [`PsgdDiagonalConfig`] descend
+//!   to them ([`PsgdFit`], [`PsgdGeometry`] and [`SpectralNorm`] say how, [`RowProbeFn`] along which probes).
+//! - Orthogonal steps: [`MuonConfig`] makes them ([`MuonOrthogonalizer`], [`MuonScale`]), and [`NorMuonConfig`] with rows
+//!   of like length.
+//! - First order: [`SgdwConfig`], [`AveragedGradientConfig`], [`NagGs`], [`OptimisticAmsgradConfig`] with its
+//!   [`GradientPrediction`], [`InducedMetricConfig`] with its [`InducedMetric`], and [`SquaredGradientConfig`] with its
+//!   [`SquareFloor`] take one gradient a step.
+//! - Second order: [`NewtonCgConfig`] solves with exact products.
+//!
+//! Making steps:
+//! - [`ClosureOptimizer`] is what all optimizers are, a [`Step`] what one makes, [`StepReport`] what it tells
+//!   ([`Skipped`] and [`SkipReason`], [`GroupReport`], [`FreshState`]), [`StepError`] why there is none
+//!   ([`StepErrorCause`]).
+//! - [`StepPolicy`] says what becomes of numbers that are none ([`NonFinitePolicy`]) and clips, [`ParameterGroup`] and
+//!   [`Select`] what holds for some parameters, [`Forecast`] what a model will cost.
+//! - [`RateSchedule`] has schedules with rates above 1: [`OneCycle`], [`CosineRestarts`], [`WarmupStableDecay`], each a
+//!   [`ScheduledRate`]; [`RangeTest`] looks for a rate and draws a [`RangeCurve`] of [`RangePoint`]s;
+//!   [`normalised_weight_decay`] goes with the length of a run.
+//! - [`registry`] has all optimizers by name, with settings as data.
+//!
+//! Keeping state: [`StatefulOptimizer`] gives and takes a [`StateRecord`] or a [`RecordError`]; [`KeepDtype`] keeps the
+//! types of burn's optimizers ([`KeptState`], [`Kept`]); [`settled`] is the model to save.
+//!
+//! Writing a method:
+//! - [`BlockRule`] is a rule on stacks of blocks: it sees a [`Stack`] of [`Row`]s ([`Parameter`], [`Orientation`]) with
+//!   [`StackedCurvature`] and a [`BlockState`] of [`Field`]s, may span the parameters of a layer ([`Joined`]), refreshes by a
+//!   [`RefreshSchedule`] ([`Refresh`], [`Solve`]) and makes [`Stepped`] or a [`RuleError`]; [`PerParameter`] runs it as a burn
+//!   optimizer ([`PerParameterState`]); [`modes`], [`take_rows`] and [`put_rows`] are its tools.
+//! - [`VectorRule`] is a rule on the whole vector: a [`VectorStep`] with a [`VectorState`] of [`VectorField`]s.
+//! - [`GradientSource`] gets a [`GradientContext`] and gives a [`TakenGradient`] at a [`GradientPoint`]; [`GradientFilter`] gets a
+//!   [`FilterContext`]; [`CurvatureSource`] gets a [`CurvatureContext`] and gives a [`CurvatureEstimate`] ([`DiagonalRequest`],
+//!   [`DiagonalFn`], [`ProbeFn`]); [`StepSize`] gets a [`StepSizeContext`], [`Averaging`] an [`AveragingContext`].
+//! - [`DecayForm`] says how a [`WeightDecay`] decays; [`matrices_of`] and [`ScaledLr`] give matrices to one burn optimizer and
+//!   the rest to another.
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

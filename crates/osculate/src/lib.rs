@@ -9,6 +9,7 @@
 //! | train in burn's `Learner` | `train::learner::Osculate`, with the feature `train` |
 //! | look at curvature | the products, spectra and estimates of [`curvature`] |
 //! | have exact derivatives of a network | [`jvp`], on which the exact products stand |
+//! | solve for many matrices at once | the matrix functions of [`linalg`] |
 //! | choose, compose or write an optimizer | a page of the [`guide`] |
 //! | choose a device by name | [`device::select`] |
 //!
