@@ -1,5 +1,6 @@
 //! Steps of the matrix methods in steps of AdamW on one matrix of size 512 and on 8 of size 256,
-//! as closure optimizers; 8 matrices at once against one by one; and how even the steps are.
+//! as closure optimizers; in products of matrices of that size, and in milliseconds; 8 matrices at once against one by
+//! one; and how even the steps are.
 //!
 //! A unit of work is a whole refresh period, so that amortised costs are what is compared.
 #![allow(missing_docs, reason = "a benchmark has no public items")]
@@ -81,6 +82,8 @@ impl Run {
     }
 }
 
+/// Periods that are compared with products.
+const PERIODS: usize = 7;
 /// Steps of a unit of work: the default refresh period.
 const PERIOD: usize = 10;
 /// Steps before the evenness of steps is measured, and steps in which it is.
@@ -94,6 +97,52 @@ const METHODS: [(OptimizerKind, Option<f64>); 6] = [
     (OptimizerKind::PSGD_KRON, Some(120.0)),
     (OptimizerKind::MUON, None),
 ];
+
+/// The median of a step, in milliseconds and in plain products of the stack with itself, which take turns with it.
+fn in_products(method: OptimizerKind, k: usize, n: usize) -> (f64, f64) {
+    let mut run = Run::new(method, k, n);
+    let stack = matrices(k, n).weights.into_iter();
+    let stack = Tensor::stack::<3>(stack.map(|weight| weight.val().inner()).collect(), 0);
+    run.period();
+    let timed = |work: &mut dyn FnMut()| {
+        let start = Instant::now();
+        (0..PERIOD).for_each(|_| work());
+        start.elapsed()
+    };
+    let (mut steps, mut products) = (Vec::new(), Vec::new());
+    for _ in 0..PERIODS {
+        steps.push(timed(&mut || run.step()));
+        products.push(timed(&mut || {
+            black_box(stack.clone().matmul(stack.clone()));
+        }));
+    }
+    let each = |times: &mut [Duration]| median(times).as_secs_f64() / PERIOD as f64;
+    let (step, product) = (each(&mut steps), each(&mut products));
+    (1e3 * step, step / product)
+}
+
+/// What burn's CPU backend takes for a mask of one flag over a row, over what it takes for a sum of the same rows:
+/// why nothing is masked there where flags can be read instead.
+fn mask_over_sum() -> f64 {
+    let device = Device::flex();
+    let row = |value: f64| Tensor::<2>::full([1, 512 * 512], value, &device);
+    let (old, flag) = (
+        row(1.0),
+        Tensor::<2>::zeros([1, 1], &device).equal_elem(1.0),
+    );
+    let (mut masks, mut sums) = (Vec::new(), Vec::new());
+    for _ in 0..100 {
+        let (for_mask, for_sum) = (row(2.0), row(2.0));
+        let start = Instant::now();
+        let mask = flag.clone().expand(old.dims());
+        black_box(for_mask.mask_where(mask, old.clone()));
+        masks.push(start.elapsed());
+        let start = Instant::now();
+        black_box(for_sum + old.clone());
+        sums.push(start.elapsed());
+    }
+    median(&mut masks).as_secs_f64() / median(&mut sums).as_secs_f64()
+}
 
 fn main() {
     let mut bench = Criterion::default().configure_from_args();
@@ -111,6 +160,18 @@ fn main() {
         let reference = ("adamw", || adamw.period());
         over_adamw.compare(&mut bench, group, reference, cases.into());
     }
+    println!("\nsteps in milliseconds, and in products of the same matrices:");
+    for (k, n) in [(1, 512), (8, 256), (4, 1024)] {
+        for method in METHODS
+            .map(|(method, _)| method)
+            .into_iter()
+            .chain([OptimizerKind::ADAMW])
+        {
+            let (milliseconds, products) = in_products(method, k, n);
+            println!("{k} of {n}x{n}, {method}: {milliseconds:.1} ms, {products:.1} products");
+        }
+    }
+    println!("a mask over a sum: {:.1}x", mask_over_sum());
     let mut over_single = Ratios::default();
     for (method, _) in METHODS {
         let mut singles: Vec<Run> = (0..8).map(|_| Run::new(method, 1, 256)).collect();

@@ -15,6 +15,8 @@
 //! | [`cholesky`] | host | `n³ / 3` | `‖A x - L Lᵀ x‖ / (‖A‖ ‖x‖)` |
 //! | [`spectral_norm_upper`], [`spectral_norm_lower`] | device | a few passes | |
 //!
+//! [`gram`] and [`gram_of_columns`] make symmetric products by half on a CPU.
+//!
 //! [`merge_dims`], [`BlockPartition`], [`mode_product`] and [`mode_gram`] bring tensors of any rank
 //! to stacks.
 //!
@@ -39,6 +41,7 @@
 struct Readme;
 
 mod error;
+mod gram;
 mod host;
 mod norm;
 mod orthogonal;
@@ -50,6 +53,7 @@ mod stack;
 mod triangular;
 
 pub use error::{Effort, LinalgError, MatrixFailure, Outcome, Solved};
+pub use gram::{gram, gram_of_columns};
 pub use host::{
     Cholesky, EigenBasis, EighConfig, InverseRoots, OrthogonalIterationConfig, Ridge,
     SymmetricEigen, cholesky, eigh, eigh_inverse_root, off_diagonality, orthogonal_iteration,
@@ -60,6 +64,8 @@ pub use orthogonal::{newton_schulz, orthogonality_defect, polar_express, quintic
 pub use outcome::DeviceSolution;
 pub use packed::{pack, packed_gram, packed_shape, unpack_lower, unpack_symmetric, unpack_upper};
 pub use root::{RootIteration, coupled_newton_inverse_root, higher_order_inverse_root};
-pub use shape::{BlockGroup, BlockPartition, MergeFrom, merge_dims, mode_gram, mode_product};
+pub use shape::{
+    BlockGroup, BlockPartition, MergeFrom, merge_dims, mode_gram, mode_product, symmetric_mode_gram,
+};
 pub use stack::compute_dtype;
 pub use triangular::{Triangle, solve_triangular, substitute, triangular_inverse};

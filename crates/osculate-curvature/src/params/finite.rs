@@ -13,11 +13,18 @@ impl ParamVec {
     ///
     /// The test is one sum for each tensor. Finite values whose sum overflows (beyond about 1e38
     /// over the number of elements, in `f32`) count as not finite.
+    ///
+    /// On CPUs, where reading a number back waits for nothing, the flags are read at once: then nothing is masked
+    /// where all of them are set.
     pub fn finite_flags(&self) -> FiniteFlags {
-        let flags = self
+        let sums = self
             .iter()
-            .map(|(entry, x)| x.clone().cast(entry.compute_dtype()).sum().is_finite());
-        FiniteFlags::new(self.layout().clone(), flags.collect())
+            .map(|(entry, x)| x.clone().cast(entry.compute_dtype()).sum());
+        if self.layout().on_cpu() {
+            let finite = |sum: Tensor<1>| sum.into_data().iter::<f64>().all(f64::is_finite);
+            return FiniteFlags::of_values(self.layout().clone(), sums.map(finite).collect());
+        }
+        FiniteFlags::new(self.layout().clone(), sums.map(Tensor::is_finite).collect())
     }
 
     /// Replaces the tensors that are flagged by zeros, on the device.
@@ -28,7 +35,7 @@ impl ParamVec {
         let zeroed = self
             .tensors()
             .iter()
-            .zip(&flags.flags)
+            .zip(flags.tensors())
             .map(|(x, ok)| match spread(&ok.clone().bool_not(), x) {
                 Some(bad) => x.clone().mask_fill(bad, 0.0),
                 None => x.clone(),
@@ -50,7 +57,7 @@ impl ParamVec {
             .tensors()
             .iter()
             .zip(other.tensors())
-            .zip(&flags.flags)
+            .zip(flags.tensors())
             .map(|((x, other), ok)| match spread(ok, x) {
                 Some(mask) => other.clone().mask_where(mask, x.clone()),
                 None => x.clone(),
@@ -68,12 +75,15 @@ fn spread(flag: &Tensor<1, Bool>, tensor: &Tensor<1>) -> Option<Tensor<1, Bool>>
 }
 
 /// One flag for each parameter tensor, on the device: whether it holds only finite numbers.
+///
+/// Flags whose values are known are put on the device when they are first asked for as tensors.
 #[derive(Debug, Clone)]
 pub struct FiniteFlags {
     layout: Arc<ParamLayout>,
-    flags: Vec<Tensor<1, Bool>>,
-    /// Their values, once they were read back.
-    read: Arc<OnceLock<Vec<bool>>>,
+    /// On the device; there where the values are not.
+    flags: Arc<OnceLock<Vec<Tensor<1, Bool>>>>,
+    /// Their values, once they are known.
+    values: Arc<OnceLock<Vec<bool>>>,
 }
 
 impl FiniteFlags {
@@ -85,32 +95,37 @@ impl FiniteFlags {
         assert_eq!(layout.len(), flags.len(), "one flag per parameter");
         Self {
             layout,
-            flags,
-            read: Arc::default(),
+            flags: Arc::new(OnceLock::from(flags)),
+            values: Arc::default(),
         }
     }
 
-    /// Flags whose values are known already, where they are.
-    fn with_values(self, values: Option<Vec<bool>>) -> Self {
+    /// Flags of known values.
+    fn of_values(layout: Arc<ParamLayout>, values: Vec<bool>) -> Self {
         Self {
-            read: Arc::new(values.map_or_else(OnceLock::new, OnceLock::from)),
-            ..self
+            layout,
+            flags: Arc::default(),
+            values: Arc::new(OnceLock::from(values)),
+        }
+    }
+
+    /// Reads the flags back where all of them are on CPUs, where that waits for nothing; leaves them unread
+    /// elsewhere. Then nothing is masked where all are set.
+    pub fn read_on_cpu(&self) {
+        if self.layout.on_cpu() {
+            self.values();
         }
     }
 
     /// Whether the flags were read back and all are set: then nothing needs to be masked.
     pub fn known_to_be_set(&self) -> bool {
-        let read = self.read.get();
-        read.is_some_and(|values| values.iter().all(|set| *set))
+        let values = self.values.get();
+        values.is_some_and(|values| values.iter().all(|set| *set))
     }
 
     /// Flags that are all set.
     pub fn all(layout: &Arc<ParamLayout>) -> Self {
-        let flags = layout.entries().iter().map(|entry| {
-            let one = Tensor::<1>::ones([1], (&entry.device, DType::F32));
-            one.equal_elem(1.0)
-        });
-        Self::new(layout.clone(), flags.collect())
+        Self::of_values(layout.clone(), vec![true; layout.len()])
     }
 
     /// The flags of the parameters at some positions.
@@ -121,10 +136,16 @@ impl FiniteFlags {
         if self.layout.is_whole(positions) {
             return self.clone();
         }
-        let flags = positions.iter().map(|&at| self.flags[at].clone());
-        let read = self.read.get();
-        let values = read.map(|values| positions.iter().map(|&at| values[at]).collect());
-        Self::new(Arc::new(self.layout.subset(positions)), flags.collect()).with_values(values)
+        let layout = Arc::new(self.layout.subset(positions));
+        match self.values.get() {
+            Some(values) => {
+                Self::of_values(layout, positions.iter().map(|&at| values[at]).collect())
+            }
+            None => {
+                let flags = positions.iter().map(|&at| self.tensors()[at].clone());
+                Self::new(layout, flags.collect())
+            }
+        }
     }
 
     /// The layout that the flags belong to.
@@ -134,7 +155,12 @@ impl FiniteFlags {
 
     /// The flags, each a tensor of one element.
     pub fn tensors(&self) -> &[Tensor<1, Bool>] {
-        &self.flags
+        self.flags.get_or_init(|| {
+            let entries = self.layout.entries().iter().zip(self.values());
+            entries
+                .map(|(entry, &set)| Tensor::from_data([set], &entry.device))
+                .collect()
+        })
     }
 
     /// Flags that are set where both are.
@@ -159,23 +185,36 @@ impl FiniteFlags {
         f: impl Fn(Tensor<1, Bool>, Tensor<1, Bool>) -> Tensor<1, Bool>,
         known: impl Fn(bool, bool) -> bool,
     ) -> FiniteFlags {
-        assert_eq!(self.flags.len(), other.flags.len(), "number of parameters");
-        let pairs = self.flags.iter().zip(&other.flags);
-        let flags = pairs.map(|(a, b)| f(a.clone(), b.clone()));
-        let values = self.read.get().zip(other.read.get());
-        let values = values.map(|(a, b)| a.iter().zip(b).map(|(a, b)| known(*a, *b)).collect());
-        Self::new(self.layout.clone(), flags.collect()).with_values(values)
+        assert_eq!(
+            self.layout.len(),
+            other.layout.len(),
+            "number of parameters"
+        );
+        let layout = self.layout.clone();
+        if let Some((a, b)) = self.values.get().zip(other.values.get()) {
+            let values = a.iter().zip(b).map(|(a, b)| known(*a, *b));
+            return Self::of_values(layout, values.collect());
+        }
+        let pairs = self.tensors().iter().zip(other.tensors());
+        Self::new(
+            layout,
+            pairs.map(|(a, b)| f(a.clone(), b.clone())).collect(),
+        )
     }
 
     /// Reads the flags back, in one transfer for each device, unless they were read before.
     pub fn to_vec(&self) -> Vec<bool> {
-        let read = || {
-            let flags = self.flags.iter();
+        self.values().to_vec()
+    }
+
+    fn values(&self) -> &[bool] {
+        self.values.get_or_init(|| {
+            // One of the two is there, and it is not the values.
+            let flags = self.flags.get().into_iter().flatten();
             let flags = flags.map(|flag| flag.clone().float().cast(DType::F32));
             let values = reduce::read_together(flags.collect()).into_iter();
             values.map(|flag| flag > 0.5).collect()
-        };
-        self.read.get_or_init(read).clone()
+        })
     }
 
     /// Paths of the parameters that hold a NaN or an infinity. One read-back.

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use burn::module::{ParamGroup, ParamId};
 use burn::tensor::{DType, Device, Shape};
+use osculate_jvp::is_cpu;
 
 use crate::error::CurvatureError;
 
@@ -82,6 +83,17 @@ impl ParamLayout {
             .iter()
             .map(|entry| entry.num_elements() * entry.dtype.size())
             .sum()
+    }
+
+    /// Whether all parameters are on CPUs, where reading a number back waits for nothing.
+    pub fn on_cpu(&self) -> bool {
+        let mut known: Option<&Device> = None;
+        self.entries.iter().all(|entry| {
+            // Neighbours are mostly on one device.
+            let same = known == Some(&entry.device);
+            known = Some(&entry.device);
+            same || is_cpu(&entry.device)
+        })
     }
 
     /// The position of the entry with this path.

@@ -3,17 +3,21 @@
 
 mod cholesky;
 mod eigen;
+mod gram;
 mod kernel;
 mod null_space;
 mod orthogonal_iteration;
+mod polar;
 mod qr;
 mod root;
 
 pub use cholesky::{Cholesky, cholesky};
 pub use eigen::{EighConfig, SymmetricEigen, eigh};
+pub(crate) use gram::{Form, gram};
 pub use orthogonal_iteration::{
     EigenBasis, OrthogonalIterationConfig, off_diagonality, orthogonal_iteration,
 };
+pub(crate) use polar::iterate as polar_iteration;
 pub use qr::orthonormalize;
 pub use root::{InverseRoots, Ridge, eigh_inverse_root};
 

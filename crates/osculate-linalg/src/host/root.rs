@@ -1,6 +1,5 @@
 use burn::tensor::{Tensor, TensorData};
-use faer::linalg::matmul::triangular::{self, BlockStructure};
-use faer::{Accum, Mat, Par};
+use faer::Par;
 
 use super::eigen::{EighConfig, InType, solve};
 use super::kernel::{self, Eigen};
@@ -164,19 +163,13 @@ fn reassemble<S: Real, T: Real>(
             *element *= power;
         }
     }
-    let mut root = Mat::<S>::zeros(n, n);
-    triangular::matmul(
-        root.as_mut(),
-        BlockStructure::TriangularLower,
-        Accum::Replace,
-        weighted.as_ref(),
-        BlockStructure::Rectangular,
-        eigen.vectors.as_ref().transpose(),
-        BlockStructure::Rectangular,
-        S::of(1.0),
-        par,
-    );
-    kernel::write_symmetric(&root, out);
+    let mut root = vec![S::of(0.0); n * n];
+    let vectors = eigen.vectors.as_ref().transpose();
+    kernel::upper_product(&mut root, weighted.as_ref(), vectors, 1.0, par);
+    kernel::mirror(&mut root, n);
+    for (out, element) in out.iter_mut().zip(&root) {
+        *out = T::of(element.wide());
+    }
     if out.iter().all(|element| element.wide().is_finite()) {
         Ok(())
     } else {

@@ -8,11 +8,12 @@ pub use polar_express::polar_express;
 
 use burn::tensor::Tensor;
 
+use crate::host;
 use crate::outcome::DeviceSolution;
 use crate::stack::{frobenius, identity, narrow, positive, transpose, widen};
 
 /// Coefficients `(a, b, c)` of the odd polynomial `a x + b x³ + c x⁵`.
-type Quintic = (f64, f64, f64);
+pub(crate) type Quintic = (f64, f64, f64);
 
 /// Runs `X ← a X + (b A + c A²) X`, `A = X Xᵀ`, over the polynomials, starting from the stack
 /// divided by `margin` times its Frobenius norms, on its shorter side.
@@ -26,7 +27,13 @@ fn iterate(stack: Tensor<3>, margin: f64, polynomials: impl Iterator<Item = Quin
     let wide = widen(wide);
     let norm = frobenius(wide.clone());
     let mut x = wide / positive(norm).mul_scalar(margin);
-    for (a, b, c) in polynomials {
+    let polynomials: Vec<Quintic> = polynomials.collect();
+    x = host::polar_iteration(&x, &polynomials).unwrap_or_else(|| on_device(x, &polynomials));
+    narrow(if tall { transpose(x) } else { x }, dtype)
+}
+
+fn on_device(mut x: Tensor<3>, polynomials: &[Quintic]) -> Tensor<3> {
+    for &(a, b, c) in polynomials {
         let gram = x.clone().matmul(transpose(x.clone()));
         let mix = if c == 0.0 {
             gram.mul_scalar(b)
@@ -35,7 +42,7 @@ fn iterate(stack: Tensor<3>, margin: f64, polynomials: impl Iterator<Item = Quin
         };
         x = x.clone().mul_scalar(a) + mix.matmul(x);
     }
-    narrow(if tall { transpose(x) } else { x }, dtype)
+    x
 }
 
 /// How far the rows (the columns of a tall matrix) are from orthonormal:

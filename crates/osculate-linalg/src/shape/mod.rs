@@ -9,5 +9,5 @@ mod modes;
 
 pub use blocks::{BlockGroup, BlockPartition};
 pub use merge::{MergeFrom, merge_dims};
-pub(crate) use modes::mode_rows;
-pub use modes::{mode_gram, mode_product};
+pub(crate) use modes::mode_matrices;
+pub use modes::{mode_gram, mode_product, symmetric_mode_gram};

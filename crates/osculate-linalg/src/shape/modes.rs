@@ -1,6 +1,7 @@
 use burn::tensor::Tensor;
 
 use crate::error::LinalgError;
+use crate::gram::{self, Side};
 use crate::stack::transpose;
 
 /// A stack seen from one of its modes: sizes before it, of it, and after it.
@@ -103,26 +104,55 @@ pub fn mode_gram(
     })
 }
 
+/// [`mode_gram`] of each tensor with itself. On a CPU by half for large tensors, as [`gram`](crate::gram).
+///
+/// # Errors
+/// [`LinalgError::Shape`] where the shapes do not fit each other.
+pub fn symmetric_mode_gram(
+    stack: Tensor<2>,
+    dims: &[usize],
+    mode: usize,
+) -> Result<Tensor<3>, LinalgError> {
+    let (matrices, side) = mode_matrices("symmetric_mode_gram", stack, dims, mode)?;
+    let ([k, rows, columns], at) = (matrices.dims(), (matrices.device(), matrices.dtype()));
+    if k * rows * columns == 0 {
+        return Ok(Tensor::zeros([k, dims[mode], dims[mode]], (&at.0, at.1)));
+    }
+    Ok(gram::of_side(matrices, side))
+}
+
+/// Each tensor as a matrix, and whether its rows or its columns run along a mode.
+pub(crate) fn mode_matrices(
+    operation: &'static str,
+    stack: Tensor<2>,
+    dims: &[usize],
+    mode: usize,
+) -> Result<(Tensor<3>, Side), LinalgError> {
+    let [k, size] = stack.dims();
+    let [before, d, after] = around(operation, [k, size], dims, mode)?;
+    if k * size == 0 {
+        let none = Tensor::zeros([k, d, 0], (&stack.device(), stack.dtype()));
+        return Ok((none, Side::Rows));
+    }
+    Ok(if before == 1 {
+        (stack.reshape([k, d, after]), Side::Rows)
+    } else if after == 1 {
+        (stack.reshape([k, before, d]), Side::Columns)
+    } else {
+        let rows = stack.reshape([k, before, d, after]).swap_dims(1, 2);
+        (rows.reshape([k, d, before * after]), Side::Rows)
+    })
+}
+
 /// Each tensor as a matrix whose rows run along a mode, `[k, d_mode, others]`.
-pub(crate) fn mode_rows(
+fn mode_rows(
     operation: &'static str,
     stack: Tensor<2>,
     dims: &[usize],
     mode: usize,
 ) -> Result<Tensor<3>, LinalgError> {
-    let [k, size] = stack.dims();
-    let [before, d, after] = around(operation, [k, size], dims, mode)?;
-    if k * size == 0 {
-        return Ok(Tensor::zeros([k, d, 0], (&stack.device(), stack.dtype())));
-    }
-    Ok(if before == 1 {
-        stack.reshape([k, d, after])
-    } else if after == 1 {
-        transpose(stack.reshape([k, before, d]))
-    } else {
-        stack
-            .reshape([k, before, d, after])
-            .swap_dims(1, 2)
-            .reshape([k, d, before * after])
+    Ok(match mode_matrices(operation, stack, dims, mode)? {
+        (rows, Side::Rows) => rows,
+        (columns, Side::Columns) => transpose(columns),
     })
 }

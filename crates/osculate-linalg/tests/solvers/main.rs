@@ -8,6 +8,7 @@
 
 mod eigen;
 mod factors;
+mod gram;
 mod matrices;
 mod null_space;
 mod orthogonal;

@@ -3,7 +3,6 @@
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor};
 use osculate_curvature::{FiniteFlags, ParamVec, assign};
-use osculate_jvp::is_cpu;
 
 use super::Driver;
 use super::apply::{Move, finite, local, select};
@@ -82,15 +81,19 @@ impl Driver {
             let flags = FiniteFlags::new(layout.clone(), flags.collect());
             context.check(SkipReason::Update, flags.clone())?;
             report.checks.clone_from(context.checks());
+            flags.read_on_cpu();
             keep = Some(flags);
         }
         let skips = self.policy.non_finite == NonFinitePolicy::Skip;
+        let keep = keep.filter(|_| skips);
+        let masks = skips && !keep.as_ref().is_some_and(FiniteFlags::known_to_be_set);
         for (&at, (new, flag)) in positions.iter().zip(moved) {
             let old = field.weights.tensors()[at].clone();
-            weights.push(if skips { select(&flag, new, old) } else { new });
+            weights.push(if masks { select(&flag, new, old) } else { new });
         }
-        let keep = keep.filter(|_| skips);
         let keep = keep.map(|keep| spread(&keep, &positions, field, context.gradient_flags()));
+        let keep = keep.inspect(FiniteFlags::read_on_cpu);
+        let keep = keep.filter(|keep| !keep.known_to_be_set());
         let flags = context.gradient_flags();
         let mut model = context.into_model()?;
         if !positions.is_empty() {
@@ -121,13 +124,9 @@ impl Driver {
         let old = field.weights.subset(&positions);
         let new = ParamVec::of_module(&model, old.layout());
         let flags = new.finite_flags();
-        let on_cpu = old
-            .layout()
-            .entries()
-            .iter()
-            .all(|entry| is_cpu(&entry.device));
         // On a CPU looking is cheaper than writing the weights again.
-        if on_cpu && flags.flagged_paths().is_empty() {
+        flags.read_on_cpu();
+        if flags.known_to_be_set() {
             return Ok(model);
         }
         // What was not finite before is not the step's doing.
@@ -187,7 +186,7 @@ impl Driver {
         factor: Option<&Tensor<1>>,
     ) -> Vec<(Tensor<1>, Tensor<1, Bool>)> {
         let entries = field.weights.layout().entries();
-        let on_cpu = entries.iter().all(|entry| is_cpu(&entry.device));
+        let on_cpu = field.weights.layout().on_cpu();
         each(positions.to_vec(), on_cpu, |at| {
             let step = self.move_of(field, at, factor);
             let old = &field.weights.tensors()[at];
@@ -310,8 +309,10 @@ impl Driver {
                 Some(own) => flags.and(own),
                 None => flags,
             };
+            flags.read_on_cpu();
             let policy = self.policy.non_finite;
             keep = check_flags(policy, &mut report.checks, SkipReason::Update, flags)?;
+            keep = keep.filter(|keep| !keep.known_to_be_set());
         }
         if let (true, Some(keep)) = (skips, &keep) {
             for (at, flag) in keep.tensors().iter().enumerate() {

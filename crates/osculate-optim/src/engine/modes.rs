@@ -33,7 +33,7 @@ pub fn mode_scale(x: Tensor<2>, dims: &[usize], mode: usize, a: Tensor<2>) -> Te
 /// If the shapes do not fit.
 #[expect(clippy::expect_used, reason = "a rule's stacks have its dimensions")]
 pub fn gram(x: Tensor<2>, dims: &[usize], mode: usize) -> Tensor<3> {
-    osculate_linalg::mode_gram(x.clone(), x, dims, mode).expect("a stack of these dimensions")
+    osculate_linalg::symmetric_mode_gram(x, dims, mode).expect("a stack of these dimensions")
 }
 
 /// The diagonal of [`gram`]: `[k, d]`.

@@ -1,6 +1,7 @@
 //! Kronecker factors of a block and their eigenbases, as the rules of the Shampoo family keep them.
 
 use burn::tensor::{Bool, DType, Int, Tensor};
+use osculate_jvp::is_cpu;
 use osculate_linalg::{
     EighConfig, OrthogonalIterationConfig, Outcome, Triangle, eigh, off_diagonality,
     orthogonal_iteration, pack, packed_shape, unpack_symmetric,
@@ -130,8 +131,18 @@ pub(super) fn ema<const D: usize>(old: Tensor<D>, new: Tensor<D>, beta: f64) -> 
     old.mul_scalar(beta) + new.mul_scalar(1.0 - beta)
 }
 
+/// Whether no flag is set, on a CPU, where looking waits for nothing and costs less than a mask over a stack;
+/// elsewhere nothing is known.
+pub(super) fn known_unset(flags: &Tensor<2, Bool>) -> bool {
+    let any = || flags.to_data().iter::<bool>().any(|flag| flag);
+    is_cpu(&flags.device()) && !any()
+}
+
 /// `new` where the flag of a row, `[k, 1]`, is not set, and `old` where it is.
 pub(super) fn unless(flag: &Tensor<2, Bool>, new: Tensor<2>, old: Tensor<2>) -> Tensor<2> {
+    if known_unset(flag) {
+        return new;
+    }
     let flag = flag.clone().expand(new.dims());
     new.mask_where(flag, old)
 }
@@ -187,6 +198,8 @@ pub(super) struct Kronecker {
     /// The factors, packed.
     pub factors: Vec<Tensor<2>>,
     pub bases: Vec<Tensor<3>>,
+    /// Whether each basis was refreshed.
+    refreshed: Vec<bool>,
 }
 
 /// A basis that changed in some rows.
@@ -221,15 +234,16 @@ impl Kronecker {
         state: &mut BlockState,
     ) -> Result<Self, RuleError> {
         let factors = take_modes(&FACTOR, &modes, state)?;
-        let bases = take_modes(&BASIS, &modes, state)?.into_iter().zip(&modes);
-        let bases = bases.map(|(basis, &mode)| {
+        let bases = modes.iter().map(|&mode| {
+            let basis = state.get(BASIS[mode])?;
             let (k, d) = (basis.dims()[0], dims[mode]);
             let eye = identity(&basis, d);
-            basis.reshape([k, d, d]) + eye
+            Ok(basis.reshape([k, d, d]) + eye)
         });
         Ok(Self {
             dims: dims.to_vec(),
-            bases: bases.collect(),
+            bases: bases.collect::<Result<_, RuleError>>()?,
+            refreshed: vec![false; modes.len()],
             modes,
             factors,
         })
@@ -237,10 +251,14 @@ impl Kronecker {
 
     /// Puts the state tensors back.
     pub fn put(self, state: &mut BlockState) -> Result<(), RuleError> {
-        for ((&mode, factor), basis) in self.modes.iter().zip(&self.factors).zip(self.bases) {
-            let (k, d) = (factor.dims()[0], self.dims[mode]);
-            let basis = basis - identity(factor, d);
-            state.put(BASIS[mode], basis.reshape([k, d * d]))?;
+        let bases = self.bases.into_iter().zip(self.refreshed);
+        for ((&mode, factor), (basis, refreshed)) in self.modes.iter().zip(&self.factors).zip(bases)
+        {
+            if refreshed {
+                let (k, d) = (factor.dims()[0], self.dims[mode]);
+                let basis = basis - identity(factor, d);
+                state.put(BASIS[mode], basis.reshape([k, d * d]))?;
+            }
         }
         put_modes(&FACTOR, &self.modes, self.factors, state)
     }
@@ -304,6 +322,7 @@ impl Kronecker {
                 result: outcome,
             }));
             self.bases[index] = put_rows(basis, &rows, new.clone());
+            self.refreshed[index] = true;
             changes.push(BasisChange {
                 mode,
                 rows,

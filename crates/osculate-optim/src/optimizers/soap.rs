@@ -5,7 +5,8 @@ use burn::tensor::{DType, Tensor};
 use osculate_linalg::{BlockPartition, MergeFrom, OrthogonalIterationConfig, merge_dims};
 
 use super::kronecker::{
-    BasisSolver, FactorSchedule, Kronecker, decompositions, ema, factored_modes, shortest, unless,
+    BasisSolver, FactorSchedule, Kronecker, decompositions, ema, factored_modes, known_unset,
+    shortest, unless,
 };
 use crate::config::{Check, ConfigError};
 use crate::engine::{BlockRule, Field, RefreshSchedule, RuleError, Stack, Stepped, constructors};
@@ -234,6 +235,7 @@ impl BlockRule for Soap {
         let [m_bias, v_bias, factor_bias] = [0, 1, 2].map(column);
         // A block whose factors are empty makes them of this gradient and does not move.
         let fresh = (!kronecker.modes.is_empty()).then(|| factor_bias.clone().equal_elem(0.0));
+        let fresh = fresh.filter(|fresh| !known_unset(fresh));
         let moved = |new: Tensor<2>, old: Tensor<2>| match &fresh {
             Some(fresh) => unless(fresh, new, old),
             None => new,

@@ -77,12 +77,11 @@ impl<'a> KlFactors<'a> {
     /// `S_i ← β S_i + (1 - β) G S_others^-1 Gᵀ / d_others`, and the eigenvalues alike.
     ///
     /// The first gradient of a block is not whitened, there being nothing to whiten it with, and
-    /// leaves the eigenvalues at their initial value.
-    pub fn estimate(&mut self, gradient: &Tensor<2>) {
+    /// leaves the eigenvalues at their initial value. `projected` is the gradient in the eigenbases.
+    pub fn estimate(&mut self, gradient: &Tensor<2>, projected: &Tensor<2>) {
         let beta = self.settings.factor_beta;
         let dims = self.kronecker.dims.clone();
         let n: usize = dims.iter().product();
-        let projected = self.kronecker.project(gradient.clone());
         let mut factors = Vec::with_capacity(self.kronecker.factors.len());
         for (index, &mode) in self.kronecker.modes.iter().enumerate() {
             let others = n / dims[mode];
@@ -90,8 +89,7 @@ impl<'a> KlFactors<'a> {
             let basis = self.kronecker.bases[index].clone();
             let whitened = self.scale(projected.clone(), Some(mode));
             let whitened = mode_product(whitened, &dims, mode, basis);
-            let first = self.fresh.clone().expand(whitened.dims());
-            let whitened = whitened.mask_where(first, gradient.clone());
+            let whitened = unless(&self.fresh, whitened, gradient.clone());
             let new = packed_gram(whitened, &dims, mode).div_scalar(others as f64);
             factors.push(ema(self.kronecker.factors[index].clone(), new, beta));
         }

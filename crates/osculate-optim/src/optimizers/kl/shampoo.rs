@@ -8,7 +8,7 @@ use super::factors::KlFactors;
 use super::settings::{KlSettings, kl_configuration};
 use crate::config::ConfigError;
 use crate::engine::{BlockRule, Field, RefreshSchedule, RuleError, Stack, Stepped, constructors};
-use crate::optimizers::kronecker::{FactorSchedule, decompositions, ema, unless};
+use crate::optimizers::kronecker::{FactorSchedule, decompositions, ema, known_unset, unless};
 use crate::parameter::Parameter;
 use crate::registry::{OptimizerRow, read, to_value};
 use crate::weight_decay::WeightDecay;
@@ -131,14 +131,15 @@ impl BlockRule for KlShampoo {
         let direction = factors.kronecker.project(m.clone()) * root;
         let direction = factors.kronecker.unproject(direction);
 
-        factors.estimate(&stack.gradient);
+        let projected = factors.kronecker.project(stack.gradient.clone());
+        factors.estimate(&stack.gradient, &projected);
         let (changes, solves) = factors.refresh(stack, &self.schedule);
         let hold = factors.fresh.clone();
         stack.state.put("m", m)?;
         factors.put(&mut stack.state)?;
         Ok(Stepped {
             direction,
-            hold: Some(hold),
+            hold: (!known_unset(&hold)).then_some(hold),
             solves,
             refreshed: !changes.is_empty(),
             unclipped: None,

@@ -8,7 +8,7 @@ use super::factors::KlFactors;
 use super::settings::{KlSettings, kl_configuration};
 use crate::config::ConfigError;
 use crate::engine::{BlockRule, Field, RefreshSchedule, RuleError, Stack, Stepped, constructors};
-use crate::optimizers::kronecker::{FactorSchedule, decompositions, ema, unless};
+use crate::optimizers::kronecker::{FactorSchedule, decompositions, ema, known_unset, unless};
 use crate::parameter::Parameter;
 use crate::registry::{OptimizerRow, read, to_value};
 use crate::weight_decay::WeightDecay;
@@ -124,12 +124,12 @@ impl BlockRule for KlSoap {
         let projected = factors.kronecker.project(stack.gradient.clone());
         let new = ema(m.clone(), projected.clone(), settings.beta_1);
         let mut m = unless(&factors.fresh, new, m);
-        let new = ema(v.clone(), projected.square(), settings.beta_2);
+        let new = ema(v.clone(), projected.clone().square(), settings.beta_2);
         let v = unless(&factors.fresh, new, v);
         let direction = m.clone() / v.clone().sqrt().add_scalar(settings.epsilon);
         let direction = factors.kronecker.unproject(direction);
 
-        factors.estimate(&stack.gradient);
+        factors.estimate(&stack.gradient, &projected);
         let (changes, solves) = factors.refresh(stack, &self.schedule);
         for change in &changes {
             m = change.rotate(m, dims);
@@ -140,7 +140,7 @@ impl BlockRule for KlSoap {
         factors.put(&mut stack.state)?;
         Ok(Stepped {
             direction,
-            hold: Some(hold),
+            hold: (!known_unset(&hold)).then_some(hold),
             solves,
             refreshed: !changes.is_empty(),
             unclipped: None,

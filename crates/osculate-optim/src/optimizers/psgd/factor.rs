@@ -2,7 +2,8 @@
 
 use burn::tensor::{Bool, Tensor};
 use osculate_linalg::{
-    Triangle, pack, packed_shape, triangular_inverse, unpack_symmetric, unpack_upper,
+    Triangle, gram_of_columns, pack, packed_shape, triangular_inverse, unpack_symmetric,
+    unpack_upper,
 };
 
 use super::geometry::{PsgdGeometry, floored, identity, largest};
@@ -171,10 +172,7 @@ impl Factor {
     pub(super) fn squared(&self) -> Self {
         match self {
             Self::Diagonal(q) => Self::Diagonal(q.clone().square()),
-            Self::Dense(q, storage) => {
-                let transposed = q.clone().swap_dims(1, 2);
-                Self::Dense(transposed.matmul(q.clone()), *storage)
-            }
+            Self::Dense(q, storage) => Self::Dense(gram_of_columns(q.clone()), *storage),
         }
     }
 

@@ -202,8 +202,7 @@ impl FactorPair<'_> {
         let t2 = match (&self.target, geometry) {
             (Some(target), _) => gram(target.clone(), self.dims, self.mode),
             (None, PsgdGeometry::Qep) => {
-                let transposed = q.clone().swap_dims(1, 2);
-                q.clone().matmul(transposed).mul_scalar(self.per_row())
+                osculate_linalg::gram(q.clone()).mul_scalar(self.per_row())
             }
             (None, _) => identity(q.dims()[1], q).mul_scalar(self.per_row()),
         };

@@ -2,7 +2,7 @@
 
 use burn::config::Config;
 use burn::tensor::{Bool, Tensor};
-use osculate_linalg::spectral_norm_lower;
+use osculate_linalg::{gram_of_columns, spectral_norm_lower};
 
 /// The local coordinates in which `Q` descends.
 ///
@@ -73,8 +73,7 @@ impl SpectralNorm {
         match self {
             Self::Bound => spectral_norm_lower(stack, VECTORS, ITERATIONS).reshape([k, 1]),
             Self::Exact => {
-                let transposed = stack.clone().swap_dims(1, 2);
-                let square = transposed.matmul(stack);
+                let square = gram_of_columns(stack);
                 let scale = floored(largest(square.clone()));
                 let mut power = square.clone() / scale.clone().unsqueeze_dim::<3>(2);
                 for _ in 0..SQUARINGS {

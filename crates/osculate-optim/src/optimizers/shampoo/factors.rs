@@ -87,6 +87,8 @@ pub(super) struct Roots {
     pub modes: Vec<usize>,
     pub factors: Vec<Tensor<2>>,
     pub roots: Vec<Tensor<2>>,
+    /// Whether each root was taken anew.
+    renewed: Vec<bool>,
 }
 
 impl Roots {
@@ -102,16 +104,22 @@ impl Roots {
     }
 
     pub fn take(modes: Vec<usize>, state: &mut BlockState) -> Result<Self, RuleError> {
+        let roots = modes.iter().map(|&mode| state.get(ROOT[mode]));
         Ok(Self {
+            roots: roots.collect::<Result<_, _>>()?,
             factors: take_modes(&FACTOR, &modes, state)?,
-            roots: take_modes(&ROOT, &modes, state)?,
+            renewed: vec![false; modes.len()],
             modes,
         })
     }
 
     pub fn put(self, state: &mut BlockState) -> Result<(), RuleError> {
         put_modes(&FACTOR, &self.modes, self.factors, state)?;
-        put_modes(&ROOT, &self.modes, self.roots, state)
+        let roots = self.modes.iter().zip(self.roots).zip(self.renewed);
+        for ((&mode, root), _) in roots.filter(|(_, renewed)| *renewed) {
+            state.put(ROOT[mode], root)?;
+        }
+        Ok(())
     }
 
     pub fn accumulate(&mut self, gradient: &Tensor<2>, dims: &[usize], keep: f64, add: f64) {
@@ -164,6 +172,7 @@ impl Roots {
                 result,
             }));
             self.roots[index] = put_rows(self.roots[index].clone(), &rows, root);
+            self.renewed[index] = true;
         }
         (refreshed, solves)
     }
