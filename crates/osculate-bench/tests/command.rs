@@ -70,6 +70,53 @@ fn a_race_leaves_a_table_pictures_and_json() {
     assert!(run["curvature"]["largest"][0].as_f64().unwrap() > 0.0);
 }
 
+/// Processes side by side find what one process finds, to the last bit, and leave nothing behind; only the times
+/// are others.
+#[test]
+fn a_race_side_by_side_has_the_same_results() {
+    let folder = tempfile::tempdir().unwrap();
+    let raced = |workers: &str| {
+        let out = folder.path().join(workers);
+        let words = "race --quick --workloads digits-mlp,rosenbrock --optimizers adamw,soap,sam --steps 12 --workers";
+        let mut words: Vec<&str> = words.split(' ').collect();
+        words.extend([workers, "--out", out.to_str().unwrap()]);
+        let done = run(&words);
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        let results = json(&out.join("results.json"));
+        let left: Vec<_> = std::fs::read_dir(&out)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.starts_with("runs-"))
+            .collect();
+        assert_eq!(left, Vec::<String>::new());
+        let mut runs = Vec::new();
+        for workload in results["workloads"].as_array().unwrap() {
+            for entrant in workload["entrants"].as_array().unwrap() {
+                for run in entrant["runs"].as_array().unwrap() {
+                    let mut run = run.clone();
+                    for point in run["points"].as_array_mut().unwrap() {
+                        let point = point.as_object_mut().unwrap();
+                        let seconds = point.remove("seconds").unwrap().as_f64().unwrap();
+                        point.remove("cpu_seconds");
+                        let step = point["step"].as_f64().unwrap();
+                        assert_eq!(seconds > 0.0, step > 0.0);
+                    }
+                    runs.push((
+                        entrant["label"].clone(),
+                        run["seed"].clone(),
+                        run["points"].clone(),
+                    ));
+                }
+            }
+        }
+        runs.sort_by_key(|run| format!("{run:?}"));
+        runs
+    };
+    let (one, two) = (raced("1"), raced("2"));
+    assert_eq!(one.len(), 12);
+    assert_eq!(one, two);
+}
+
 #[test]
 fn a_race_over_several_rates_shows_the_fastest_and_tells_all() {
     let folder = tempfile::tempdir().unwrap();

@@ -68,7 +68,7 @@ impl Workload for Line {
 struct Silent;
 
 impl Spectator for Silent {
-    fn begins(&self, _: &str, _: &Entrant, _: f64, _: u64, _: usize) {}
+    fn begins(&self, _: &TrialSpec) {}
     fn step(&self, _: usize, _: Option<String>) {}
     fn ends(&self) {}
 }

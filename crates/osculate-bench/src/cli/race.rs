@@ -61,6 +61,11 @@ pub struct RaceArgs {
     /// Device to compute on; overrides the environment variable BURN_DEVICE.
     #[arg(long, value_name = "NAME", help_heading = "Where")]
     pub device: Option<String>,
+    /// Runs that are made side by side, each in a process with one thread for arithmetic; their step times are then
+    /// measured alone, in turns. With 0 or 1 all runs are made one after the other, with all threads. One for each
+    /// core where nothing is said and the device is the CPU, else 0.
+    #[arg(long, value_name = "N", help_heading = "Where")]
+    pub workers: Option<usize>,
     /// Folder for results and pictures.
     #[arg(
         long,
@@ -75,6 +80,9 @@ pub struct RaceArgs {
     /// Where workloads have their data.
     #[command(flatten)]
     pub folders: Folders,
+    /// Makes the runs that are laid down in this folder until all are taken or standard input ends.
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub worker: Option<PathBuf>,
 }
 
 /// A race whose options make sense.

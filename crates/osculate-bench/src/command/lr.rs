@@ -34,7 +34,7 @@ pub(super) fn run(args: &LrArgs, workloads: Workloads, out: &Output) -> Result<u
     let marks: Vec<f64> = start.into_iter().chain(largest).collect();
     out.tell(format_args!(
         "{} on {}: the average of the losses before a step, while the rate grows from step to step{}.",
-        args.optimizer,
+        spec.entrant.label,
         args.workload,
         if curve.diverged { ", to where it grew without end" } else { "" },
     ));

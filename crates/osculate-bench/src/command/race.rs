@@ -1,4 +1,5 @@
 use std::cell::Cell;
+use std::ffi::OsString;
 use std::path::Path;
 
 use burn::tensor::Device;
@@ -7,15 +8,15 @@ use osculate_program::exit::INTERRUPTED;
 use osculate_program::{FolderLock, Output, complain};
 
 use super::progress::bar;
+use super::study::{processes, stop_with_input};
 use super::{interrupt, print_results};
 use crate::cli::{RaceArgs, RaceConfig};
-use crate::entrant::Entrant;
 use crate::error::BenchError;
-use crate::race::{Spectator, race};
+use crate::race::{SideBySide, Spectator, race, race_side_by_side, work};
 use crate::report;
 use crate::shell;
 use crate::study::CONFIG;
-use crate::trial::Watch;
+use crate::trial::{TrialSpec, Watch};
 use crate::workload::Workloads;
 
 /// A bar over the steps of all runs.
@@ -28,11 +29,11 @@ struct Bar {
 }
 
 impl Spectator for Bar {
-    fn begins(&self, workload: &str, optimizer: &Entrant, lr: f64, seed: u64, steps: usize) {
-        self.steps.set(steps);
+    fn begins(&self, run: &TrialSpec) {
+        self.steps.set(run.steps);
         self.run.replace(format!(
-            "{workload} · {} at {lr} · seed {seed}",
-            optimizer.label
+            "{} · {} at {} · seed {}",
+            run.workload, run.entrant.label, run.lr, run.seed
         ));
     }
 
@@ -46,6 +47,7 @@ impl Spectator for Bar {
     fn ends(&self) {
         self.ended.set(self.ended.get() + self.steps.get());
         self.bar.set_position(self.ended.get() as u64);
+        self.bar.set_message(self.run.borrow().clone());
     }
 }
 
@@ -55,6 +57,17 @@ pub(super) fn run(args: &RaceArgs, workloads: Workloads, out: &Output) -> Result
     let folders = &args.folders;
     let workloads =
         workloads.with_folders(folders.cifar.as_deref(), folders.wikitext.as_deref())?;
+    if let Some(folder) = &args.worker {
+        let device = osculate::device::select(args.device.as_deref())?;
+        let stop = interrupt()?;
+        stop_with_input(stop.clone());
+        let watch = Watch {
+            stop: stop.flag(),
+            ..Watch::default()
+        };
+        work(folder, &workloads, &device, &watch)?;
+        return Ok(0);
+    }
     let mut steps = 0;
     for heat in &config.heats {
         let usual = workloads.get(&heat.workload)?.about().steps;
@@ -67,14 +80,26 @@ pub(super) fn run(args: &RaceArgs, workloads: Workloads, out: &Output) -> Result
         stop: stop.flag(),
         ..Watch::default()
     };
-    out.tell(announcement(&config, &device));
+    let runs: usize = config.heats.iter().map(|heat| heat.lanes().count()).sum();
+    let runs = runs * config.seeds.len();
+    let workers = args.workers.unwrap_or_else(|| processes(&device)).min(runs);
+    out.tell(announcement(&config, runs, workers, &device));
     let spectator = Bar {
         bar: bar(steps * config.seeds.len()),
         ended: Cell::new(0),
         steps: Cell::new(0),
         run: std::cell::RefCell::default(),
     };
-    let mut results = race(&config, &workloads, &device, &watch, &spectator)?;
+    let mut results = if workers < 2 {
+        race(&config, &workloads, &device, &watch, &spectator)?
+    } else {
+        let words = worker_words(args);
+        let processes = SideBySide {
+            count: workers,
+            words: &words,
+        };
+        race_side_by_side(&config, &workloads, &device, &watch, &spectator, &processes)?
+    };
     spectator.bar.finish_and_clear();
     results.command = shell::typed();
     // What cannot be said is not lost, and what cannot be kept is said.
@@ -109,17 +134,31 @@ fn claim(folder: &Path) -> Result<FolderLock, BenchError> {
     })
 }
 
+/// The words that make this program one of the processes of a race, but for the folder of their runs.
+fn worker_words(args: &RaceArgs) -> Vec<OsString> {
+    let mut words = vec![OsString::from("race")];
+    words.extend(args.folders.words());
+    if let Some(name) = &args.device {
+        words.extend(["--device", name].map(OsString::from));
+    }
+    words.push("--worker".into());
+    words
+}
+
 /// What is about to be run.
-fn announcement(config: &RaceConfig, device: &Device) -> String {
+fn announcement(config: &RaceConfig, runs: usize, workers: usize, device: &Device) -> String {
     let workloads: Vec<&str> = config
         .heats
         .iter()
         .map(|heat| heat.workload.as_str())
         .collect();
-    let lanes: usize = config.heats.iter().map(|heat| heat.lanes().count()).sum();
+    let side_by_side = match workers {
+        0 | 1 => String::new(),
+        workers => format!(" {workers} side by side, then their step times alone."),
+    };
     format!(
-        "{} runs on {device:?}: {} with {} seeds, each optimizer at a rate tuned for it where the study has one.",
-        lanes * config.seeds.len(),
+        "{runs} runs on {device:?}: {} with {} seeds, each optimizer at a rate tuned for it where the study has \
+         one.{side_by_side}",
         workloads.join(", "),
         config.seeds.len()
     )

@@ -41,21 +41,21 @@ impl<'a> Place<'a> {
         })
     }
 
-    /// Processes that work side by side where nothing is said: one for each core, but on a GPU, which they would
-    /// have to share, none.
-    fn workers(&self) -> usize {
-        if computes_here(&self.device) {
-            std::thread::available_parallelism().map_or(1, usize::from)
-        } else {
-            0
-        }
-    }
-
     fn watch(&self) -> Watch<'_> {
         Watch {
             stop: self.stop.flag(),
             ..Watch::default()
         }
+    }
+}
+
+/// Processes that work side by side where nothing is said: one for each core, but on a GPU, which they would
+/// have to share, none.
+pub(super) fn processes(device: &Device) -> usize {
+    if computes_here(device) {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    } else {
+        0
     }
 }
 
@@ -207,7 +207,7 @@ fn run(
     };
     show(before);
     bar.reset_eta();
-    let workers = plan.workers.unwrap_or_else(|| place.workers());
+    let workers = plan.workers.unwrap_or_else(|| processes(&place.device));
     let ended = if workers == 0 {
         work(
             store,
@@ -260,7 +260,7 @@ fn set_aside(job: &Job, aside: &Path, why: &str) -> String {
 }
 
 /// Sets the flag when standard input ends: when the process that started this one ends or wants it to.
-fn stop_with_input(stop: Interrupt) {
+pub(super) fn stop_with_input(stop: Interrupt) {
     std::thread::spawn(move || {
         let mut input = std::io::stdin();
         let mut buffer = [0_u8; 64];

@@ -6,6 +6,7 @@
 //! | give parts of a model other settings | [`groups`] |
 //! | put optimizers over each other | [`composing`] |
 //! | save a training and go on with it | [`resuming`] |
+//! | train fast without a GPU | [`fast_on_a_cpu`] |
 //! | add a rule that works on blocks of parameters | [`block_rule`] |
 //! | add a rule that sees the whole model | [`vector_rule`] |
 //! | add a place at which the gradient is taken | [`gradient_source`] |
@@ -19,6 +20,7 @@ pub mod block_rule;
 pub mod choosing;
 pub mod composing;
 pub mod estimator;
+pub mod fast_on_a_cpu;
 pub mod gradient_source;
 pub mod groups;
 pub mod resuming;

@@ -1,4 +1,8 @@
-//! A race: every optimizer at given learning rates, on every workload and seed, in one process.
+//! A race: every optimizer at given learning rates, on every workload and seed.
+
+mod side_by_side;
+
+pub use side_by_side::{SideBySide, race_side_by_side, work};
 
 use std::time::Instant;
 
@@ -8,7 +12,6 @@ use crate::analysis::{
     EntrantInput, RateResult, Results, WorkloadResults, entrant_results, target,
 };
 use crate::cli::{Heat, RaceConfig};
-use crate::entrant::Entrant;
 use crate::error::BenchError;
 use crate::stats::median;
 use crate::trial::{Environment, Outcome, Trial, TrialSpec, Watch};
@@ -21,15 +24,15 @@ const BASELINE: &str = "adamw";
 
 /// What a race is told of its progress.
 pub trait Spectator {
-    /// A run of so many steps begins, at a learning rate.
-    fn begins(&self, workload: &str, optimizer: &Entrant, lr: f64, seed: u64, steps: usize);
+    /// A run begins.
+    fn begins(&self, run: &TrialSpec);
     /// A step of the run was made; the last measurement, in words.
     fn step(&self, made: usize, measured: Option<String>);
     /// The run has ended.
     fn ends(&self);
 }
 
-/// Runs a race. Where the watch stops it, the runs so far are the result.
+/// Runs a race, one run after the other in this process. Where the watch stops it, the runs so far are the result.
 ///
 /// # Errors
 /// [`BenchError::Usage`] for an unknown workload and for a race of nothing, and as
@@ -42,13 +45,39 @@ pub fn race(
     spectator: &dyn Spectator,
 ) -> Result<Results, BenchError> {
     let start = Instant::now();
-    let mut complete = true;
-    let mut found = Vec::new();
-    let raced: Vec<_> = config
-        .heats
-        .iter()
-        .map(|heat| Ok((heat, workloads.get(&heat.workload)?)))
-        .collect::<Result<_, BenchError>>()?;
+    let rounds = rounds(config, workloads)?;
+    let mut trials = Vec::new();
+    for spec in rounds.iter().flat_map(|round| &round.specs) {
+        let trainer = workloads.get(&spec.workload)?;
+        let metric = trainer.about().metric;
+        spectator.begins(spec);
+        let progress = |made: usize, measured: Option<f64>| {
+            spectator.step(made, measured.map(|value| metric.show(value)));
+        };
+        let seen = Watch {
+            progress: &progress,
+            ..*watch
+        };
+        let trial = trainer.train(spec, device, &seen)?;
+        spectator.ends();
+        let stopped = trial.outcome == Outcome::Interrupted;
+        trials.push(trial);
+        if stopped {
+            break;
+        }
+    }
+    Ok(assemble(config, rounds, trials, device, start))
+}
+
+/// The runs on one workload.
+struct Round<'a> {
+    heat: &'a Heat,
+    about: About,
+    steps: usize,
+    specs: Vec<TrialSpec>,
+}
+
+fn rounds<'a>(config: &'a RaceConfig, workloads: &Workloads) -> Result<Vec<Round<'a>>, BenchError> {
     let runs = |heat: &Heat| heat.lanes().count() * config.seeds.len();
     if config.heats.is_empty() || config.heats.iter().any(|heat| runs(heat) == 0) {
         return Err(BenchError::Usage(
@@ -56,61 +85,68 @@ pub fn race(
                 .to_string(),
         ));
     }
-    let baseline = baseline(config);
-    for (heat, trainer) in raced {
-        let about = trainer.about();
-        let about = about.with_target(
+    let rounds = config.heats.iter().map(|heat| {
+        let about = workloads.get(&heat.workload)?.about().with_target(
             config
                 .target
                 .map_or(TargetRule::BaselineEnd, TargetRule::Value),
         );
         let steps = heat.steps.unwrap_or(about.steps);
-        let mut trials: Vec<Trial> = Vec::new();
         // Optimizers take turns within a seed, so that a slow spell of the machine meets them all.
         let turns = config.seeds.iter();
         let turns = turns.flat_map(|seed| heat.lanes().map(move |lane| (*seed, lane)));
-        for (seed, (entrant, lr)) in turns {
+        let specs = turns.map(|(seed, (entrant, lr))| {
             let mut spec = TrialSpec::new(about.name.as_str(), entrant.clone(), lr, steps)
                 .with_seed(seed)
                 .with_curvature(true);
             spec.measurements = MEASUREMENTS.min(steps);
-            spectator.begins(&about.name, entrant, lr, seed, steps);
-            let metric = &about.metric;
-            let progress = |made: usize, measured: Option<f64>| {
-                spectator.step(made, measured.map(|value| metric.show(value)));
-            };
-            let seen = Watch {
-                progress: &progress,
-                ..*watch
-            };
-            let trial = trainer.train(&spec, device, &seen)?;
-            spectator.ends();
-            complete &= trial.outcome != Outcome::Interrupted;
-            trials.push(trial);
-            if !complete {
-                break;
-            }
-        }
-        found.push(results(heat, &baseline, about, steps, &trials));
-        if !complete {
-            break;
-        }
-    }
-    Ok(Results {
+            spec
+        });
+        Ok(Round {
+            specs: specs.collect(),
+            heat,
+            about,
+            steps,
+        })
+    });
+    rounds.collect()
+}
+
+/// What came of the runs, which are in the order of the rounds, up to where the race was stopped.
+fn assemble(
+    config: &RaceConfig,
+    rounds: Vec<Round<'_>>,
+    trials: Vec<Trial>,
+    device: &Device,
+    start: Instant,
+) -> Results {
+    let baseline = baseline(config);
+    let wanted: usize = rounds.iter().map(|round| round.specs.len()).sum();
+    let complete = trials.len() == wanted
+        && trials
+            .iter()
+            .all(|trial| trial.outcome != Outcome::Interrupted);
+    let found = rounds.into_iter().filter_map(|round| {
+        let own = |trial: &&Trial| trial.spec.workload == round.about.name;
+        let trials: Vec<Trial> = trials.iter().filter(own).cloned().collect();
+        let (heat, steps) = (round.heat, round.steps);
+        (!trials.is_empty()).then(|| results(heat, &baseline, round.about, steps, &trials))
+    });
+    Results {
         title: "Race of optimizers".to_string(),
         command: String::new(),
         environment: Environment::current(device),
         other_environments: Vec::new(),
         budget: None,
+        workloads: found.collect(),
         baseline,
         seeds: config.seeds.clone(),
         complete,
         cpu_time: false,
         elapsed: Some(start.elapsed().as_secs_f64()),
         processor_seconds: None,
-        workloads: found,
         standings: Vec::new(),
-    })
+    }
 }
 
 fn baseline(config: &RaceConfig) -> String {

@@ -1,0 +1,193 @@
+//! The runs of a race in several processes, and their step times measured alone.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use burn::tensor::Device;
+
+use super::{Round, Spectator, assemble, rounds};
+use crate::analysis::Results;
+use crate::cli::RaceConfig;
+use crate::error::BenchError;
+use crate::study::{run_workers, write};
+use crate::trial::{StepTimes, StepTimesSpec, Trial, TrialSpec, Watch, caught};
+use crate::workload::Workloads;
+
+/// Steps of a block in which step times are measured: the refresh period of the matrix methods.
+const BLOCK: usize = 10;
+/// Most rounds of blocks.
+const MOST_ROUNDS: usize = 6;
+
+/// Processes that share the runs of a race.
+#[derive(Debug)]
+pub struct SideBySide<'a> {
+    /// How many.
+    pub count: usize,
+    /// The words that make this program such a process, but for the folder that follows them.
+    pub words: &'a [OsString],
+}
+
+/// [`race`](super::race) with the runs spread over processes, one thread of arithmetic each. The numbers are the same;
+/// the times are those of a pass of its own, in this process with all its threads, in which all optimizers of a
+/// workload take turns: a run's seconds are its steps times what a step takes there.
+///
+/// # Errors
+/// As [`race`](super::race), and as [`run_workers`].
+pub fn race_side_by_side(
+    config: &RaceConfig,
+    workloads: &Workloads,
+    device: &Device,
+    watch: &Watch,
+    spectator: &dyn Spectator,
+    processes: &SideBySide<'_>,
+) -> Result<Results, BenchError> {
+    let start = Instant::now();
+    let rounds = rounds(config, workloads)?;
+    let specs: Vec<&TrialSpec> = rounds.iter().flat_map(|round| &round.specs).collect();
+    let mut exchange = Exchange::new(&config.out, &specs)?;
+    let mut words = processes.words.to_vec();
+    words.push(exchange.folder.path().into());
+    let mut told = vec![false; specs.len()];
+    let ended = run_workers(
+        processes.count.min(specs.len()),
+        &words,
+        exchange.folder.path(),
+        watch,
+        || {
+            for (at, told) in told.iter_mut().enumerate() {
+                if !*told && result(exchange.folder.path(), at).exists() {
+                    *told = true;
+                    spectator.begins(specs[at]);
+                    spectator.ends();
+                }
+            }
+            Ok(())
+        },
+    );
+    match ended {
+        // What ended before is shown.
+        Err(BenchError::Interrupted) | Ok(()) => (),
+        Err(error) => {
+            // The error names a log in there.
+            exchange.folder.disable_cleanup(true);
+            return Err(error);
+        }
+    }
+    let mut trials = exchange.trials(&specs)?;
+    for round in &rounds {
+        if let Some(times) = step_times(round, config.seeds.len(), workloads, device, watch)? {
+            let own = trials.iter_mut();
+            let own = own.filter(|trial| trial.spec.workload == round.about.name);
+            alone(own, &times, &config.seeds);
+        }
+    }
+    Ok(assemble(config, rounds, trials, device, start))
+}
+
+/// Works on the runs of a folder until all of them are taken, as one process of several.
+///
+/// # Errors
+/// [`BenchError::Interrupted`] where the watch says so, and as [`race`](super::race).
+pub fn work(
+    folder: &Path,
+    workloads: &Workloads,
+    device: &Device,
+    watch: &Watch,
+) -> Result<(), BenchError> {
+    let path = folder.join(RUNS);
+    let text = fs::read_to_string(&path).map_err(BenchError::file("read", &path))?;
+    let specs: Vec<TrialSpec> = serde_json::from_str(&text)?;
+    for (at, spec) in specs.iter().enumerate() {
+        if watch.stopped() {
+            return Err(BenchError::Interrupted);
+        }
+        let claim = folder.join(format!("{at}.taken"));
+        match File::create_new(&claim) {
+            Ok(_) => (),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
+            Err(error) => return Err(BenchError::file("write", &claim)(error)),
+        }
+        let trial = workloads.get(&spec.workload)?.train(spec, device, watch)?;
+        write(&result(folder, at), &serde_json::to_string(&trial)?)?;
+    }
+    Ok(())
+}
+
+/// Name of the file with all runs.
+const RUNS: &str = "runs.json";
+
+fn result(folder: &Path, at: usize) -> PathBuf {
+    folder.join(format!("{at}.json"))
+}
+
+/// A folder in which processes find runs and leave what came of them.
+struct Exchange {
+    folder: tempfile::TempDir,
+}
+
+impl Exchange {
+    fn new(out: &Path, specs: &[&TrialSpec]) -> Result<Self, BenchError> {
+        let folder = tempfile::Builder::new().prefix("runs-").tempdir_in(out);
+        let folder = folder.map_err(BenchError::file("make a folder in", out))?;
+        write(&folder.path().join(RUNS), &serde_json::to_string(specs)?)?;
+        Ok(Self { folder })
+    }
+
+    /// What came of the runs, in their order.
+    fn trials(&self, specs: &[&TrialSpec]) -> Result<Vec<Trial>, BenchError> {
+        let mut trials = Vec::new();
+        for at in 0..specs.len() {
+            let path = result(self.folder.path(), at);
+            if path.exists() {
+                let text = fs::read_to_string(&path).map_err(BenchError::file("read", &path))?;
+                trials.push(serde_json::from_str(&text)?);
+            }
+        }
+        Ok(trials)
+    }
+}
+
+/// What a step of each lane takes where nothing else runs; `None` where the race was stopped.
+fn step_times(
+    round: &Round<'_>,
+    seeds: usize,
+    workloads: &Workloads,
+    device: &Device,
+    watch: &Watch,
+) -> Result<Option<StepTimes>, BenchError> {
+    let lanes = round.heat.lanes();
+    let spec = StepTimesSpec {
+        entrants: lanes.map(|(entrant, lr)| (entrant.clone(), lr)).collect(),
+        rounds: seeds.min(MOST_ROUNDS),
+        block: BLOCK.min(round.steps),
+    };
+    let trainer = workloads.get(&round.about.name)?;
+    match caught(|| trainer.step_times(&spec, device, watch)) {
+        Ok(Err(BenchError::Interrupted)) => Ok(None),
+        Ok(times) => times.map(Some),
+        Err(message) => Ok(Some(StepTimes::failed(&spec, &message))),
+    }
+}
+
+/// Gives the runs of a workload the times of steps that were measured alone; each seed those of one round, so that
+/// the runs spread as the measurements do.
+fn alone<'a>(trials: impl Iterator<Item = &'a mut Trial>, times: &StepTimes, seeds: &[u64]) {
+    for trial in trials {
+        let mut lanes = times.spec.entrants.iter().zip(&times.entrants);
+        let blocks = lanes.find(|((entrant, lr), _)| {
+            entrant.label == trial.spec.entrant.label && *lr == trial.spec.lr
+        });
+        let measured = blocks.map_or(&[][..], |(_, blocks)| &blocks.seconds);
+        let at = seeds.iter().position(|seed| *seed == trial.spec.seed);
+        let round = at.unwrap_or(0) % measured.len().max(1);
+        let Some(&seconds) = measured.get(round) else {
+            continue;
+        };
+        trial.step_seconds = seconds;
+        for point in &mut trial.points {
+            point.seconds = point.step as f64 * seconds;
+        }
+    }
+}
