@@ -28,14 +28,6 @@ pub(super) struct Evidence {
     /// The best of the steps that were tried where it was not.
     chosen: Cell<Option<f64>>,
     warned: Cell<bool>,
-    /// Whether the first trial, at the rule's own step, was off by less than [`DOUBTFUL`].
-    rule_serves: Cell<Option<bool>>,
-}
-
-impl Evidence {
-    pub(super) fn rule_serves(&self) -> Option<bool> {
-        self.rule_serves.get()
-    }
 }
 
 /// Relative to the product: the asymmetry of the two sides for a unit of the step, and the
@@ -109,7 +101,6 @@ impl<M: Module> Line<'_, '_, M> {
             return Ok(made);
         }
         let first = self.trial(narrow)?;
-        evidence.rule_serves.set(Some(first.serves()));
         if self.good(&first) {
             evidence.smooth.set(Some(first.smooth));
             return Ok(self.finished(first));
@@ -119,7 +110,8 @@ impl<M: Module> Line<'_, '_, M> {
         Ok(self.finished(best))
     }
 
-    /// The difference at the rule's own step with its error, and whether the step serves.
+    /// The difference at the rule's own step, as it is made where no error is asked for, with its error,
+    /// and whether the step serves.
     pub(super) fn at_rule(
         &self,
         start: Start<'_>,
@@ -128,9 +120,10 @@ impl<M: Module> Line<'_, '_, M> {
             Start::Moved(find) => find()?,
             Start::At(h) => self.sides(h)?,
         };
+        let value = narrow.central.clone();
         let trial = self.trial(narrow)?;
         let serves = trial.serves();
-        Ok((trial.value, trial.step, trial.error, serves))
+        Ok((value, trial.step, trial.error, serves))
     }
 
     /// The difference of one pair, where it bends as little as pairs whose error was seen.

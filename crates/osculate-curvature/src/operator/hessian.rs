@@ -173,13 +173,6 @@ impl<'a, M: Module> Hessian<'a, M> {
         self.stepper.last()
     }
 
-    /// Whether the step of [`StepRule::Auto`]'s rule gives products that are off by less than a tenth, as
-    /// the first finite difference with [`HessianConfig::estimate_error`] found: `false` where kinks or
-    /// noise within it spoil them. `None` where none was judged.
-    pub fn rule_serves(&self) -> Option<bool> {
-        self.evidence.rule_serves()
-    }
-
     /// Shares the decision to use finite differences with other operators, under
     /// [`HvpMode::Auto`].
     pub fn with_fallback(mut self, fallback: HvpFallback) -> Self {

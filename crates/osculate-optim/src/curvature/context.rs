@@ -118,10 +118,6 @@ impl<M: Module> ErasedOracle for GradientOracle<'_, M> {
         let has_outputs = self.objective().supervised().is_some();
         let mut kinks = memory.kinks();
         let config = match (kinks, memory.last_step()) {
-            (Kinks::Unknown, _) if !has_outputs => HessianConfig {
-                estimate_error: true,
-                ..unjudged()
-            },
             // The step that was found to be the best.
             (Kinks::Many, Some(length)) if !has_outputs => HessianConfig {
                 step: StepRule::Fixed { length },
@@ -147,15 +143,22 @@ impl<M: Module> ErasedOracle for GradientOracle<'_, M> {
         }
         let why = hessian.fallback().unwrap_or_default();
         if kinks != Kinks::Many || !has_outputs {
-            let (product, serves) = match kinks {
-                Kinks::Unknown if has_outputs => hessian.judge(z)?,
-                _ => {
-                    let product = hessian.apply_probe(z)?;
-                    (product, hessian.rule_serves() != Some(false))
-                }
-            };
-            if kinks == Kinks::Unknown {
+            let mut product = if kinks == Kinks::Unknown {
+                let (product, serves) = hessian.judge(z)?;
                 kinks = if serves { Kinks::Few } else { Kinks::Many };
+                product
+            } else {
+                hessian.apply_probe(z)?
+            };
+            if kinks == Kinks::Many && memory.kinks() == Kinks::Unknown && !has_outputs {
+                // Looks for the best step, which is kept.
+                let judging = HessianConfig {
+                    estimate_error: true,
+                    ..unjudged()
+                };
+                product = Hessian::with_config(self, judging)?
+                    .with_fallback(memory.fallback.clone())
+                    .apply_probe(z)?;
             }
             if kinks != Kinks::Many || !has_outputs {
                 let found = found(&product, Some(why.into()), kinks);
