@@ -121,6 +121,16 @@ impl<M: Module> Line<'_, '_, M> {
             Start::At(h) => self.sides(h)?,
         };
         let value = narrow.central.clone();
+        let bend = narrow.bend.norm();
+        // Kinks make the two sides differ as much as they spoil the difference.
+        if bend <= DOUBTFUL * value.norm() {
+            let error = ErrorEstimate {
+                truncation: None,
+                rounding: Some(narrow.rounding),
+                kinks: Some(bend),
+            };
+            return Ok((value, narrow.step, error, true));
+        }
         let trial = self.trial(narrow)?;
         let serves = trial.serves();
         Ok((value, trial.step, trial.error, serves))

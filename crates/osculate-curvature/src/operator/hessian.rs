@@ -215,7 +215,8 @@ impl<'a, M: Module> Hessian<'a, M> {
     /// error, and whether that is below a tenth of the product: `false` where kinks or noise within the step
     /// spoil it.
     ///
-    /// Cost: four gradients, and two forward passes where the objective has outputs.
+    /// Cost: that of a product without an estimate of its error, and two gradients more where its two sides
+    /// differ by more than a tenth.
     ///
     /// # Errors
     /// As [`apply`](CurvatureOperator::apply).

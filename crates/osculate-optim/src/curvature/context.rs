@@ -278,7 +278,7 @@ impl<'a> CurvatureContext<'a> {
 
     /// `H z` for a random probe `z`, or `G z` with the Gauss-Newton matrix where the objective has outputs,
     /// the Hessian's products cannot be exact, and kinks of the network spoil them: the first difference
-    /// of a run is judged, at two gradients more, and the run goes on as it decides.
+    /// of a run is judged, at two gradients more where it looks doubtful, and the run goes on as it decides.
     ///
     /// Cost: 2 to 2.7 gradient evaluations, of Gauss-Newton 1.7.
     ///

@@ -50,8 +50,8 @@ const PROBE_STREAM: u64 = 0x5052_4F42;
 /// matrix, and keeps its differences with a warning that names the remedy.
 /// [`with_hessian`](Self::with_hessian) keeps to the Hessian.
 ///
-/// Cost: one Hessian product, 2 to 2.7 gradient evaluations. The first difference of a run takes two more,
-/// and up to eight other steps where it meets kinks.
+/// Cost: one Hessian product, 2 to 2.7 gradient evaluations. Where the first difference of a run meets kinks it
+/// takes two more, and a plain loss then tries up to eight other steps.
 ///
 /// ```
 /// use osculate_curvature::{HessianConfig, HvpMode};
