@@ -250,10 +250,12 @@ impl OptimizerSpec {
         Some(base)
     }
 
-    /// A peak learning rate to start a search from: its own over its usual base, the base's over another.
+    /// A peak learning rate to start a search from: its own over its usual base, the base's over another. Prodigy's
+    /// is a factor of the rate that it finds, whatever it is over.
     pub fn learning_rate(&self) -> f64 {
         let usual = Self::new(self.kind).base();
         match (self.base(), usual) {
+            _ if self.kind == OptimizerKind::PRODIGY => self.kind.learning_rate(),
             (Some(base), Some(usual)) if base.kind != usual.kind => base.learning_rate(),
             _ => self.kind.learning_rate(),
         }

@@ -167,3 +167,11 @@ fn any_seed_is_accepted() {
         assert!(recipe.make::<Linear>(u64::MAX).is_ok(), "{method}");
     }
 }
+
+#[test]
+fn a_rate_to_start_from_is_the_bases_but_where_it_is_a_factor() {
+    let rate = |text: &str| text.parse::<OptimizerSpec>().unwrap().learning_rate();
+    assert_eq!(rate("mars(soap)"), rate("soap"));
+    assert_eq!(rate("prodigy(soap)"), 1.0);
+    assert_eq!(rate("prodigy(adamw)"), 1.0);
+}
