@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::tensor::Device;
+use osculate_program::complain;
 
 use super::{Round, Spectator, assemble, rounds};
 use crate::analysis::Results;
 use crate::cli::RaceConfig;
 use crate::error::BenchError;
 use crate::study::{run_workers, write};
-use crate::trial::{StepTimes, StepTimesSpec, Trial, TrialSpec, Watch, caught};
+use crate::trial::{Outcome, StepTimes, StepTimesSpec, Trial, TrialSpec, Watch, caught};
 use crate::workload::Workloads;
 
 /// Steps of a block in which step times are measured: the refresh period of the matrix methods.
@@ -66,24 +67,38 @@ pub fn race_side_by_side(
             Ok(())
         },
     );
+    let trials = exchange.trials(&specs);
+    if trials.is_err() || !matches!(ended, Ok(()) | Err(BenchError::Interrupted)) {
+        // The error names a file in there.
+        exchange.folder.disable_cleanup(true);
+    }
+    let mut trials = trials?;
+    // What ended before is shown.
     match ended {
-        // What ended before is shown.
-        Err(BenchError::Interrupted) | Ok(()) => (),
-        Err(error) => {
-            // The error names a log in there.
-            exchange.folder.disable_cleanup(true);
-            return Err(error);
-        }
+        Ok(()) => (),
+        Err(error) if trials.is_empty() => return Err(error),
+        Err(BenchError::Interrupted) => (),
+        Err(error) => complain(format_args!("{error}; the other runs are shown")),
     }
-    let mut trials = exchange.trials(&specs)?;
+    let mut timed = true;
     for round in &rounds {
-        if let Some(times) = step_times(round, config.seeds.len(), workloads, device, watch)? {
-            let own = trials.iter_mut();
-            let own = own.filter(|trial| trial.spec.workload == round.about.name);
-            alone(own, &times, &config.seeds);
+        let own = trials.iter_mut();
+        let own: Vec<&mut Trial> = own
+            .filter(|trial| trial.spec.workload == round.about.name)
+            .collect();
+        if own.is_empty() {
+            continue;
+        }
+        match step_times(round, config.seeds.len(), workloads, device, watch)? {
+            Some(times) => alone(own, &times, &config.seeds),
+            None => timed = false,
         }
     }
-    Ok(assemble(config, rounds, trials, device, start))
+    let results = assemble(config, rounds, trials, device, start);
+    Ok(Results {
+        complete: results.complete && timed,
+        ..results
+    })
 }
 
 /// Works on the runs of a folder until all of them are taken, as one process of several.
@@ -109,12 +124,20 @@ pub fn work(
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
             Err(error) => return Err(BenchError::file("write", &claim)(error)),
         }
-        let trial = workloads.get(&spec.workload)?.train(spec, device, watch)?;
+        let trainer = workloads.get(&spec.workload)?;
+        // A panic fails its run alone.
+        let trial = caught(|| trainer.train(spec, device, watch)).unwrap_or_else(|message| {
+            let mut trial = Trial::new(spec.clone());
+            trial.outcome = Outcome::Failed { message };
+            Ok(trial)
+        })?;
         write(&result(folder, at), &serde_json::to_string(&trial)?)?;
     }
     Ok(())
 }
 
+/// What the names of folders begin with in which processes exchange runs.
+const PREFIX: &str = "runs-";
 /// Name of the file with all runs.
 const RUNS: &str = "runs.json";
 
@@ -129,7 +152,13 @@ struct Exchange {
 
 impl Exchange {
     fn new(out: &Path, specs: &[&TrialSpec]) -> Result<Self, BenchError> {
-        let folder = tempfile::Builder::new().prefix("runs-").tempdir_in(out);
+        // Of processes that were killed. The folder is locked: no other race writes here.
+        let entries = fs::read_dir(out).into_iter().flatten().flatten();
+        for old in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)) {
+            // What cannot be removed is only in the way of who looks into the folder.
+            let _ = fs::remove_dir_all(old.path());
+        }
+        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(out);
         let folder = folder.map_err(BenchError::file("make a folder in", out))?;
         write(&folder.path().join(RUNS), &serde_json::to_string(specs)?)?;
         Ok(Self { folder })
@@ -142,7 +171,11 @@ impl Exchange {
             let path = result(self.folder.path(), at);
             if path.exists() {
                 let text = fs::read_to_string(&path).map_err(BenchError::file("read", &path))?;
-                trials.push(serde_json::from_str(&text)?);
+                let trial = serde_json::from_str(&text);
+                trials.push(trial.map_err(|error| BenchError::Content {
+                    path,
+                    message: error.to_string(),
+                })?);
             }
         }
         Ok(trials)
@@ -165,15 +198,29 @@ fn step_times(
     };
     let trainer = workloads.get(&round.about.name)?;
     match caught(|| trainer.step_times(&spec, device, watch)) {
+        Ok(Ok(times)) => Ok(Some(times)),
         Ok(Err(BenchError::Interrupted)) => Ok(None),
-        Ok(times) => times.map(Some),
+        Ok(Err(error)) => Ok(Some(StepTimes::failed(&spec, &error.to_string()))),
         Err(message) => Ok(Some(StepTimes::failed(&spec, &message))),
     }
 }
 
 /// Gives the runs of a workload the times of steps that were measured alone; each seed those of one round, so that
-/// the runs spread as the measurements do.
-fn alone<'a>(trials: impl Iterator<Item = &'a mut Trial>, times: &StepTimes, seeds: &[u64]) {
+/// the runs spread as the measurements do. Where a lane has none, all keep the times of their own processes, so that
+/// times of one kind are compared.
+fn alone(trials: Vec<&mut Trial>, times: &StepTimes, seeds: &[u64]) {
+    let failed = times.entrants.iter().find_map(|blocks| {
+        let why = blocks.failure.as_deref();
+        let none = blocks.seconds.is_empty().then_some("no round was measured");
+        Some((&blocks.label, why.or(none)?))
+    });
+    if let Some((label, why)) = failed {
+        complain(format_args!(
+            "warning: the steps of {label} could not be timed alone ({why}); the times of that workload are those of \
+             runs side by side"
+        ));
+        return;
+    }
     for trial in trials {
         let mut lanes = times.spec.entrants.iter().zip(&times.entrants);
         let blocks = lanes.find(|((entrant, lr), _)| {

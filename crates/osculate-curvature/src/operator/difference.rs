@@ -92,7 +92,9 @@ impl<M: Module> Line<'_, '_, M> {
 
     /// The difference along a random probe at the rule's own step with its error, and whether the step
     /// serves.
-    pub(super) fn judge(&self) -> Result<(ParamVec, f64, ErrorEstimate, bool), CurvatureError> {
+    pub(super) fn judge(
+        &self,
+    ) -> Result<(ParamVec, f64, ErrorEstimate, Option<bool>), CurvatureError> {
         let start = match self.hessian.oracle.clean()?.outputs.is_some() {
             true => Start::Moved(&|| self.moving_outputs()),
             false => Start::At(self.hessian.stepper.relative()),

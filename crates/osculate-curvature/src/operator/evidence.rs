@@ -111,11 +111,11 @@ impl<M: Module> Line<'_, '_, M> {
     }
 
     /// The difference at the rule's own step, as it is made where no error is asked for, with its error,
-    /// and whether the step serves.
+    /// and whether the step serves; `None` where numbers that are not finite tell nothing of it.
     pub(super) fn at_rule(
         &self,
         start: Start<'_>,
-    ) -> Result<(ParamVec, f64, ErrorEstimate, bool), CurvatureError> {
+    ) -> Result<(ParamVec, f64, ErrorEstimate, Option<bool>), CurvatureError> {
         let narrow = match start {
             Start::Moved(find) => find()?,
             Start::At(h) => self.sides(h)?,
@@ -129,10 +129,11 @@ impl<M: Module> Line<'_, '_, M> {
                 rounding: Some(narrow.rounding),
                 kinks: Some(bend),
             };
-            return Ok((value, narrow.step, error, true));
+            return Ok((value, narrow.step, error, Some(true)));
         }
+        let finite = bend.is_finite() && value.norm().is_finite();
         let trial = self.trial(narrow)?;
-        let serves = trial.serves();
+        let serves = (finite && trial.total().is_finite()).then(|| trial.serves());
         Ok((value, trial.step, trial.error, serves))
     }
 

@@ -213,14 +213,14 @@ impl<'a, M: Module> Hessian<'a, M> {
 
     /// `H z` of a random probe by a central difference at the step of [`StepRule::Auto`]'s rule, with its
     /// error, and whether that is below a tenth of the product: `false` where kinks or noise within the step
-    /// spoil it.
+    /// spoil it, `None` where numbers that are not finite tell nothing of it.
     ///
     /// Cost: that of a product without an estimate of its error, and two gradients more where its two sides
     /// differ by more than a tenth.
     ///
     /// # Errors
     /// As [`apply`](CurvatureOperator::apply).
-    pub fn judge(&self, z: &ParamVec) -> Result<(Product, bool), CurvatureError> {
+    pub fn judge(&self, z: &ParamVec) -> Result<(Product, Option<bool>), CurvatureError> {
         self.layout.check(z.layout())?;
         let before = self.oracle.cost();
         let line = Line {

@@ -184,9 +184,9 @@ fn solve(
             certain = false;
         }
         let z = search.precondition(&r)?;
-        let mut rz = positive(r.dot(&z), &search, r.norm())?;
-        let mut p = search.direction(z);
         let mut norm = r.norm();
+        let mut rz = positive(r.dot(&z), &search, norm)?;
+        let mut p = search.direction(z);
         if deflation.is_some() && steps == 0 {
             residuals[0] = norm;
         }

@@ -163,9 +163,11 @@ pub fn neumann(
             break;
         }
     }
-    // Residuals of a positive operator at a scale that is large enough fall at every term.
+    // Residuals of a positive operator at a scale that is large enough fall at every term, down to where rounding
+    // and the error of differences keep them.
     let end = residuals.last().copied().unwrap_or(0.0);
-    if end > 1.01 * least && end > 1e-4 * size {
+    let floor = (1e-4 * size).max(3.0 * tally.product_error.unwrap_or(0.0));
+    if end > 1.01 * least && end > floor {
         let product = tally.apply(operator, &last)?.axpy(config.damping, &last);
         let curvature = last.dot(&product) / last.dot(&last);
         return Err(if curvature <= 0.0 {

@@ -1,7 +1,7 @@
 use burn::tensor::{DType, Tensor, TensorData};
 use faer::MatRef;
 
-use super::{Real, elements, for_each_matrix, for_type, kernel, read};
+use super::{Real, elements, for_each_with_work, for_type, kernel, read};
 use crate::gram::Side;
 use crate::packed::packed_shape;
 
@@ -49,7 +49,7 @@ pub(crate) fn gram(stack: &Tensor<3>, side: Side, form: Form) -> Option<Tensor<3
     };
     let grams = for_type!(data, T => {
         let mut out = vec![0.0 as T; k * height * width];
-        for_each_matrix((k, n), elements::<T>(OPERATION, &data).ok()?, &mut out, |x, out, par| {
+        for_each_with_work((k, rows * columns * n), elements::<T>(OPERATION, &data).ok()?, &mut out, |x, out, par| {
             let x = MatRef::from_row_major_slice(x, rows, columns);
             let x = match side {
                 Side::Rows => x,

@@ -95,12 +95,22 @@ fn for_each_matrix<T: Real, R: Send>(
     output: &mut [T],
     solve: impl Fn(&[T], &mut [T], Par) -> R + Sync,
 ) -> Vec<R> {
+    for_each_with_work((k, n * n * n), input, output, solve)
+}
+
+/// [`for_each_matrix`] with the multiplications that one matrix takes.
+fn for_each_with_work<T: Real, R: Send>(
+    (k, work): (usize, usize),
+    input: &[T],
+    output: &mut [T],
+    solve: impl Fn(&[T], &mut [T], Par) -> R + Sync,
+) -> Vec<R> {
     if k == 0 {
         return Vec::new();
     }
     let (input_len, output_len) = (input.len() / k, output.len() / k);
     let threads = rayon::current_num_threads();
-    let within = if k < threads && n * n * n >= 8 * PARALLEL_WORK {
+    let within = if k < threads && work >= 8 * PARALLEL_WORK {
         Par::rayon(threads.div_ceil(k))
     } else {
         Par::Seq
@@ -112,7 +122,7 @@ fn for_each_matrix<T: Real, R: Send>(
             within,
         )
     };
-    if k == 1 || k * n * n * n < PARALLEL_WORK {
+    if k == 1 || k * work < PARALLEL_WORK {
         output
             .chunks_mut(output_len.max(1))
             .take(k)

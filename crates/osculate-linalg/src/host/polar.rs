@@ -2,7 +2,7 @@ use burn::tensor::{Tensor, TensorData};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
-use super::{Real, elements, for_each_matrix, for_type, gram, kernel, read};
+use super::{Real, elements, for_each_with_work, for_type, gram, kernel, read};
 use crate::orthogonal::Quintic;
 
 /// `X ← a X + (b A + c A²) X`, `A = X Xᵀ`, over the polynomials, of each wide matrix; `None` where the device makes
@@ -17,7 +17,7 @@ pub(crate) fn iterate(wide: &Tensor<3>, polynomials: &[Quintic]) -> Option<Tenso
     let factors = for_type!(data, T => {
         let mut out = vec![0.0 as T; k * m * n];
         let input = elements::<T>(OPERATION, &data).ok()?;
-        for_each_matrix((k, m), input, &mut out, |x, out, par| {
+        for_each_with_work((k, m * m * n), input, &mut out, |x, out, par| {
             polynomials_of(x, (m, n), polynomials, out, par)
         });
         TensorData::new(out, [k, m, n])

@@ -32,7 +32,13 @@ fn halves_are_whole_products() {
     let device = Device::flex();
     for (dtype, tolerance) in [(DType::F64, 1e-13), (DType::F32, 2e-5)] {
         // Large enough for the host: square, wide, tall, odd sizes, one matrix and several.
-        for shape in [[1, 193, 193], [1, 192, 400], [3, 401, 192], [2, 255, 256]] {
+        for shape in [
+            [1, 193, 193],
+            [1, 192, 400],
+            [3, 401, 192],
+            [2, 255, 256],
+            [1, 193, 1100],
+        ] {
             let x = wave(shape, dtype, &device);
             let [k, m, n] = shape;
             let rows = gram(x.clone());

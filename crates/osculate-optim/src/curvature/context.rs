@@ -145,7 +145,11 @@ impl<M: Module> ErasedOracle for GradientOracle<'_, M> {
         if kinks != Kinks::Many || !has_outputs {
             let mut product = if kinks == Kinks::Unknown {
                 let (product, serves) = hessian.judge(z)?;
-                kinks = if serves { Kinks::Few } else { Kinks::Many };
+                kinks = match serves {
+                    Some(true) => Kinks::Few,
+                    Some(false) => Kinks::Many,
+                    None => Kinks::Unknown,
+                };
                 product
             } else {
                 hessian.apply_probe(z)?
@@ -280,7 +284,7 @@ impl<'a> CurvatureContext<'a> {
     /// the Hessian's products cannot be exact, and kinks of the network spoil them: the first difference
     /// of a run is judged, at two gradients more where it looks doubtful, and the run goes on as it decides.
     ///
-    /// Cost: 2 to 2.7 gradient evaluations, of Gauss-Newton 1.7.
+    /// Cost: 2 to 2.7 gradient evaluations; of Gauss-Newton 1.7, and up to 3 while it looks for its step.
     ///
     /// # Errors
     /// As [`Hessian`](osculate_curvature::Hessian)'s and [`GaussNewton`](osculate_curvature::GaussNewton)'s.

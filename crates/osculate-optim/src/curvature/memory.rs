@@ -32,7 +32,11 @@ impl Found {
     pub(crate) fn update(&mut self, later: Found) {
         // Who made no product found nothing.
         if later.provenance.is_some() {
-            *self = later;
+            let kinks = match later.kinks {
+                Kinks::Unknown => self.kinks,
+                known => known,
+            };
+            *self = Found { kinks, ..later };
         }
     }
 }

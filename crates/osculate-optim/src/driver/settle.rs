@@ -329,7 +329,7 @@ impl Driver {
             let mut own = wide.into_tensors();
             for &at in rules.iter().filter(|&&at| {
                 let entry = &entries[at];
-                entry.dtype != entry.compute_dtype() && proposed.holds[at].is_none()
+                entry.dtype != entry.compute_dtype()
             }) {
                 let Some(direction) = proposed.directions[at].clone() else {
                     continue;
@@ -337,6 +337,10 @@ impl Driver {
                 let old = &field.weights.tensors()[at];
                 let new = self.move_of(field, at, factor);
                 let new = new.wide(&entries[at], old, direction);
+                let new = match &proposed.holds[at] {
+                    Some(hold) => select(hold, weights.tensors()[at].clone(), new),
+                    None => new,
+                };
                 own[at] = match keep.as_ref().filter(|_| skips) {
                     Some(keep) => select(&keep.tensors()[at], new, weights.tensors()[at].clone()),
                     None => new,

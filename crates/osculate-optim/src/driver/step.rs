@@ -143,7 +143,9 @@ impl Driver {
         report.groups = self.group_reports(&field);
         let refreshed = count(&mut report, &proposals);
 
-        let gradient_keep = context.gradient_flags();
+        let gradient_keep = context
+            .gradient_flags()
+            .filter(|flags| !flags.known_to_be_set());
         let (model, states) = self.settle(&field, proposals, context, &mut report, lr.base())?;
 
         // Nothing can fail from here on.

@@ -152,6 +152,8 @@ impl<R: BlockRule, const D: usize> Clone for PerParameterState<R, D> {
 const OWN: &str = "";
 /// The names of the state's fields in burn's records, separated by spaces, as bytes.
 const FIELDS: &str = "fields";
+/// Number of blocks in the record of a parameter: what tells the state of a rule from that of burn's optimizers.
+pub(crate) const BLOCKS: &str = "blocks";
 /// Most factors that a block can have, one for each dimension of a tensor.
 const MAX_FACTORS: usize = 8;
 /// The fields of records from before `fields` was written.
@@ -197,7 +199,7 @@ impl<R: BlockRule, const D: usize> RecordState for PerParameterState<R, D> {
         let shape = [names.len()];
         let names = TensorData::from_bytes(Bytes::from_bytes_vec(names), shape, DType::U8);
         out.push_tensor(prefix, FIELDS, names);
-        out.push_scalar(prefix, "blocks", Scalar::UInt(blocks));
+        out.push_scalar(prefix, BLOCKS, Scalar::UInt(blocks));
     }
 
     fn state_unflatten(prefix: &str, src: &mut StateSource, _device: &Device) -> Option<Self> {
@@ -210,7 +212,7 @@ impl<R: BlockRule, const D: usize> RecordState for PerParameterState<R, D> {
             phase: count(src, "slot")?,
             ..ParameterCounters::default()
         };
-        let blocks = count(src, "blocks")?;
+        let blocks = count(src, BLOCKS)?;
         let fields = match src.take_tensor(prefix, FIELDS) {
             Some(names) => {
                 let names = String::from_utf8(names.as_bytes().to_vec()).ok()?;

@@ -6,6 +6,7 @@ use burn::optim::OptimizerRecord;
 use burn::tensor::{Bytes, DType, TensorData};
 use burn_pack::{Reader, Scalar, Writer};
 
+use crate::engine::BLOCKS;
 use crate::record::{RecordError, format_error};
 
 /// The state of a base optimizer, by `path#field`.
@@ -100,9 +101,14 @@ impl Entries {
     }
 
     /// Whether the tensors of a parameter are in the type that its state is kept in: burn's optimizers panic on
-    /// others in their next step.
+    /// others in their next step. A rule's own state has types of its own, and looks at them itself.
     pub fn check_dtype(&self, path: &str, dtype: DType) -> Result<(), RecordError> {
         let prefix = format!("{path}#");
+        let scalars = self.scalars.range(prefix.clone()..);
+        let mut scalars = scalars.take_while(|(name, _)| name.starts_with(&prefix));
+        if scalars.any(|(name, _)| name.ends_with(&format!(".{BLOCKS}"))) {
+            return Ok(());
+        }
         let own = self.tensors.range(prefix.clone()..);
         let mut own = own.take_while(|(name, _)| name.starts_with(&prefix));
         let other = own.find(|(_, data)| data.dtype().is_float() && data.dtype() != dtype);

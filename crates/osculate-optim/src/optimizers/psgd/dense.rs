@@ -131,7 +131,7 @@ pub(crate) static ROW: OptimizerRow = OptimizerRow {
     text: "dense preconditioner fitted to Hessian products",
     learning_rate: 5e-3,
     gradients: 3.0,
-    state: "block / 2, half the length of a block",
+    state: "block / 2",
     defaults: || to_value(&PsgdDenseConfig::new()),
     build: |settings| Ok(read::<PsgdDenseConfig>(settings, "settings")?.init()?),
 };
