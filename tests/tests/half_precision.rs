@@ -109,8 +109,9 @@ fn moves_as_its_copy(kind: OptimizerKind, dtype: DType) {
             let skipped = step_of_half.report.skipped();
             (half, full) = (step_of_half.model, step_of_full.model);
             let (narrow, wide) = (half.values(), full.values());
-            if kind == OptimizerKind::LOOKSAM {
-                // It scales the difference of two rounded gradients up to the gradient's own length.
+            if [OptimizerKind::LOOKSAM, OptimizerKind::MOMENTUM_SAM].contains(&kind) {
+                // One scales the difference of two rounded gradients up to the gradient's own length, the other a
+                // rounded step to a length of its own.
                 assert!(narrow.iter().all(|x| x.is_finite()), "{what}");
                 continue;
             }

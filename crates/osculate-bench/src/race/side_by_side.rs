@@ -8,7 +8,7 @@ use std::time::Instant;
 use burn::tensor::Device;
 use osculate_program::complain;
 
-use super::{Round, Spectator, assemble, rounds};
+use super::{Round, Spectator, assemble, race, rounds};
 use crate::analysis::Results;
 use crate::cli::RaceConfig;
 use crate::error::BenchError;
@@ -34,8 +34,10 @@ pub struct SideBySide<'a> {
 /// the times are those of a pass of its own, in this process with all its threads, in which all optimizers of a
 /// workload take turns: a run's seconds are its steps times what a step takes there.
 ///
+/// Runs that a process did not bring to an end, whatever ended it, are made in this one.
+///
 /// # Errors
-/// As [`race`](super::race), and as [`run_workers`].
+/// As [`race`](super::race).
 pub fn race_side_by_side(
     config: &RaceConfig,
     workloads: &Workloads,
@@ -47,7 +49,15 @@ pub fn race_side_by_side(
     let start = Instant::now();
     let rounds = rounds(config, workloads)?;
     let specs: Vec<&TrialSpec> = rounds.iter().flat_map(|round| &round.specs).collect();
-    let mut exchange = Exchange::new(&config.out, &specs)?;
+    let mut exchange = match Exchange::new(&config.out, &specs) {
+        Ok(exchange) => exchange,
+        Err(error) => {
+            complain(format_args!(
+                "warning: {error}; the runs are made one after the other"
+            ));
+            return race(config, workloads, device, watch, spectator);
+        }
+    };
     let mut words = processes.words.to_vec();
     words.push(exchange.folder.path().into());
     let mut told = vec![false; specs.len()];
@@ -67,18 +77,28 @@ pub fn race_side_by_side(
             Ok(())
         },
     );
-    let trials = exchange.trials(&specs);
-    if trials.is_err() || !matches!(ended, Ok(()) | Err(BenchError::Interrupted)) {
-        // The error names a file in there.
-        exchange.folder.disable_cleanup(true);
-    }
-    let mut trials = trials?;
-    // What ended before is shown.
+    let mut made = exchange.trials(&specs);
     match ended {
-        Ok(()) => (),
-        Err(error) if trials.is_empty() => return Err(error),
-        Err(BenchError::Interrupted) => (),
-        Err(error) => complain(format_args!("{error}; the other runs are shown")),
+        // What ended before is shown.
+        Ok(()) | Err(BenchError::Interrupted) => (),
+        Err(error) => {
+            // The error names a log in there.
+            exchange.folder.disable_cleanup(true);
+            complain(format_args!(
+                "warning: {error}; the runs that are missing are made here"
+            ));
+        }
+    }
+    for (spec, made) in specs.iter().zip(&mut made) {
+        if made.is_none() && !watch.stopped() {
+            spectator.begins(spec);
+            *made = Some(workloads.get(&spec.workload)?.train(spec, device, watch)?);
+            spectator.ends();
+        }
+    }
+    let mut trials: Vec<Trial> = made.into_iter().flatten().collect();
+    if trials.is_empty() {
+        return Err(BenchError::Interrupted);
     }
     let mut timed = true;
     for round in &rounds {
@@ -164,21 +184,13 @@ impl Exchange {
         Ok(Self { folder })
     }
 
-    /// What came of the runs, in their order.
-    fn trials(&self, specs: &[&TrialSpec]) -> Result<Vec<Trial>, BenchError> {
-        let mut trials = Vec::new();
-        for at in 0..specs.len() {
-            let path = result(self.folder.path(), at);
-            if path.exists() {
-                let text = fs::read_to_string(&path).map_err(BenchError::file("read", &path))?;
-                let trial = serde_json::from_str(&text);
-                trials.push(trial.map_err(|error| BenchError::Content {
-                    path,
-                    message: error.to_string(),
-                })?);
-            }
-        }
-        Ok(trials)
+    /// What came of the runs, in their order, as far as it can be read.
+    fn trials(&self, specs: &[&TrialSpec]) -> Vec<Option<Trial>> {
+        let read = |at: usize| {
+            let text = fs::read_to_string(result(self.folder.path(), at)).ok()?;
+            serde_json::from_str(&text).ok()
+        };
+        (0..specs.len()).map(read).collect()
     }
 }
 

@@ -27,12 +27,18 @@ fn numbers_that_are_none_are_told() {
         names_numbers("neumann", neumann(operator, b, &NeumannConfig::default()));
         let inverse = DampedInverse::new(operator, config.clone()).unwrap();
         names_numbers("DampedInverse", inverse.apply(b));
-        names_numbers("influence", influence(&inverse, b, &[b.clone()], 4));
-        names_numbers("self_influence", self_influence(&inverse, &[b.clone()]));
+        names_numbers(
+            "influence",
+            influence(&inverse, b, std::slice::from_ref(b), 4),
+        );
+        names_numbers(
+            "self_influence",
+            self_influence(&inverse, std::slice::from_ref(b)),
+        );
         let series = NeumannConfig::default();
         names_numbers(
             "lissa",
-            influence_lissa(operator, b, &[b.clone()], 4, &series),
+            influence_lissa(operator, b, std::slice::from_ref(b), 4, &series),
         );
         let removal = RemovalConfig {
             share: 0.1,
@@ -98,7 +104,10 @@ fn indefinite_operators_are_told_where_a_definite_one_is_needed() {
             Deflation::new(operator, &directions, 0.1).err(),
         ),
         ("DampedInverse", inverse.apply(&b).err()),
-        ("influence", influence(&inverse, &b, &[b.clone()], 4).err()),
+        (
+            "influence",
+            influence(&inverse, &b, std::slice::from_ref(&b), 4).err(),
+        ),
         ("removal_step", removed.unwrap().solved().err()),
     ] {
         let error = error.expect(what);

@@ -164,8 +164,8 @@ fn reassemble<S: Real, T: Real>(
         }
     }
     let mut root = vec![S::of(0.0); n * n];
-    let vectors = eigen.vectors.as_ref().transpose();
-    kernel::upper_product(&mut root, weighted.as_ref(), vectors, 1.0, par);
+    let weighted = weighted.as_ref().transpose();
+    kernel::upper_product(&mut root, eigen.vectors.as_ref(), weighted, 1.0, par);
     kernel::mirror(&mut root, n);
     for (out, element) in out.iter_mut().zip(&root) {
         *out = T::of(element.wide());

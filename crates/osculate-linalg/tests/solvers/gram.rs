@@ -103,8 +103,8 @@ fn polar_factors_on_the_host_are_those_of_the_device() {
                 assert_close(host, factor(on_device(&x), 5).inner(), tolerance);
             }
             // A matrix is what it is alone, wherever it stands.
-            let alone = x.clone().slice([0..1]);
-            let (together, alone) = (polar_express(x, 5).slice([0..1]), polar_express(alone, 5));
+            let alone = x.clone().narrow(0, 0, 1);
+            let (together, alone) = (polar_express(x, 5).narrow(0, 0, 1), polar_express(alone, 5));
             assert_eq!(together.to_data(), alone.to_data(), "{shape:?}");
         }
     }
@@ -121,7 +121,7 @@ fn what_is_not_finite_stays_in_its_matrix() {
         polar_express(x, 5),
     ] {
         let finite = |at: usize| {
-            let one = result.clone().slice([at..at + 1]).to_data();
+            let one = result.clone().narrow(0, at, 1).to_data();
             one.iter::<f64>().all(f64::is_finite)
         };
         assert_eq!([finite(0), finite(1)], [false, true]);
