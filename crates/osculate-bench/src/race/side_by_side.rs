@@ -49,7 +49,7 @@ pub fn race_side_by_side(
     let start = Instant::now();
     let rounds = rounds(config, workloads)?;
     let specs: Vec<&TrialSpec> = rounds.iter().flat_map(|round| &round.specs).collect();
-    let mut exchange = match Exchange::new(&config.out, &specs) {
+    let exchange = match Exchange::new(&config.out, &specs) {
         Ok(exchange) => exchange,
         Err(error) => {
             complain(format_args!(
@@ -81,13 +81,12 @@ pub fn race_side_by_side(
     match ended {
         // What ended before is shown.
         Ok(()) | Err(BenchError::Interrupted) => (),
-        Err(error) => {
-            // The error names a log in there.
-            exchange.folder.disable_cleanup(true);
-            complain(format_args!(
-                "warning: {error}; the runs that are missing are made here"
-            ));
-        }
+        Err(BenchError::Workers { count, message, .. }) => complain(format_args!(
+            "warning: {count} processes failed, and the runs that are missing are made here: {message}"
+        )),
+        Err(error) => complain(format_args!(
+            "warning: {error}; the runs that are missing are made here"
+        )),
     }
     for (spec, made) in specs.iter().zip(&mut made) {
         if made.is_none() && !watch.stopped() {

@@ -10,7 +10,6 @@ use serde::de::DeserializeOwned;
 
 use super::config::{Length, NonFiniteLoss, SharpnessKind, TrainerConfig};
 use super::error::TrainerError;
-use super::exact_json;
 use super::folder::CONFIG_FILE;
 use super::recipe_file::RecipeFile;
 use super::run::Trainer;
@@ -323,7 +322,7 @@ fn set<T>(target: &mut T, given: Option<T>) {
 
 fn read<C: DeserializeOwned>(path: &Path) -> Result<C, TrainerError> {
     let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
-    exact_json::read(&text).map_err(|error| unreadable(path, &error))
+    serde_json::from_str(&text).map_err(|error| unreadable(path, &error))
 }
 
 fn unreadable(path: &Path, error: &dyn std::error::Error) -> TrainerError {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::config::{FREE, Length};
 use super::error::TrainerError;
-use super::{checkpoint, exact_json, picture};
+use super::{checkpoint, picture};
 
 /// The program's configuration.
 pub(crate) const CONFIG_FILE: &str = "config.json";
@@ -59,7 +59,7 @@ pub(crate) fn prepare(
 /// The length that the run in a folder was to have, where its configuration says so.
 pub(crate) fn length_before(out: &Path) -> Option<Length> {
     let text = fs::read_to_string(out.join(CONFIG_FILE)).ok()?;
-    let document: Value = exact_json::read(&text).ok()?;
+    let document: Value = serde_json::from_str(&text).ok()?;
     serde_json::from_value(document.pointer("/trainer/length")?.clone()).ok()
 }
 
@@ -86,7 +86,8 @@ fn compare(path: &Path, out: &Path, document: &Value, free: &[String]) -> Result
         message,
     };
     let text = fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-    let before: Value = exact_json::read(&text).map_err(|error| unreadable(error.to_string()))?;
+    let before: Value =
+        serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
     let mut differences = Vec::new();
     let free = |name: &str| {
         let of_trainer = name.strip_prefix("trainer.");
@@ -178,7 +179,7 @@ mod tests {
         prepare(folder.path(), &now, true, false, &[]).unwrap();
         renew(folder.path(), &now).unwrap();
         let kept = fs::read_to_string(folder.path().join(CONFIG_FILE)).unwrap();
-        assert_eq!(exact_json::read::<Value>(&kept).unwrap(), now);
+        assert_eq!(serde_json::from_str::<Value>(&kept).unwrap(), now);
         let free = ["data.folder".to_string()];
         now["data"] = json!({ "folder": "/moved", "part": 1 });
         let moved = prepare(folder.path(), &now, true, false, &free).unwrap_err();

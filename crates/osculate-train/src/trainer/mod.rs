@@ -39,7 +39,6 @@ mod config;
 mod console;
 mod drive;
 mod error;
-mod exact_json;
 mod folder;
 mod log;
 mod picture;

@@ -4,7 +4,8 @@
 //!
 //! - **AVX-512.** burn's CPU backend, flex, multiplies with 256-bit instructions unless it is built with its feature
 //!   `x86-v4`, which this crate passes on under the same name. It looks for the processor's abilities at run time, so
-//!   it is safe everywhere. The programs of this workspace are built with it.
+//!   it is safe everywhere; last digits then depend on the processor. `cargo run --release --features x86-v4` builds the
+//!   benchmark with it.
 //! - **The allocator.** Every operation makes a new tensor. glibc gives large blocks back to the system and faults
 //!   them in again in the next step; mimalloc keeps them. The programs of this workspace use it:
 //!   `#[global_allocator] static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;`.
