@@ -10,10 +10,10 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use osculate_curvature::Objective;
 use osculate_optim::{
-    ClosureOptimizer, KlShampooConfig, KlSoapConfig, MuonConfig, NonFinitePolicy, ParameterGroup,
-    PerParameter, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry, PsgdKronConfig,
-    PsgdLraConfig, RefreshSchedule, ScaledLr, Select, ShampooConfig, SoapConfig, StatefulOptimizer,
-    StepPolicy, matrices_of,
+    ClosureOptimizer, Driver, KlShampooConfig, KlSoapConfig, MuonConfig, NonFinitePolicy,
+    ParameterGroup, PerParameter, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit, PsgdGeometry,
+    PsgdKronConfig, PsgdLraConfig, RefreshSchedule, ScaledLr, Select, ShampooConfig, SoapConfig,
+    StatefulOptimizer, StepPolicy, matrices_of,
 };
 use osculate_tests::model::{Batch, Fault, Ranked};
 use osculate_tests::single::Single;
@@ -57,6 +57,27 @@ fn by_burn(make: impl Fn(&Ranked) -> ModuleOptimizer, mut model: Ranked) -> Vec<
         model = burn_step(&mut optimizer, model, step);
     }
     model.values()
+}
+
+/// Goes on from a record under a driver, which looks whether the state of each parameter fits, as without a stop.
+fn resumed_in_a_driver(make: impl Fn(&Ranked) -> ModuleOptimizer, model: Ranked) {
+    let run = |stops: bool| {
+        let mut model = model.clone();
+        let mut optimizer = Driver::from(make(&model));
+        for step in 0..STEPS {
+            if stops && step == STEPS / 2 {
+                let record = optimizer.to_record();
+                optimizer = Driver::from(make(&model));
+                optimizer.load_record(record).expect("its own record");
+            }
+            let batch = Batch::new(&model, step, false, fault(step));
+            let made = optimizer.step(LR, model, &batch).expect("a step");
+            assert!(made.report.fresh().is_empty(), "{:?}", made.report.fresh());
+            model = made.model;
+        }
+        model.values()
+    };
+    assert_eq!(run(true), run(false));
 }
 
 fn same(a: &[f64], b: &[f64], dtype: DType) {
@@ -117,6 +138,35 @@ macro_rules! doors {
                     let make = |model: &Ranked| config.module_optimizer(model).expect("valid");
                     same(&closure, &by_burn(make, model), dtype);
                 }
+            }
+
+            #[test]
+            fn a_driver_over_burns_optimizer_resumes_bit_for_bit() {
+                let model = Ranked::new(&Device::flex().autodiff(), DType::F32);
+                resumed_in_a_driver(
+                    |model| $config.module_optimizer(model).expect("valid"),
+                    model,
+                );
+            }
+
+            #[test]
+            fn the_state_of_another_shape_is_not_taken() {
+                let single = |shape: [usize; 2]| {
+                    let values = vec![0.5; shape.iter().product()];
+                    Single::new(shape, &values, (&Device::flex().autodiff(), DType::F32))
+                };
+                let loss = |model: &Single<2>| model.weight.val().square().sum();
+                let driver = |model: &Single<2>| {
+                    Driver::from($config.module_optimizer(model).expect("valid"))
+                };
+                let (narrow, wide) = (single([3, 4]), single([3, 5]));
+                let mut optimizer = driver(&narrow);
+                optimizer.step(LR, narrow, &loss).expect("a step");
+                let record = optimizer.to_record();
+                let mut optimizer = driver(&wide);
+                optimizer.load_record(record).expect("a record");
+                let step = optimizer.step(LR, wide, &loss).expect("a step");
+                assert_eq!(step.report.fresh().len(), 1);
             }
 
             #[test]

@@ -189,9 +189,7 @@ impl Dual {
                 other.tangent(direction).map(|d| fit(d.clone(), &shape)),
             ) {
                 (None, None) => None,
-                (Some(kept), None) => {
-                    Some(Dispatch::float_mask_fill(kept, wide.clone(), 0.0.into()))
-                }
+                (Some(kept), None) => Some(mask_fill(kept, wide.clone(), 0.0.into())),
                 (kept, Some(taken)) => {
                     let kept = kept.unwrap_or_else(|| zeros_like(&taken));
                     Some(Dispatch::float_mask_where(kept, wide.clone(), taken))
@@ -203,14 +201,25 @@ impl Dual {
     /// A constant where `mask` is set, this elsewhere.
     pub(crate) fn mask_fill(self, mask: Value, fill: Scalar) -> Dual {
         if !self.is_active() {
-            return Dual::constant(Dispatch::float_mask_fill(self.value, mask, fill));
+            return Dual::constant(mask_fill(self.value, mask, fill));
         }
-        let value = Dispatch::float_mask_fill(self.value.clone(), mask.clone(), fill);
+        let value = mask_fill(self.value.clone(), mask.clone(), fill);
         let shape = value.shape();
         self.map_tangents(value, |d| {
-            Dispatch::float_mask_fill(fit(d, &shape), mask.clone(), 0.0.into())
+            mask_fill(fit(d, &shape), mask.clone(), 0.0.into())
         })
     }
+}
+
+/// `fill` where `mask` is set, `x` elsewhere.
+///
+/// Somebody holds `x` meanwhile: burn's CPU backend would else fill it in place, with a branch for every element,
+/// where it makes a new tensor with vector instructions.
+pub(crate) fn mask_fill(x: Value, mask: Value, fill: Scalar) -> Value {
+    let held = x.clone();
+    let filled = Dispatch::float_mask_fill(x, mask, fill);
+    drop(held);
+    filled
 }
 
 /// A value whose tangent along each direction of any of `sources` is made by `tangent`.

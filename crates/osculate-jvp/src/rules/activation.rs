@@ -7,7 +7,7 @@ use super::float::{normal, times};
 use super::rule_table;
 use super::selection::{bool_dtype, clamp};
 use crate::context::Context;
-use crate::dual::{Dual, Value, fit};
+use crate::dual::{Dual, Value, fit, mask_fill};
 use crate::error::JvpError;
 use crate::tensors::{is_tracked, untracked};
 
@@ -102,7 +102,7 @@ fn kinked(x: &Dual, y: Value, below: Scalar) -> Dual {
     x.map_tangents(y, |d| {
         let d = fit(d, &shape);
         if flat {
-            D::float_mask_fill(d, mask.clone(), 0.0.into())
+            mask_fill(d, mask.clone(), 0.0.into())
         } else {
             let scaled = D::float_mul_scalar(d.clone(), below);
             D::float_mask_where(d, mask.clone(), scaled)

@@ -56,10 +56,7 @@ rule_table!("Module", ModuleOperationIr, |cx| {
         D::avg_pool1d_backward(
             x, grad, o.kernel_size, o.stride, o.padding, o.count_include_pad, o.ceil_mode)
     });
-    AvgPool2dBackward(o) Backward "none: computed in kept products" => backward::two(cx, [&o.x, &o.grad, &o.out], |x, grad| {
-        D::avg_pool2d_backward(
-            x, grad, o.kernel_size, o.stride, o.padding, o.count_include_pad, o.ceil_mode)
-    });
+    AvgPool2dBackward(o) Backward "none: computed in kept products" => pooling::average_2d_backward(cx, o);
     AdaptiveAvgPool1d(o) Differentiated "pool(ẋ)" =>
         cx.linear(&o.x, &o.out, |x| D::adaptive_avg_pool1d(x, o.output_size));
     AdaptiveAvgPool2d(o) Differentiated "pool(ẋ)" =>

@@ -1,15 +1,55 @@
-//! Maximum pooling: tangents are gathered at the positions of the maxima.
+//! Maximum pooling, whose tangents are gathered at the positions of the maxima, and the backward pass of average
+//! pooling.
 
 use burn_backend::ops::{FloatTensorOps, IntTensorOps, ModuleOps};
 use burn_backend::{IntDType, Shape, TensorMetadata};
 use burn_dispatch::Dispatch as D;
 use burn_ir::{
-    MaxPool1dOpIr, MaxPool1dWithIndicesOpIr, MaxPool2dOpIr, MaxPool2dWithIndicesOpIr, TensorIr,
+    AvgPool2dBackwardOpIr, MaxPool1dOpIr, MaxPool1dWithIndicesOpIr, MaxPool2dOpIr,
+    MaxPool2dWithIndicesOpIr, TensorIr,
 };
 
+use super::backward::two;
 use crate::context::Context;
 use crate::dual::{Dual, Value};
 use crate::error::JvpError;
+
+/// Windows that tile the image get each one number, which burn's CPU backend spreads element by element with a test of
+/// its bounds for each: ten times what a broadcast takes.
+pub(super) fn average_2d_backward(
+    cx: &mut Context<'_>,
+    o: &AvgPool2dBackwardOpIr,
+) -> Result<(), JvpError> {
+    let [kernel_height, kernel_width] = o.kernel_size;
+    let tiles = |[rows, columns]: [usize; 2], [height, width]: [usize; 2]| {
+        rows * kernel_height == height && columns * kernel_width == width
+    };
+    two(cx, [&o.x, &o.grad, &o.out], |x, grad| {
+        match (grad.shape().as_slice(), x.shape().as_slice()) {
+            (&[n, channels, rows, columns], &[.., height, width])
+                if o.stride == o.kernel_size
+                    && o.padding == [0, 0]
+                    && tiles([rows, columns], [height, width]) =>
+            {
+                let count = (kernel_height * kernel_width) as f64;
+                let each = D::float_div_scalar(grad, count.into());
+                let each = D::float_reshape(each, [n, channels, rows, 1, columns, 1].into());
+                let window = [1, 1, 1, kernel_height, 1, kernel_width].into();
+                let ones = D::float_ones(window, &x.device(), x.dtype().into());
+                D::float_reshape(D::float_mul(each, ones), x.shape())
+            }
+            _ => D::avg_pool2d_backward(
+                x,
+                grad,
+                o.kernel_size,
+                o.stride,
+                o.padding,
+                o.count_include_pad,
+                o.ceil_mode,
+            ),
+        }
+    })
+}
 
 pub(super) fn max_1d(cx: &mut Context<'_>, o: &MaxPool1dOpIr) -> Result<(), JvpError> {
     let x = cx.get(&o.x)?;

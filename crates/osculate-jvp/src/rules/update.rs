@@ -7,7 +7,7 @@ use burn_dispatch::Dispatch as D;
 
 use super::base::pair;
 use super::selection::bool_dtype;
-use crate::dual::{Dual, Value, fit, jointly_linear, merge, sum, zeros_like};
+use crate::dual::{Dual, Value, fit, jointly_linear, mask_fill, merge, sum, zeros_like};
 use crate::tensors::{is_tracked, untracked};
 
 /// `x` updated by `value` where `pick` picks and `put` puts.
@@ -73,9 +73,9 @@ fn extreme(
     let winners = put(zeros.clone(), winners, IndexingUpdateOp::Add);
     let share = pick(D::float_recip(D::float_clamp_min(winners, 1.0.into())));
     let beaten = D::bool_not(won);
-    let kept = |x| D::float_mask_fill(x, lost.clone(), 0.0.into());
+    let kept = |x| mask_fill(x, lost.clone(), 0.0.into());
     let taken = |value| {
-        let part = D::float_mask_fill(value, beaten.clone(), 0.0.into());
+        let part = mask_fill(value, beaten.clone(), 0.0.into());
         put(
             zeros.clone(),
             D::float_mul(part, share.clone()),

@@ -177,9 +177,8 @@ impl<'a, M: Module> StepContext<'a, M> {
         let Some(flags) = self.check(reason, vector.finite_flags())? else {
             return Ok(vector);
         };
-        match self.reads {
-            true => drop(flags.to_vec()),
-            false => flags.read_on_cpu(),
+        if self.reads {
+            flags.to_vec();
         }
         let vector = vector.zero_where_not(&flags);
         self.sound = Some(match self.sound.take() {

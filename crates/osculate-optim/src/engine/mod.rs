@@ -17,7 +17,7 @@ mod units;
 pub(crate) use constructors::constructors;
 pub use error::RuleError;
 pub(crate) use expenses::expenses;
-pub(crate) use per_parameter::BLOCKS;
+pub(crate) use per_parameter::{BLOCKS, extent_name};
 pub use per_parameter::{PerParameter, PerParameterState};
 pub use rows::{put_rows, take_rows};
 pub use rule::{BlockRule, Field, Joined, Row, Solve, Stack, StackedCurvature, Stepped};

@@ -136,6 +136,8 @@ impl<R: BlockRule> PerParameter<R> {
 /// The state that [`PerParameter`] keeps of one parameter.
 pub struct PerParameterState<R: BlockRule, const D: usize> {
     store: BlockStore,
+    /// The parameter's shape; empty where a record does not say it.
+    shape: Vec<usize>,
     rule: PhantomData<R>,
 }
 
@@ -143,6 +145,7 @@ impl<R: BlockRule, const D: usize> Clone for PerParameterState<R, D> {
     fn clone(&self) -> Self {
         Self {
             store: self.store.clone(),
+            shape: self.shape.clone(),
             rule: PhantomData,
         }
     }
@@ -154,6 +157,11 @@ const OWN: &str = "";
 const FIELDS: &str = "fields";
 /// Number of blocks in the record of a parameter: what tells the state of a rule from that of burn's optimizers.
 pub(crate) const BLOCKS: &str = "blocks";
+/// The name of the parameter's extent along a dimension in its record.
+pub(crate) fn extent_name(dim: usize) -> String {
+    format!("extent{dim}")
+}
+
 /// Most factors that a block can have, one for each dimension of a tensor.
 const MAX_FACTORS: usize = 8;
 /// The fields of records from before `fields` was written.
@@ -200,6 +208,9 @@ impl<R: BlockRule, const D: usize> RecordState for PerParameterState<R, D> {
         let names = TensorData::from_bytes(Bytes::from_bytes_vec(names), shape, DType::U8);
         out.push_tensor(prefix, FIELDS, names);
         out.push_scalar(prefix, BLOCKS, Scalar::UInt(blocks));
+        for (dim, &extent) in self.shape.iter().enumerate() {
+            out.push_scalar(prefix, &extent_name(dim), Scalar::UInt(extent as u64));
+        }
     }
 
     fn state_unflatten(prefix: &str, src: &mut StateSource, _device: &Device) -> Option<Self> {
@@ -213,6 +224,11 @@ impl<R: BlockRule, const D: usize> RecordState for PerParameterState<R, D> {
             ..ParameterCounters::default()
         };
         let blocks = count(src, BLOCKS)?;
+        let shape = (0..D).map_while(|dim| {
+            let extent = count(src, &extent_name(dim))?;
+            usize::try_from(extent).ok()
+        });
+        let shape = shape.collect();
         let fields = match src.take_tensor(prefix, FIELDS) {
             Some(names) => {
                 let names = String::from_utf8(names.as_bytes().to_vec()).ok()?;
@@ -236,6 +252,7 @@ impl<R: BlockRule, const D: usize> RecordState for PerParameterState<R, D> {
         }
         Some(Self {
             store: BlockStore::with_parameter(OWN, counters, tensors, blocks),
+            shape,
             rule: PhantomData,
         })
     }
@@ -316,12 +333,17 @@ impl<R: BlockRule> Optimizer for PerParameter<R> {
         let mut keep = None;
         if let (true, Some(flags)) = (skips, prepared.flags.take()) {
             let sound = flags.tensors()[0].clone().bool_and(finite(&moved));
-            moved = select(&sound, moved, old.clone());
-            keep = Some(FiniteFlags::new(layout, vec![sound]));
+            let sound = FiniteFlags::new(layout, vec![sound]);
+            sound.read_on_cpu();
+            if !sound.known_to_be_set() {
+                moved = select(&sound.tensors()[0], moved, old.clone());
+                keep = Some(sound);
+            }
         }
         prepared.commit(&mut store, keep.as_ref());
         let state = PerParameterState {
             store,
+            shape: shape.to_vec(),
             rule: PhantomData,
         };
         (moved.reshape::<D, _>(shape), Some(state))
@@ -330,6 +352,7 @@ impl<R: BlockRule> Optimizer for PerParameter<R> {
     fn to_device<const D: usize>(state: Self::State<D>, device: &Device) -> Self::State<D> {
         PerParameterState {
             store: state.store.on_device(device),
+            shape: state.shape,
             rule: PhantomData,
         }
     }

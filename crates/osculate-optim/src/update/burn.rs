@@ -346,14 +346,12 @@ impl Update for BurnUpdate {
         };
         let mut entries = Entries::default();
         for (name, data) in record.tensors.iter().filter(|(name, _)| own(name)) {
-            // Records of half-precision state are those of earlier versions.
-            let wide = compute_dtype(data.dtype());
-            let data = data.clone().convert_dtype(wide);
-            entries.tensors.insert(name.clone(), data);
+            entries.tensors.insert(name.clone(), data.clone());
         }
         for (name, value) in record.scalars.iter().filter(|(name, _)| own(name)) {
             entries.scalars.insert(name.clone(), *value);
         }
+        entries.widen();
         self.check_reload(&entries)?;
         Ok(Box::new(Self {
             pending: Some(entries),

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use burn::optim::OptimizerRecord;
 use burn::tensor::{Bytes, DType, TensorData};
 use burn_pack::{Reader, Scalar, Writer};
+use osculate_linalg::compute_dtype;
 
-use crate::engine::BLOCKS;
+use crate::engine::{BLOCKS, extent_name};
 use crate::record::{RecordError, format_error};
 
 /// The state of a base optimizer, by `path#field`.
@@ -88,6 +89,16 @@ impl Entries {
         if rank.is_some_and(|rank| u64::try_from(*rank) != Ok(shape.len() as u64)) {
             return false;
         }
+        if self.is_of_blocks(&prefix) {
+            // Its tensors have shapes of their own, so the parameter's is written beside them.
+            let own = |(dim, n): (usize, &usize)| {
+                let own = self
+                    .scalars
+                    .get(&format!("{prefix}{FIELD}{}", extent_name(dim)));
+                own.is_none_or(|own| u64::try_from(*own) == Ok(*n as u64))
+            };
+            return shape.iter().enumerate().all(own);
+        }
         let own = self.tensors.range(prefix.clone()..);
         own.take_while(|(name, _)| name.starts_with(&prefix))
             .all(|(_, data)| {
@@ -100,13 +111,34 @@ impl Entries {
             })
     }
 
+    /// Widens half-precision state, which earlier versions wrote, to the type that burn's optimizers compute in. A
+    /// block rule chooses its types itself.
+    pub fn widen(&mut self) {
+        let blocks = |name: &str| {
+            let path = name.rsplit_once('#').map_or("", |(path, _)| path);
+            self.is_of_blocks(&format!("{path}#"))
+        };
+        let widened = self.tensors.iter().filter_map(|(name, data)| {
+            let wide = compute_dtype(data.dtype());
+            let widens = wide != data.dtype() && !blocks(name);
+            widens.then(|| (name.clone(), data.clone().convert_dtype(wide)))
+        });
+        let widened: Vec<_> = widened.collect();
+        self.tensors.extend(widened);
+    }
+
+    /// Whether entries are those of a block rule, in fields of each block.
+    fn is_of_blocks(&self, prefix: &str) -> bool {
+        let scalars = self.scalars.range(prefix.to_string()..);
+        let mut scalars = scalars.take_while(|(name, _)| name.starts_with(prefix));
+        scalars.any(|(name, _)| name.ends_with(&format!(".{BLOCKS}")))
+    }
+
     /// Whether the tensors of a parameter are in the type that its state is kept in: burn's optimizers panic on
     /// others in their next step. A rule's own state has types of its own, and looks at them itself.
     pub fn check_dtype(&self, path: &str, dtype: DType) -> Result<(), RecordError> {
         let prefix = format!("{path}#");
-        let scalars = self.scalars.range(prefix.clone()..);
-        let mut scalars = scalars.take_while(|(name, _)| name.starts_with(&prefix));
-        if scalars.any(|(name, _)| name.ends_with(&format!(".{BLOCKS}"))) {
+        if self.is_of_blocks(&prefix) {
             return Ok(());
         }
         let own = self.tensors.range(prefix.clone()..);
