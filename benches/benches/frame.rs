@@ -15,7 +15,7 @@ use burn::data::dataloader::{DataLoader, DataLoaderBuilder};
 use burn::data::dataset::InMemDataset;
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
-use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
+use burn::optim::{AdamWConfig, ModuleOptimizer};
 use burn::tensor::Device;
 use burn::train::logger::InMemoryMetricLogger;
 use burn::train::{
@@ -24,9 +24,10 @@ use burn::train::{
 };
 use criterion::Criterion;
 use mimalloc::MiMalloc;
+use osculate_benches::loops::{Pace, burn_loop, closure_loop};
 use osculate_benches::ratios::{Case, Ratios};
 use osculate_benches::workload::device;
-use osculate_optim::{ClosureOptimizer, Driver};
+use osculate_optim::Driver;
 use osculate_problems::digits::{CLASSES, Digits, DigitsBatch, PIXELS, Split};
 use osculate_problems::modules::{Mlp, MlpConfig, seeded};
 use osculate_train::learner::Osculate;
@@ -34,10 +35,11 @@ use osculate_train::learner::Osculate;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-const LR: f64 = 1e-3;
+const PACE: Pace = Pace {
+    steps: 200,
+    lr: 1e-3,
+};
 const ROWS: usize = 64;
-/// Steps of a unit of work.
-const STEPS: usize = 200;
 
 #[derive(Module, Debug)]
 struct Net {
@@ -108,34 +110,6 @@ fn batch() -> DigitsBatch {
     split.batch(&(0..ROWS).collect::<Vec<_>>(), &device())
 }
 
-/// A unit of steps, each from the model of the one before.
-fn loop_of(hidden: usize, step: impl FnMut(Net) -> Net) -> impl FnMut() {
-    let mut step = step;
-    let mut model = Some(Net::new(hidden));
-    move || {
-        for _ in 0..STEPS {
-            model = model.take().map(&mut step);
-        }
-    }
-}
-
-fn burn_loop(hidden: usize) -> impl FnMut() {
-    let (batch, mut optimizer) = (batch(), adamw());
-    loop_of(hidden, move |net| {
-        let gradients = net.classify(batch.clone()).loss.backward();
-        let gradients = GradientsParams::from_grads(gradients, &net);
-        optimizer.step(LR, net, gradients)
-    })
-}
-
-fn closure_loop(hidden: usize) -> impl FnMut() {
-    let (batch, mut optimizer) = (batch(), Driver::from(adamw()));
-    loop_of(hidden, move |net| {
-        let loss = |net: &Net| net.classify(batch.clone()).loss;
-        optimizer.step(LR, net, &loss).expect("a step").model
-    })
-}
-
 /// A training of one epoch without metrics; what it costs to begin and to end is in it both ways.
 fn training<S: Into<TrainingStrategy<Net>>>(
     directory: &Path,
@@ -143,12 +117,12 @@ fn training<S: Into<TrainingStrategy<Net>>>(
     strategy: impl Fn() -> S,
 ) -> impl FnMut() {
     move || {
-        let result = SupervisedTraining::new(directory, loader(STEPS), loader(1))
+        let result = SupervisedTraining::new(directory, loader(PACE.steps), loader(1))
             .num_epochs(1)
             .with_metric_logger(InMemoryMetricLogger::new())
             .with_application_logger(None)
             .with_training_strategy(strategy().into())
-            .launch(Learner::new(Net::new(hidden), adamw(), LR));
+            .launch(Learner::new(Net::new(hidden), adamw(), PACE.lr));
         assert!(result.error.is_none(), "{:?}", result.error);
     }
 }
@@ -156,10 +130,14 @@ fn training<S: Into<TrainingStrategy<Net>>>(
 fn main() {
     let mut bench = Criterion::default().configure_from_args();
     let mut ratios = Ratios::default();
+    let batch = batch();
+    let loss = |net: &Net| net.classify(batch.clone()).loss;
     let directory = tempfile::tempdir().expect("a folder");
     for (name, hidden, limit) in [("64-4-10", 4, 1.15), ("64-256-10", 256, 1.03)] {
-        let closure = Case::new("closure optimizer", closure_loop(hidden)).at_most(limit);
-        let reference = ("burn's own loop", burn_loop(hidden));
+        let net = Net::new(hidden);
+        let closure = closure_loop(PACE, Driver::from(adamw()), &net, &loss);
+        let closure = Case::new("closure optimizer", closure).at_most(limit);
+        let reference = ("burn's own loop", burn_loop(PACE, adamw(), &net, &loss));
         ratios.compare(&mut bench, name, reference, vec![closure]);
 
         let learner = training(directory.path(), hidden, || {
@@ -174,7 +152,8 @@ fn main() {
     }
     bench.final_summary();
     println!(
-        "\n{STEPS} steps of AdamW on batches of {ROWS}\n{}",
+        "\n{} steps of AdamW on batches of {ROWS}\n{}",
+        PACE.steps,
         ratios.table("burn alone")
     );
 }

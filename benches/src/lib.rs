@@ -5,6 +5,7 @@
     reason = "a benchmark that cannot go on stops"
 )]
 
+pub mod loops;
 pub mod ratios;
 pub mod residual_net;
 pub mod workload;
