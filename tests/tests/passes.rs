@@ -8,7 +8,7 @@
 
 use std::cell::Cell;
 
-use burn::module::Module;
+use burn::module::{Module, Param, ParamId};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use osculate_curvature::{
     Criterion, CurvatureError, CurvatureOperator, Drawing, Fisher, FisherKind, GaussNewton,
@@ -246,6 +246,56 @@ mod products {
     mod running_statistics {
         use super::*;
         on_every_backend!(statistics_stay);
+    }
+
+    fn a_copy_that_the_objective_holds_is_a_constant(device: &Device, dtype: DType) {
+        let model = Ranked::new(device, dtype);
+        let held = model.clone();
+        let product = |model: &Ranked| (model.rank2.val() * held.rank2.val()).sum();
+        let oracle = GradientOracle::new(&model, &product);
+        let gradient = oracle.clean().expect("a gradient").gradient.clone();
+        let want = held
+            .rank2
+            .val()
+            .into_data()
+            .iter::<f64>()
+            .collect::<Vec<_>>();
+        assert_eq!(gradient.to_values(), want);
+    }
+
+    mod teachers {
+        use super::*;
+        on_every_backend!(a_copy_that_the_objective_holds_is_a_constant);
+    }
+
+    /// A module with a tensor that no visitor sees.
+    #[derive(Module, Debug)]
+    struct Anchored {
+        weight: Param<Tensor<1>>,
+        anchor: Tensor<1>,
+    }
+
+    fn a_field_on_a_tape_is_a_constant(device: &Device, dtype: DType) {
+        let weight = Tensor::<1>::from_data([1.0, -2.0], (device, dtype)).require_grad();
+        let anchor = weight.clone().mul_scalar(0.5);
+        let weight = Param::initialized(ParamId::new(), weight);
+        let model = Anchored { weight, anchor };
+        let apart = |model: &Anchored| {
+            let distance = model.weight.val() - model.anchor.clone();
+            distance.square().sum()
+        };
+        let oracle = GradientOracle::new(&model, &apart);
+        let gradient = oracle.clean().expect("a gradient").gradient.clone();
+        assert_eq!(gradient.to_values(), [1.0, -2.0]);
+        for _ in 0..2 {
+            let moved = oracle.evaluate_at(&gradient, 1.0).expect("another pass");
+            assert_eq!(moved.gradient.to_values(), [3.0, -6.0]);
+        }
+    }
+
+    mod fields {
+        use super::*;
+        on_every_backend!(a_field_on_a_tape_is_a_constant);
     }
 
     #[test]

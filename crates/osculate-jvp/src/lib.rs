@@ -84,6 +84,7 @@ mod module;
 mod normalised;
 mod parallel;
 mod partition;
+mod path;
 mod placeholder;
 mod plan;
 mod program;
@@ -107,6 +108,7 @@ pub use kept::{HessianPlan, JacobianPlan, KeptHessian, KeptJacobian, KeptMemory}
 pub use mode::Mode;
 pub use module::Parameter;
 pub use parallel::is_cpu;
+pub use path::ModulePath;
 pub use program::{InputSpec, Program};
 pub use rules::{Rule, Status, rules};
 pub use tensors::{AnyTensor, Tensors};

@@ -7,6 +7,7 @@ use burn::tensor::{Bool, DType, Device, Int, Shape, Tensor};
 use burn_dispatch::DispatchAutodiffContext;
 
 use crate::mode::Mode;
+use crate::path::ModulePath;
 use crate::placeholder::{associate, is_recorded, placeholder};
 use crate::tensors::{AnyTensor, is_autodiff};
 
@@ -86,7 +87,7 @@ pub(crate) fn training<M: Module>(module: &M) -> Training {
 
 #[derive(Default)]
 struct Reader {
-    path: Vec<String>,
+    path: ModulePath,
     containers: Vec<String>,
     found: Vec<(Parameter, AnyTensor)>,
     seen: HashSet<ParamId>,
@@ -100,7 +101,7 @@ impl Reader {
             return;
         }
         let parameter = Parameter {
-            path: self.path.join("."),
+            path: self.path.as_str().to_string(),
             id,
             shape: tensor.shape(),
             dtype: tensor.dtype(),
@@ -112,12 +113,12 @@ impl Reader {
 
 impl ModuleVisitor for Reader {
     fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.push(name.to_string());
+        self.path.enter(name);
         self.containers.push(container_type.to_string());
     }
 
     fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
+        self.path.exit();
         self.containers.pop();
     }
 
@@ -126,10 +127,9 @@ impl ModuleVisitor for Reader {
             return;
         }
         let container = self.containers.last().cloned().unwrap_or_default();
-        let mut path = self.path.clone();
-        path.pop();
-        path.push(String::new());
-        self.training.push((container, path.join(".")));
+        let fields = self.path.as_str().len() - self.path.name().len();
+        let fields = self.path.as_str()[..fields].to_string();
+        self.training.push((container, fields));
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {

@@ -175,3 +175,13 @@ pub use step_size::*;
 pub use update::{VectorRule, VectorStep};
 pub use vector_state::{VectorField, VectorState};
 pub use weight_decay::{DecayForm, Hyperball, WeightDecay};
+
+/// What the prelude of the crate `osculate` takes over whole, so that a new method is in it.
+#[doc(hidden)]
+pub mod methods {
+    pub use crate::averaging::*;
+    pub use crate::filter::*;
+    pub use crate::gradient::*;
+    pub use crate::optimizers::*;
+    pub use crate::step_size::*;
+}

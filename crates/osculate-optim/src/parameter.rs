@@ -6,6 +6,7 @@ use std::sync::Arc;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{DType, Device, Tensor};
 use osculate_curvature::{ParamEntry, ParamLayout};
+use osculate_jvp::ModulePath;
 
 /// A parameter as a rule or a group's predicate sees it.
 #[derive(Debug, Clone, PartialEq)]
@@ -126,7 +127,7 @@ impl ParameterTable {
 
 #[derive(Default)]
 struct Walk {
-    path: Vec<String>,
+    path: ModulePath,
     layers: Vec<String>,
     entries: Vec<Walked>,
 }
@@ -140,12 +141,12 @@ struct Walked {
 
 impl ModuleVisitor for Walk {
     fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.push(name.to_string());
+        self.path.enter(name);
         self.layers.push(container_type.to_string());
     }
 
     fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
+        self.path.exit();
         self.layers.pop();
     }
 
@@ -158,7 +159,7 @@ impl ModuleVisitor for Walk {
             .unwrap_or_default();
         let value = param.val();
         let parameter = Parameter {
-            path: Arc::from(self.path.join(".")),
+            path: Arc::from(self.path.as_str()),
             shape: value.shape().to_vec(),
             dtype: value.dtype(),
             layer: Arc::from(layer),

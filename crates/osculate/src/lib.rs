@@ -71,31 +71,18 @@ pub mod prelude {
         LanczosConfig, Objective, ObjectiveError, ParamVec, Supervised, SupervisedBatch,
         hutchinson_diagonal, hutchinson_trace, lanczos,
     };
+    pub use osculate_optim::methods::*;
     pub use osculate_optim::registry::{
         OptimizerKind, OptimizerRow, OptimizerSpec, SpecError, settings_of,
     };
     pub use osculate_optim::{
-        AdaHessian, AdaHessianConfig, AdaptiveClip, Amp, Armijo, Asam, AveragedGradient,
-        AveragedGradientConfig, Awp, CentralisedGradient, ClosureOptimizer, ConfigError,
-        CosineRestarts, CustomDiagonal, DecayForm, Driver, EigenSolver, Ema, EntropySgd, FastGam,
-        FriendlySam, Gam, GaussNewtonBartlett, GradientPrediction, Grafting, Gsam, Hutchinson,
-        Hyperball, InducedMetric, InducedMetricConfig, KeepDtype, KlShampoo, KlShampooConfig,
-        KlSoap, KlSoapConfig, LookSam, Lookahead, Mars, MomentumSam, Momo, Muon, MuonConfig, NagGs,
-        NewtonCgConfig, NonFinitePolicy, NorMuon, NorMuonConfig, OneCycle, OptimisticAmsgradConfig,
-        ParameterGroup, PerpGrad, Prodigy, PsgdDense, PsgdDenseConfig, PsgdDiagonalConfig, PsgdFit,
-        PsgdGeometry, PsgdKron, PsgdKronConfig, PsgdLra, PsgdLraConfig, RandomScale, RateSchedule,
-        RecordError, RefreshSchedule, RootSolver, Sam, Sania, SasshaConfig, ScheduleFree, Select,
-        Sgdw, SgdwConfig, Shampoo, ShampooConfig, ShampooForm, SkipReason, Skipped, Soap,
-        SoapConfig, Sophia, SophiaConfig, SophiaSchedule, SquareFloor, SquaredGradient,
-        SquaredGradientConfig, StateRecord, StatefulOptimizer, Step, StepError, StepErrorCause,
-        StepPolicy, StepReport, WarmupStableDecay, WeightDecay, settled,
-    };
-    pub use osculate_optim::{
-        Averaging, AveragingContext, BlockRule, BlockState, Clean, CurvatureContext,
-        CurvatureEstimate, CurvatureSource, Field, FilterContext, GradientContext, GradientFilter,
-        GradientPoint, GradientSource, Joined, Parameter, PerParameter, RuleError, Stack,
-        StackedCurvature, StepSize, StepSizeContext, Stepped, TakenGradient, VectorField,
-        VectorRule, VectorState, VectorStep,
+        BlockRule, BlockState, ClosureOptimizer, ConfigError, CosineRestarts, CurvatureContext,
+        CurvatureEstimate, CurvatureSource, CustomDiagonal, DecayForm, Driver, Field,
+        GaussNewtonBartlett, Hutchinson, Hyperball, Joined, KeepDtype, NonFinitePolicy, OneCycle,
+        Parameter, ParameterGroup, PerParameter, RateSchedule, RecordError, RefreshSchedule,
+        RuleError, Select, SkipReason, Skipped, Stack, StackedCurvature, StateRecord,
+        StatefulOptimizer, Step, StepError, StepErrorCause, StepPolicy, StepReport, Stepped,
+        VectorField, VectorRule, VectorState, VectorStep, WarmupStableDecay, WeightDecay, settled,
     };
     #[cfg(feature = "train")]
     pub use osculate_train::learner::{

@@ -13,7 +13,7 @@ use burn::tensor::Tensor;
 use crate::cost::Cost;
 use crate::error::CurvatureError;
 use crate::objective::{GradientObjective, Objective, SupervisedObjective};
-use crate::params::{ParamLayout, ParamVec, Snapshot, collect_registered, is_trained};
+use crate::params::{ParamLayout, ParamVec, Snapshot, collect_registered};
 use crate::stream::RandomStream;
 use passes::{accumulate, backward, forward, pass};
 
@@ -442,7 +442,7 @@ impl<'a, M: Module> GradientOracle<'a, M> {
         model: &M,
         objective: &dyn GradientObjective<M>,
     ) -> Result<Evaluation, CurvatureError> {
-        if !is_trained(model) {
+        if !self.snapshot.is_trained() {
             // Its own backward pass would panic.
             return Err(CurvatureError::NoGradient);
         }

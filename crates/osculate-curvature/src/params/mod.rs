@@ -12,7 +12,7 @@ pub(crate) use basis::{Basis, ThinQr, thin_qr};
 pub use finite::FiniteFlags;
 pub(crate) use layout::compute_dtype;
 pub use layout::{ParamEntry, ParamLayout};
-pub(crate) use module::{Snapshot, collect_gradients, collect_registered, is_trained};
+pub(crate) use module::{Snapshot, collect_gradients, collect_registered};
 pub use module::{assign, unflatten};
 pub(crate) use reduce::read_together;
 pub use vector::ParamVec;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{GradientCheckpointingStrategy, Gradients, Shape, Tensor};
+use osculate_jvp::ModulePath;
 
 use super::layout::{ParamEntry, ParamLayout};
 use super::vector::ParamVec;
@@ -18,19 +19,6 @@ struct Context {
     require_grad: bool,
     distributed: bool,
     checkpointing: Option<GradientCheckpointingStrategy>,
-}
-
-/// Whether a backward pass can reach any tensor of a module.
-pub(crate) fn is_trained<M: Module>(model: &M) -> bool {
-    struct Trained(bool);
-    impl ModuleVisitor for Trained {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.0 |= Context::of(&param.val()).require_grad;
-        }
-    }
-    let mut trained = Trained(false);
-    model.visit(&mut trained);
-    trained.0
 }
 
 impl Context {
@@ -84,7 +72,8 @@ impl ModuleVisitor for ContextVisitor {
 /// A module's weights at one moment, from which independent probe models are made.
 ///
 /// Batch normalisation keeps its running statistics behind a shared pointer that `clone` and `map`
-/// do not break; going through evaluation mode and back does.
+/// do not break, and a plain tensor among its fields, which no visitor sees, may be on a tape; going through
+/// evaluation mode and back parts a copy from both.
 pub(crate) struct Snapshot<M> {
     detached: M,
     contexts: Vec<Context>,
@@ -122,7 +111,7 @@ impl<M: Module> Snapshot<M> {
             return Err(CurvatureError::NoGradient);
         }
         let mut rewriter = Rewriter {
-            path: Vec::new(),
+            path: ModulePath::default(),
             visited: 0,
             contexts: Some(&self.contexts),
             tracked,
@@ -140,6 +129,11 @@ impl<M: Module> Snapshot<M> {
         }
     }
 
+    /// Whether a backward pass can reach any tensor of the module.
+    pub(crate) fn is_trained(&self) -> bool {
+        self.contexts.iter().any(|context| context.require_grad)
+    }
+
     /// The values of the parameters of `layout`.
     pub(crate) fn values(&self, layout: &Arc<ParamLayout>) -> ParamVec {
         ParamVec::of_module(&self.detached, layout)
@@ -153,7 +147,7 @@ impl ParamVec {
     /// If the module lacks a parameter of the layout.
     pub fn of_module<M: Module>(module: &M, layout: &Arc<ParamLayout>) -> Self {
         let mut reader = ValueReader {
-            path: Vec::new(),
+            path: ModulePath::default(),
             layout,
             tensors: Vec::with_capacity(layout.len()),
         };
@@ -171,7 +165,7 @@ impl ParamVec {
 /// If the module lacks a parameter of the layout.
 pub fn assign<M: Module>(model: M, values: &ParamVec) -> M {
     let mut rewriter = Rewriter {
-        path: Vec::new(),
+        path: ModulePath::default(),
         visited: 0,
         contexts: None,
         tracked: true,
@@ -221,7 +215,7 @@ impl Rewrite<'_> {
 }
 
 struct Rewriter<'a> {
-    path: Vec<String>,
+    path: ModulePath,
     visited: usize,
     contexts: Option<&'a [Context]>,
     tracked: bool,
@@ -233,11 +227,11 @@ struct Rewriter<'a> {
 
 impl ModuleMapper for Rewriter<'_> {
     fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
+        self.path.enter(name);
     }
 
     fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
+        self.path.exit();
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -253,7 +247,7 @@ impl ModuleMapper for Rewriter<'_> {
                 .layout()
                 .entries()
                 .get(self.next)
-                .is_some_and(|entry| entry.path == self.path.join("."))
+                .is_some_and(|entry| entry.path == self.path.as_str())
         });
         let leaf = if let Some(rewrite) = in_layout {
             let value = rewrite.apply(self.next, tensor.inner());
@@ -277,23 +271,23 @@ impl ModuleMapper for Rewriter<'_> {
 }
 
 struct ValueReader<'a> {
-    path: Vec<String>,
+    path: ModulePath,
     layout: &'a ParamLayout,
     tensors: Vec<Tensor<1>>,
 }
 
 impl ModuleVisitor for ValueReader<'_> {
     fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
+        self.path.enter(name);
     }
 
     fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
+        self.path.exit();
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let expected = self.layout.entries().get(self.tensors.len());
-        if expected.is_some_and(|entry| entry.path == self.path.join(".")) {
+        if expected.is_some_and(|entry| entry.path == self.path.as_str()) {
             let value = param.val().inner();
             self.tensors.push(flatten(value));
         }
@@ -331,7 +325,7 @@ pub(crate) fn collect_registered<M: Module>(model: &M, gradients: GradientsParam
 
 fn collect<M: Module>(model: &M, source: Source) -> ParamVec {
     let mut collector = Collector {
-        path: Vec::new(),
+        path: ModulePath::default(),
         source,
         seen: HashSet::new(),
         entries: Vec::new(),
@@ -361,7 +355,7 @@ impl Source {
 }
 
 struct Collector {
-    path: Vec<String>,
+    path: ModulePath,
     source: Source,
     seen: HashSet<ParamId>,
     entries: Vec<ParamEntry>,
@@ -370,11 +364,11 @@ struct Collector {
 
 impl ModuleVisitor for Collector {
     fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
+        self.path.enter(name);
     }
 
     fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
+        self.path.exit();
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -386,7 +380,7 @@ impl ModuleVisitor for Collector {
         };
         self.seen.insert(param.id);
         let entry = ParamEntry {
-            path: self.path.join("."),
+            path: self.path.as_str().to_string(),
             id: param.id,
             shape: gradient.shape(),
             dtype: gradient.dtype(),

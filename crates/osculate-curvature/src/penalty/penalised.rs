@@ -1,5 +1,6 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor};
+use osculate_jvp::ModulePath;
 
 use crate::cost::Cost;
 use crate::error::{CurvatureError, ObjectiveError};
@@ -104,7 +105,7 @@ where
 /// `Σ_b p_b · g_b` over the parameters of `gradient`, tracked.
 fn linear_term<M: Module>(model: &M, gradient: &ParamVec) -> Result<Tensor<1>, CurvatureError> {
     let mut visitor = Products {
-        path: Vec::new(),
+        path: ModulePath::default(),
         gradient,
         next: 0,
         sum: None,
@@ -121,7 +122,7 @@ fn linear_term<M: Module>(model: &M, gradient: &ParamVec) -> Result<Tensor<1>, C
 }
 
 struct Products<'a> {
-    path: Vec<String>,
+    path: ModulePath,
     gradient: &'a ParamVec,
     next: usize,
     sum: Option<Tensor<1>>,
@@ -135,16 +136,16 @@ impl Products<'_> {
 
 impl ModuleVisitor for Products<'_> {
     fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
+        self.path.enter(name);
     }
 
     fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
+        self.path.exit();
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let expected = self.layout().entries().get(self.next);
-        if expected.is_none_or(|entry| entry.path != self.path.join(".")) {
+        if expected.is_none_or(|entry| entry.path != self.path.as_str()) {
             return;
         }
         let value = param.val();

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
 use burn::tensor::{Shape, Tensor};
+use osculate_jvp::ModulePath;
 
 use super::{Penalty, PenaltyValue};
 use crate::cost::Cost;
@@ -85,7 +86,7 @@ impl SpectralPenalty {
 impl<M: Module> Penalty<M> for SpectralPenalty {
     fn evaluate(&self, model: &M) -> Result<PenaltyValue, CurvatureError> {
         let mut matrices = Matrices {
-            path: Vec::new(),
+            path: ModulePath::default(),
             penalty: self,
             available: Vec::new(),
             entries: Vec::new(),
@@ -117,7 +118,7 @@ impl<M: Module> Penalty<M> for SpectralPenalty {
 }
 
 struct Matrices<'a> {
-    path: Vec<String>,
+    path: ModulePath,
     penalty: &'a SpectralPenalty,
     available: Vec<String>,
     entries: Vec<ParamEntry>,
@@ -127,15 +128,15 @@ struct Matrices<'a> {
 
 impl ModuleVisitor for Matrices<'_> {
     fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
+        self.path.enter(name);
     }
 
     fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
+        self.path.exit();
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let path = self.path.join(".");
+        let path = self.path.as_str().to_string();
         let shape: Shape = param.val().shape();
         let chosen = match &self.penalty.group {
             Some(group) => group.matches(&param.id, Some(path.as_str())),

@@ -1,5 +1,6 @@
 //! One driver for every optimizer: the roles put together.
 
+mod apart;
 mod apply;
 mod compose;
 mod context;
@@ -16,6 +17,7 @@ mod records;
 mod report;
 mod settle;
 mod step;
+mod together;
 
 pub(crate) use apply::{Move, finite, select};
 pub use error::{StepError, StepErrorCause};

@@ -1,8 +1,9 @@
 //! What a step did.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use osculate_curvature::{Cost, FiniteFlags, ParamVec, Provenance};
 
 /// Why a parameter was left out of a step.
@@ -170,11 +171,16 @@ impl StepReport {
         }
     }
 
-    /// The report without the gradient, whose norm is computed, on the device: for reports that are kept
-    /// beyond the next step.
+    /// The report without the gradient, whose norm is computed: for reports that are kept beyond the next
+    /// step. Reads nothing back but on CPUs.
     pub fn compact(self) -> Self {
+        let near = match &self.gradient {
+            GradientNorm::Of(gradient) if gradient.layout().on_cpu() => plain_norm(gradient),
+            _ => None,
+        };
+        let norm = near.unwrap_or_else(|| self.norm_on_device());
         Self {
-            gradient: GradientNorm::Known(Box::new(self.norm_on_device())),
+            gradient: GradientNorm::Known(Box::new(norm)),
             ..self
         }
     }
@@ -223,6 +229,24 @@ impl StepReport {
     pub fn state_bytes(&self) -> usize {
         self.state_bytes
     }
+}
+
+/// Squares whose sum is outside may have left the range of `f32`.
+const SAFE_SQUARES: Range<f64> = 1e-20..1e30;
+
+/// The norm from squares that are not scaled, which takes half the work; `None` where they may have left their range.
+fn plain_norm(gradient: &ParamVec) -> Option<Tensor<1>> {
+    let squares = gradient
+        .iter()
+        .map(|(entry, x)| x.clone().cast(entry.compute_dtype()).square().sum());
+    let total: f64 = squares.map(|square| scalar(&square)).sum();
+    let types = || gradient.iter().map(|(entry, _)| entry.compute_dtype());
+    let dtype = types()
+        .find(|dtype| *dtype == DType::F64)
+        .or(types().next())?;
+    let device = &gradient.layout().entries().first()?.device;
+    let norm = || Tensor::from_data([total.sqrt()], (device, dtype));
+    SAFE_SQUARES.contains(&total).then(norm)
 }
 
 fn scalar(tensor: &Tensor<1>) -> f64 {

@@ -9,11 +9,12 @@ use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use osculate_curvature::{FiniteFlags, ParamEntry, ParamVec, assign, unflatten};
+use osculate_jvp::ModulePath;
 use osculate_linalg::compute_dtype;
 
 use super::burn_entries::{Entries, FIELD};
 use super::wide::{has_half, widened};
-use super::{Proposal, ProposalKind, Update, UpdateInput};
+use super::{Proposal, Update, UpdateInput};
 use crate::driver::{Expense, StepErrorCause};
 use crate::parameter::{Parameter, ParameterTable};
 use crate::record::{RecordError, StateRecord};
@@ -110,7 +111,7 @@ impl BurnUpdate {
         finite: Option<&FiniteFlags>,
     ) -> M {
         let mut converter = Converter {
-            path: Vec::new(),
+            path: ModulePath::default(),
             gradient,
             finite: finite.map(FiniteFlags::to_vec),
             next: 0,
@@ -256,14 +257,7 @@ impl Update for BurnUpdate {
     }
 
     fn prepare(&mut self, _: UpdateInput<'_>) -> Result<Proposal, StepErrorCause> {
-        Ok(Proposal {
-            kind: ProposalKind::OnModel,
-            hold: None,
-            flags: None,
-            unclipped: Vec::new(),
-            solver_failures: 0,
-            refreshed: false,
-        })
+        Ok(Proposal::on_model())
     }
 
     fn discard(&mut self) {}
@@ -362,7 +356,7 @@ impl Update for BurnUpdate {
 
 /// Turns a vector into burn's gradient container, which is keyed by identity and typed by rank.
 struct Converter<'a> {
-    path: Vec<String>,
+    path: ModulePath,
     gradient: &'a ParamVec,
     finite: Option<Vec<bool>>,
     next: usize,
@@ -373,11 +367,11 @@ struct Converter<'a> {
 
 impl ModuleVisitor for Converter<'_> {
     fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
+        self.path.enter(name);
     }
 
     fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
+        self.path.exit();
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -386,7 +380,7 @@ impl ModuleVisitor for Converter<'_> {
             self.tied |= self.seen.contains(&param.id);
             return;
         };
-        if entry.path != self.path.join(".") {
+        if entry.path != self.path.as_str() {
             self.tied |= self.seen.contains(&param.id);
             return;
         }
