@@ -13,9 +13,10 @@
 //!   one with several settings, run one process a core with `RAYON_NUM_THREADS=1` each, as `osculate race`, `tune` and
 //!   `study` do, and measure times apart.
 //! - **The profile.** `opt-level = 3`, as in release. In development, give dependencies at least
-//!   `[profile.dev.package."*"] opt-level = 1`: without it flex takes a hundred times as long. Leave `lto` at its
-//!   default: `lto = "off"` builds in a quarter less time, and the gradient of a small convolutional network takes 1.7
-//!   times as long (`CARGO_PROFILE_BENCH_LTO=off cargo bench -p osculate-benches --bench exact -- conv`).
+//!   `[profile.dev.package."*"] opt-level = 1`: without it flex takes a hundred times as long. `lto = "off"` builds
+//!   in a quarter less time, but the gradient of a small convolutional network takes 1.7 times as long, because flex's
+//!   kernels are spread over several units; with `[profile.release.package.burn-flex] codegen-units = 1` beside it it
+//!   takes what it takes by default. This workspace is built so.
 //!
 //! # What the optimizers do
 //!

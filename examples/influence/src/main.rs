@@ -1,12 +1,12 @@
 //! Influence, unlearning and Laplace's approximation against the things themselves, on logistic
 //! regression of handwritten digits.
 //!
-//! `cargo run --release -p osculate-curvature --example influence`
+//! `cargo run --release -p influence`
 #![allow(clippy::print_stdout, reason = "an example shows its results")]
 
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{DType, Device, Int, Tensor};
-use osculate_curvature::{
+use osculate::curvature::{
     Agreement, Criterion, CurvatureError, CurvatureOperator, DampedInverse, DensePosterior,
     DiagonalPosterior, GaussNewton, GradientOracle, LanczosConfig, LaplaceConfig, LowRankPosterior,
     ParamVec, Posterior, RemovalConfig, Shifted, SolveConfig, SupervisedBatch, assign,

@@ -1,6 +1,6 @@
 //! How many products the spectrum and the trace of a network's curvature take.
 //!
-//! `cargo run --release -p osculate-curvature --example spectra_and_traces -- [name]`
+//! `cargo run --release -p spectra -- [name]`
 //!
 //! The networks are those of `benches/benches/exact.rs`, as they are drawn before training; a name picks
 //! those that contain it.
@@ -17,7 +17,7 @@
 use burn::module::Module;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Distribution, Int, Tensor, s};
-use osculate_curvature::{
+use osculate::curvature::{
     BlockLanczosConfig, Criterion, CurvatureError, CurvatureOperator, GaussNewton, GradientOracle,
     Hessian, HutchinsonConfig, KrylovTraceConfig, LanczosConfig, Objective, SketchConfig,
     SupervisedBatch, block_lanczos, hutch_pp, hutchinson_trace, krylov_trace, lanczos, xnystrace,
