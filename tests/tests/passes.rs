@@ -254,13 +254,8 @@ mod products {
         let product = |model: &Ranked| (model.rank2.val() * held.rank2.val()).sum();
         let oracle = GradientOracle::new(&model, &product);
         let gradient = oracle.clean().expect("a gradient").gradient.clone();
-        let want = held
-            .rank2
-            .val()
-            .into_data()
-            .iter::<f64>()
-            .collect::<Vec<_>>();
-        assert_eq!(gradient.to_values(), want);
+        let want = ParamVec::of_module(&held, gradient.layout());
+        assert_eq!(gradient.to_values(), want.to_values());
     }
 
     mod teachers {

@@ -23,14 +23,9 @@ impl Driver {
     ) -> Result<(M, Committed), StepErrorCause> {
         let positions = proposed.of_rules();
         let looks = context.looks();
-        let (moved, keep) = match positions.is_empty() {
-            true => (None, None),
-            false => {
-                let (moved, keep) =
-                    self.moved_apart(field, &proposed, &positions, &mut context, report)?;
-                (Some(moved), keep)
-            }
-        };
+        let moved = (!positions.is_empty())
+            .then(|| self.moved_apart(field, &proposed, &positions, &mut context, report));
+        let (moved, keep) = moved.transpose()?.unzip();
         let flags = context.gradient_flags();
         let mut model = context.into_model()?;
         if let Some(moved) = &moved {
@@ -41,7 +36,7 @@ impl Driver {
             model = self.checked_burn(field, &proposed.burn, model, report)?;
         }
         let states = Committed {
-            keep,
+            keep: keep.flatten(),
             ..Committed::default()
         };
         Ok((model, states))

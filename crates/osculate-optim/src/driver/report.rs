@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 use osculate_curvature::{Cost, FiniteFlags, ParamVec, Provenance};
 
 /// Why a parameter was left out of a step.
@@ -58,6 +58,7 @@ pub struct StepReport {
 /// The norm of a step's gradient, or what it is computed from.
 #[derive(Debug, Clone)]
 enum GradientNorm {
+    Read(f64),
     Known(Box<Tensor<1>>),
     Of(ParamVec),
 }
@@ -161,28 +162,23 @@ impl StepReport {
     /// Euclidean norm over all parameters of the gradient at the weights before the step, before
     /// clipping, without parameters that are not finite. Reads one number back.
     pub fn gradient_norm(&self) -> f64 {
-        scalar(&self.norm_on_device())
-    }
-
-    fn norm_on_device(&self) -> Tensor<1> {
         match &self.gradient {
-            GradientNorm::Known(norm) => norm.as_ref().clone(),
-            GradientNorm::Of(gradient) => gradient.norm_on_device(),
+            GradientNorm::Read(norm) => *norm,
+            GradientNorm::Known(norm) => scalar(norm),
+            GradientNorm::Of(gradient) => scalar(&gradient.norm_on_device()),
         }
     }
 
     /// The report without the gradient, whose norm is computed: for reports that are kept beyond the next
     /// step. Reads nothing back but on CPUs.
-    pub fn compact(self) -> Self {
-        let near = match &self.gradient {
-            GradientNorm::Of(gradient) if gradient.layout().on_cpu() => plain_norm(gradient),
-            _ => None,
-        };
-        let norm = near.unwrap_or_else(|| self.norm_on_device());
-        Self {
-            gradient: GradientNorm::Known(Box::new(norm)),
-            ..self
+    pub fn compact(mut self) -> Self {
+        if let GradientNorm::Of(gradient) = &self.gradient {
+            self.gradient = match plain_norm(gradient) {
+                Some(norm) => GradientNorm::Read(norm),
+                None => GradientNorm::Known(Box::new(gradient.norm_on_device())),
+            };
         }
+        self
     }
 
     /// Passes through the model that the step cost.
@@ -234,19 +230,17 @@ impl StepReport {
 /// Squares whose sum is outside may have left the range of `f32`.
 const SAFE_SQUARES: Range<f64> = 1e-20..1e30;
 
-/// The norm from squares that are not scaled, which takes half the work; `None` where they may have left their range.
-fn plain_norm(gradient: &ParamVec) -> Option<Tensor<1>> {
+/// The norm from squares that are not scaled, which takes half the work; `None` where they may have left their range,
+/// and away from CPUs, where reading them would wait.
+fn plain_norm(gradient: &ParamVec) -> Option<f64> {
+    if !gradient.layout().on_cpu() {
+        return None;
+    }
     let squares = gradient
         .iter()
         .map(|(entry, x)| x.clone().cast(entry.compute_dtype()).square().sum());
     let total: f64 = squares.map(|square| scalar(&square)).sum();
-    let types = || gradient.iter().map(|(entry, _)| entry.compute_dtype());
-    let dtype = types()
-        .find(|dtype| *dtype == DType::F64)
-        .or(types().next())?;
-    let device = &gradient.layout().entries().first()?.device;
-    let norm = || Tensor::from_data([total.sqrt()], (device, dtype));
-    SAFE_SQUARES.contains(&total).then(norm)
+    SAFE_SQUARES.contains(&total).then(|| total.sqrt())
 }
 
 fn scalar(tensor: &Tensor<1>) -> f64 {

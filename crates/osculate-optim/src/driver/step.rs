@@ -254,14 +254,6 @@ impl Driver {
         estimated: Option<Estimated>,
         context: &StepContext<'_, M>,
     ) -> Result<Proposal, StepErrorCause> {
-        if self
-            .updates()
-            .nth(part)
-            .is_some_and(|update| update.is_burn())
-        {
-            // It takes none of what follows, and a step of a small model notices.
-            return Ok(Proposal::on_model());
-        }
         let positions = &field.parts[part];
         let cut = |vector: &ParamVec| vector.subset(positions);
         let cut_flags = |flags: FiniteFlags| flags.subset(positions);

@@ -14,7 +14,7 @@ use osculate_linalg::compute_dtype;
 
 use super::burn_entries::{Entries, FIELD};
 use super::wide::{has_half, widened};
-use super::{Proposal, Update, UpdateInput};
+use super::{Proposal, ProposalKind, Update, UpdateInput};
 use crate::driver::{Expense, StepErrorCause};
 use crate::parameter::{Parameter, ParameterTable};
 use crate::record::{RecordError, StateRecord};
@@ -257,7 +257,14 @@ impl Update for BurnUpdate {
     }
 
     fn prepare(&mut self, _: UpdateInput<'_>) -> Result<Proposal, StepErrorCause> {
-        Ok(Proposal::on_model())
+        Ok(Proposal {
+            kind: ProposalKind::OnModel,
+            hold: None,
+            flags: None,
+            unclipped: Vec::new(),
+            solver_failures: 0,
+            refreshed: false,
+        })
     }
 
     fn discard(&mut self) {}

@@ -53,20 +53,6 @@ pub(crate) struct Proposal {
     pub refreshed: bool,
 }
 
-impl Proposal {
-    /// What burn's optimizers propose.
-    pub(crate) fn on_model() -> Self {
-        Self {
-            kind: ProposalKind::OnModel,
-            hold: None,
-            flags: None,
-            unclipped: Vec::new(),
-            solver_failures: 0,
-            refreshed: false,
-        }
-    }
-}
-
 pub(crate) enum ProposalKind {
     /// Directions `u` in the compute type: the step is `θ - lr u`, decay apart.
     Direction(Vec<Tensor<1>>),

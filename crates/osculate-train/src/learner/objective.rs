@@ -159,6 +159,7 @@ where
     <M as TrainStep>::Input: Clone,
 {
     fn gradients(&self, model: &M) -> Result<GradientsParams, ObjectiveError> {
+        // Of one batch nothing is to be added up, which would visit the model again.
         if let [input] = self.inputs.as_slice() {
             let made = TrainStep::step(model, input.clone());
             self.outputs.borrow_mut().get_or_insert(vec![made.item]);
