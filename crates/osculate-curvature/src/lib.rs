@@ -27,6 +27,7 @@
 //! | Log-determinant, effective dimension, any sum over eigenvalues | [`SpectralDensity::integral`] and its kin | 0 more |
 //! | How does one curvature differ from another, in its units? | [`generalised_lanczos`] (a pure number) | one `p` and a solution a step |
 //! | Total curvature; that of each layer | [`hutchinson_trace`] | 1 `p` a probe |
+//! | The same of the Gauss-Newton matrix, from its factor | [`factor_trace`] | half a `p` a probe, often fewer |
 //! | Total curvature where outliers carry it | [`xnystrace`] (Gauss-Newton, Fisher), [`krylov_trace`], [`xtrace`], [`hutch_pp`] | 12 to 50 `p` |
 //! | Curvature of each weight | [`hutchinson_diagonal`], [`xdiag`], [`gnb_diagonal`] (one gradient) | 1 `p` a probe |
 //! | What a block-diagonal approximation leaves out | [`block_masses`] (a share) | 1 `p` a block and probe |
@@ -132,8 +133,8 @@ pub use error::{CurvatureError, ObjectiveError};
 pub use estimate::{
     BlockMasses, BlockTrace, DiagonalEstimate, Estimate, GnbConfig, HutchinsonConfig,
     KrylovTraceConfig, ProbeDistribution, SketchConfig, SketchedTrace, TraceEstimate, block_masses,
-    gnb_diagonal, gnb_sample, hutch_pp, hutchinson_abs, hutchinson_diagonal, hutchinson_trace,
-    krylov_trace, squared_frobenius_norm, xdiag, xnystrace, xtrace,
+    factor_trace, gnb_diagonal, gnb_sample, hutch_pp, hutchinson_abs, hutchinson_diagonal,
+    hutchinson_trace, krylov_trace, squared_frobenius_norm, xdiag, xnystrace, xtrace,
 };
 pub use influence::{
     Agreement, AttackConfig, Checkpoint, InfluenceScores, LeaveOneOut, RemovalConfig, influence,

@@ -211,6 +211,18 @@ impl Tally {
         count
     }
 
+    /// How many products to make at once, of so many that are best. Where prices are limited and not known yet, the
+    /// first tells.
+    pub(crate) fn at_once(&self, width: usize) -> usize {
+        let priced = self.budget.gradient_evaluations.is_some() || self.budget.time.is_some();
+        let width = if priced && self.products == 0 {
+            1
+        } else {
+            width
+        };
+        width.min(self.affordable())
+    }
+
     /// Whether the budget allows this many further products.
     pub(crate) fn affords(&self, products: usize) -> bool {
         self.affordable() >= products

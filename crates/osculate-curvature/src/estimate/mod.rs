@@ -2,6 +2,7 @@
 
 mod confidence;
 mod diagonal;
+mod factor_trace;
 mod frobenius;
 mod gnb;
 mod hutch_pp;
@@ -14,6 +15,7 @@ mod xtrace;
 
 pub use confidence::Estimate;
 pub use diagonal::{DiagonalEstimate, hutchinson_abs, hutchinson_diagonal};
+pub use factor_trace::factor_trace;
 pub use frobenius::{BlockMasses, block_masses, squared_frobenius_norm};
 pub use gnb::{GnbConfig, gnb_diagonal, gnb_sample};
 pub use hutch_pp::hutch_pp;
@@ -48,6 +50,15 @@ impl ProbeDistribution {
         match self {
             ProbeDistribution::Rademacher => ParamVec::rademacher(layout, seed),
             ProbeDistribution::Gaussian => ParamVec::gaussian(layout, seed),
+        }
+    }
+
+    /// The same with one number for each row of a [`Factor`](crate::Factor).
+    fn draw_rows(self, rows: usize, seed: u64, index: u64) -> Vec<f64> {
+        let seed = random::mix(seed, index);
+        match self {
+            ProbeDistribution::Rademacher => random::signs(rows, seed),
+            ProbeDistribution::Gaussian => random::normals(rows, seed),
         }
     }
 }
@@ -134,8 +145,7 @@ impl HutchinsonConfig {
         from: usize,
         tally: &mut Tally,
     ) -> Result<Vec<(ParamVec, ParamVec)>, CurvatureError> {
-        let count = operator.width().clamp(1, self.probes - from);
-        let count = count.min(tally.affordable());
+        let count = tally.at_once(operator.width().clamp(1, self.probes - from));
         let probes: Vec<ParamVec> = (from..from + count).map(|i| self.draw(layout, i)).collect();
         let products = match probes.as_slice() {
             [] => return Ok(Vec::new()),

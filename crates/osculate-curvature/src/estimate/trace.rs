@@ -142,64 +142,102 @@ pub fn hutchinson_trace(
     let _span = tracing::debug_span!("hutchinson_trace", probes = config.probes).entered();
     config.validate()?;
     let layout = operator.layout();
-    let mut total = Running::default();
-    let mut blocks = vec![Running::default(); layout.len()];
+    let mut samples = Samples::of(&layout);
     let mut tally = Tally::new(config.budget)?;
-    let mut reached = false;
-    let mut samples = Vec::new();
-    let mut watch = Watch::default();
     let mut ready = VecDeque::new();
-    while total.count < config.probes {
+    while samples.wants_more(config) {
         if ready.is_empty() {
-            ready.extend(config.products(operator, &layout, total.count, &mut tally)?);
+            ready.extend(config.products(operator, &layout, samples.count(), &mut tally)?);
         }
         let Some((z, product)) = ready.pop_front() else {
             break;
         };
-        let dots = z.block_dots(&product);
-        let sum: f64 = dots.iter().sum();
-        if !sum.is_finite() {
-            return Err(CurvatureError::NonFinite {
-                what: "a probe's quadratic form",
-                value: sum,
-            });
-        }
-        total.add(sum);
-        for (block, dot) in blocks.iter_mut().zip(&dots) {
-            block.add(*dot);
-        }
-        samples.push(dots);
-        if let Some(tolerance) = config.relative_tolerance
-            && let Some(error) = total.standard_error()
-            && watch.look(tolerance, total.count, error, total.mean)
-        {
-            reached = true;
-            break;
+        samples.add(z.block_dots(&product), config, "a probe's quadratic form")?;
+    }
+    Ok(samples.finish(&layout, config, tally))
+}
+
+/// What the probes so far say of every block.
+pub(super) struct Samples {
+    total: Running,
+    blocks: Vec<Running>,
+    each: Vec<Vec<f64>>,
+    watch: Watch,
+    reached: bool,
+}
+
+impl Samples {
+    pub(super) fn of(layout: &ParamLayout) -> Self {
+        Self {
+            total: Running::default(),
+            blocks: vec![Running::default(); layout.len()],
+            each: Vec::new(),
+            watch: Watch::default(),
+            reached: false,
         }
     }
-    let all = config.relative_tolerance.is_none() && total.count == config.probes;
-    let standard_error = total.standard_error();
-    let supported = config.supported(tally.product_error, standard_error, total.mean);
-    Ok(TraceEstimate {
-        value: total.mean,
-        standard_error,
-        blocks: layout
-            .entries()
-            .iter()
-            .zip(&blocks)
-            .map(|(entry, block)| BlockTrace {
-                path: entry.path.clone(),
-                value: block.mean,
-                standard_error: block.standard_error(),
-            })
-            .collect(),
-        samples,
-        probes: total.count,
-        cost: tally.cost,
-        product_error: tally.product_error,
-        provenance: tally.provenance,
-        converged: (reached || all) && supported,
-    })
+
+    pub(super) fn count(&self) -> usize {
+        self.total.count
+    }
+
+    pub(super) fn wants_more(&self, config: &HutchinsonConfig) -> bool {
+        !self.reached && self.total.count < config.probes
+    }
+
+    /// Takes what a probe says of each block.
+    pub(super) fn add(
+        &mut self,
+        blocks: Vec<f64>,
+        config: &HutchinsonConfig,
+        what: &'static str,
+    ) -> Result<(), CurvatureError> {
+        let sum: f64 = blocks.iter().sum();
+        if !sum.is_finite() {
+            return Err(CurvatureError::NonFinite { what, value: sum });
+        }
+        self.total.add(sum);
+        for (block, value) in self.blocks.iter_mut().zip(&blocks) {
+            block.add(*value);
+        }
+        self.each.push(blocks);
+        if let (Some(tolerance), Some(error)) =
+            (config.relative_tolerance, self.total.standard_error())
+        {
+            let (count, mean) = (self.total.count, self.total.mean);
+            self.reached = self.watch.look(tolerance, count, error, mean);
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(
+        self,
+        layout: &ParamLayout,
+        config: &HutchinsonConfig,
+        tally: Tally,
+    ) -> TraceEstimate {
+        let all = config.relative_tolerance.is_none() && self.total.count == config.probes;
+        let standard_error = self.total.standard_error();
+        let supported = config.supported(tally.product_error, standard_error, self.total.mean);
+        let blocks = layout.entries().iter().zip(&self.blocks);
+        TraceEstimate {
+            value: self.total.mean,
+            standard_error,
+            blocks: blocks
+                .map(|(entry, block)| BlockTrace {
+                    path: entry.path.clone(),
+                    value: block.mean,
+                    standard_error: block.standard_error(),
+                })
+                .collect(),
+            samples: self.each,
+            probes: self.total.count,
+            cost: tally.cost,
+            product_error: tally.product_error,
+            provenance: tally.provenance,
+            converged: (self.reached || all) && supported,
+        }
+    }
 }
 
 /// Running mean and sum of squared deviations (Welford), on the host.

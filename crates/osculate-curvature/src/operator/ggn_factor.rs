@@ -21,7 +21,9 @@ use crate::solve::{Factor, FactorProduct};
 ///
 /// Cost: a product is a Jacobian-vector product (exact for a
 /// [`SupervisedBatch`](crate::SupervisedBatch): three forward passes; a difference of two otherwise),
-/// its transpose one gradient. Each moves one number for each output between device and host.
+/// its transpose one gradient. From the second transposed product on, or for three at once, the outputs are recorded where they
+/// can be, which costs about two gradients once, and a product is one backward pass, if what is kept for it takes
+/// at most three times a gradient's memory. Each moves one number for each output between device and host.
 ///
 /// ```
 /// # use burn::nn::{Linear, LinearConfig};
@@ -142,23 +144,32 @@ impl<M: Module> Factor for GaussNewtonFactor<'_, M> {
     }
 
     fn transpose(&self, u: &[f64]) -> Result<FactorProduct<ParamVec>, CurvatureError> {
-        CurvatureError::check(
-            u.len() == self.rows(),
-            "length of a vector of rows",
-            u.len(),
-            "one number for each output of each sample",
-        )?;
-        let before = self.oracle.cost();
+        let made = self.transpose_many(&[u.to_vec()])?.pop();
+        made.ok_or(CurvatureError::NotRecordable)
+    }
+
+    fn width(&self) -> usize {
+        self.jacobian.width()
+    }
+
+    fn transpose_many(
+        &self,
+        several: &[Vec<f64>],
+    ) -> Result<Vec<FactorProduct<ParamVec>>, CurvatureError> {
         let at = (&self.outputs.device(), self.outputs.dtype());
-        let u = Tensor::<2>::from_data(TensorData::new(u.to_vec(), self.outputs.dims()), at);
-        let cotangent = self.root(u, false)?;
-        let value = self
-            .jacobian
-            .pull_back(self.oracle, &self.layout, cotangent)?;
-        Ok(FactorProduct {
-            value,
-            cost: self.oracle.cost().since(before),
-        })
+        let mut cotangents = Vec::with_capacity(several.len());
+        for u in several {
+            CurvatureError::check(
+                u.len() == self.rows(),
+                "length of a vector of rows",
+                u.len(),
+                "one number for each output of each sample",
+            )?;
+            let u = TensorData::new(u.clone(), self.outputs.dims());
+            cotangents.push(self.root(Tensor::from_data(u, at), false)?);
+        }
+        self.jacobian
+            .pull_back_again(self.oracle, &self.layout, &cotangents)
     }
 }
 
@@ -219,6 +230,56 @@ mod tests {
             let normal = conjugate_gradient(&operator, &gradient, None, &config).unwrap();
             let apart = least.x.sub(&normal.x).norm() / normal.x.norm();
             assert!(least.converged && apart < 1e-6, "{criterion:?}: {apart}");
+        }
+    }
+
+    #[test]
+    fn transposed_products_alone_share_their_forward_pass() {
+        let device = Device::flex().autodiff();
+        let model: Linear = LinearConfig::new(4, 3).init(&device);
+        let labels = Tensor::<1, Int>::from_data([0, 2, 1, 1, 0], &device);
+        let x = Tensor::<2>::from_data(
+            TensorData::new(crate::testing::Lcg::new(8).normal(20), [5, 4]),
+            &device,
+        );
+        let forward = |model: &Linear, x: &Tensor<2>| model.forward(x.clone());
+        let criterion = Criterion::cross_entropy(labels);
+        let recorded = SupervisedBatch::new(x.clone(), forward, criterion.clone());
+        let kept_back = crate::Supervised::new(move |model: &Linear| forward(model, &x), criterion);
+        let (a, b) = (
+            GradientOracle::new(&model, &recorded),
+            GradientOracle::new(&model, &kept_back),
+        );
+        let (recorded, kept_back) = (
+            GaussNewtonFactor::new(&a).unwrap(),
+            GaussNewtonFactor::new(&b).unwrap(),
+        );
+        let probes: Vec<Vec<f64>> = (0..4)
+            .map(|seed| crate::testing::Lcg::new(seed + 1).normal(15))
+            .collect();
+        let backward = crate::Cost {
+            forwards: 0,
+            backwards: 1,
+        };
+        let mut costs = Vec::new();
+        for (index, u) in probes.iter().enumerate() {
+            let alone = recorded.transpose(u).unwrap();
+            let by_tape = kept_back.transpose(u).unwrap();
+            let apart = by_tape.value.sub(&alone.value).norm();
+            assert!(apart < 1e-6 * alone.value.norm(), "{apart}");
+            assert_eq!(by_tape.cost, crate::Cost::GRADIENT, "{index}");
+            costs.push(alone.cost);
+        }
+        // The second one records.
+        assert_eq!(costs[0], crate::Cost::GRADIENT);
+        assert!(costs[1].gradient_evaluations() < 4.0, "{:?}", costs[1]);
+        assert_eq!(costs[2..], [backward; 2]);
+        assert_eq!(kept_back.jacobian.fallback(), None);
+        let together = recorded.transpose_many(&probes).unwrap();
+        assert!(together.iter().all(|product| product.cost == backward));
+        for (u, product) in probes.iter().zip(&together) {
+            let alone = recorded.transpose(u).unwrap();
+            assert!(product.value.sub(&alone.value).norm() < 1e-12);
         }
     }
 }

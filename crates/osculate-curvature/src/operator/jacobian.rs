@@ -1,15 +1,15 @@
 //! `J v`, the derivative of the outputs along a direction of the parameters.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
 use osculate_jvp::KeptMemory;
 
-use super::fallback::{Attempts, HvpFallback, HvpMode};
+use super::fallback::{Attempts, HvpFallback, HvpMode, is_recoverable};
 use super::ggn::{checked_norm, clean_outputs, is_zero, outputs_around};
-use super::keeping::{KEEP_WITHIN, KEPT_PULL_BACK, KEPT_TANGENT};
+use super::keeping::{AT_ONCE, KEEP_WITHIN, KEPT_PULL_BACK, KEPT_TANGENT};
 use super::replay::{Recorded, Replay};
 use super::step::{Stepper, finite_norm};
 use super::{ErrorEstimate, Product, Provenance};
@@ -17,6 +17,7 @@ use crate::cost::Cost;
 use crate::error::CurvatureError;
 use crate::oracle::GradientOracle;
 use crate::params::{ParamLayout, ParamVec};
+use crate::solve::FactorProduct;
 
 /// The Jacobian of the outputs: exact where they can be recorded.
 pub(super) struct Jacobian {
@@ -26,6 +27,10 @@ pub(super) struct Jacobian {
     stepper: Stepper,
     /// Largest memory of kept products, in units of a gradient's.
     pub(super) keep_within: f64,
+    /// Whether there were transposed products alone.
+    pulled_back: Cell<bool>,
+    /// Whether they found that there is no recording.
+    unrecordable: Cell<bool>,
 }
 
 impl Jacobian {
@@ -40,6 +45,8 @@ impl Jacobian {
             attempts: Attempts::default(),
             stepper: Stepper::new(layout, finite_norm(oracle.parameters()?), 1.0 / 3.0),
             keep_within: KEEP_WITHIN,
+            pulled_back: Cell::new(false),
+            unrecordable: Cell::new(false),
         })
     }
 
@@ -150,6 +157,62 @@ impl Jacobian {
             provenance: Provenance::Exact,
         });
         Ok(Some(products.collect()))
+    }
+
+    /// `J^T u` for each of several, and for more to come: from the second call on, or for [`AT_ONCE`] at once, by a
+    /// recording that keeps what they share, where there can be one.
+    pub(super) fn pull_back_again<M: Module>(
+        &self,
+        oracle: &GradientOracle<'_, M>,
+        layout: &Arc<ParamLayout>,
+        cotangents: &[Tensor<2>],
+    ) -> Result<Vec<FactorProduct<ParamVec>>, CurvatureError> {
+        let mut before = oracle.cost();
+        let repeated = self.pulled_back.replace(true) || cotangents.len() >= AT_ONCE;
+        let Some(replay) = self.recorded_quietly(oracle, repeated)? else {
+            let each = cotangents.iter().map(|cotangent| {
+                let value = self.pull_back(oracle, layout, cotangent.clone())?;
+                let cost = oracle.cost().since(before);
+                before = oracle.cost();
+                Ok(FactorProduct { value, cost })
+            });
+            return each.collect();
+        };
+        if replay.keeping.jacobians().is_none() {
+            // Keeping and one product cost as much as one product alone.
+            replay.kept_jacobians(oracle, cotangents.len().max(AT_ONCE), self.keep_within);
+        }
+        let shared = oracle.cost().since(before);
+        let own = replay.price_of_pull_back();
+        let values = replay.pull_back(oracle, cotangents)?.into_iter();
+        let products = values.enumerate().map(|(index, value)| FactorProduct {
+            value: value.to_compute_dtype(),
+            cost: if index == 0 { shared + own } else { own },
+        });
+        Ok(products.collect())
+    }
+
+    /// The recording, made where it is wanted. `None` where there is none: a tape's backward pass is exact too, so
+    /// that nothing is to be told.
+    fn recorded_quietly<M: Module>(
+        &self,
+        oracle: &GradientOracle<'_, M>,
+        wanted: bool,
+    ) -> Result<Option<&Replay>, CurvatureError> {
+        let known = self.replay.get();
+        let refused = self.unrecordable.get() || self.attempts.reason().is_some();
+        if known.is_some() || !wanted || refused || self.mode == HvpMode::FiniteDifference {
+            return Ok(known);
+        }
+        match self.recorded(oracle) {
+            Ok(replay) => Ok(Some(replay)),
+            Err(error) if is_recoverable(&error) => {
+                tracing::debug!(%error, "transposed products share nothing");
+                self.unrecordable.set(true);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// `J^T u`, by the recording where `J v` is made by it: burn's own backward passes are

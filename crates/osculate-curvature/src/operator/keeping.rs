@@ -14,7 +14,7 @@ use crate::oracle::GradientOracle;
 pub(super) const KEEP_WITHIN: f64 = 3.0;
 /// From so many directions at once, what they share is computed for them. Fewer cost less one by
 /// one, unless there were products before.
-const AT_ONCE: usize = 3;
+pub(super) const AT_ONCE: usize = 3;
 
 /// Values, and the gradients of all but the weights.
 const KEEP_HESSIAN: Cost = Cost {

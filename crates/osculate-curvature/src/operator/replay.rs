@@ -318,6 +318,15 @@ impl Replay {
         Ok(by_vector.into_iter().map(joined).collect())
     }
 
+    /// What one cotangent costs in [`pull_back`](Self::pull_back).
+    pub(super) fn price_of_pull_back(&self) -> Cost {
+        let each = match self.keeping.jacobians() {
+            Some(_) => KEPT_PULL_BACK,
+            None => Cost::GRADIENT,
+        };
+        self.pieces.iter().map(|_| each).sum()
+    }
+
     /// `J^T u` for outputs weighted by each of the cotangents.
     pub(super) fn pull_back<M: Module>(
         &self,
@@ -325,6 +334,7 @@ impl Replay {
         cotangents: &[Tensor<2>],
     ) -> Result<Vec<ParamVec>, CurvatureError> {
         let kept = self.keeping.jacobians();
+        let price = self.price_of_pull_back();
         let mut row = 0;
         let mut sums: Vec<Option<ParamVec>> = vec![None; cotangents.len()];
         for (index, piece) in self.pieces.iter().enumerate() {
@@ -343,11 +353,6 @@ impl Replay {
                 }
             };
             for (sum, gradient) in sums.iter_mut().zip(gradients) {
-                oracle.spend(if kept.is_some() {
-                    KEPT_PULL_BACK
-                } else {
-                    Cost::GRADIENT
-                });
                 let part = piece.vector(&self.layout, gradient);
                 *sum = Some(match sum.take() {
                     Some(sum) => sum.add(&part),
@@ -355,7 +360,7 @@ impl Replay {
                 });
             }
         }
-        let sums = sums.into_iter();
+        let sums = sums.into_iter().inspect(|_| oracle.spend(price));
         sums.map(|sum| sum.ok_or(CurvatureError::NotRecordable))
             .collect()
     }

@@ -46,6 +46,11 @@ fn upload(values: Vec<f64>, dtype: DType, device: &Device) -> Tensor<1> {
 
 /// `n` independent signs, +1 or -1 with equal probability.
 pub(crate) fn rademacher(n: usize, seed: u64, dtype: DType, device: &Device) -> Tensor<1> {
+    upload(signs(n, seed), dtype, device)
+}
+
+/// The same on the host.
+pub(crate) fn signs(n: usize, seed: u64) -> Vec<f64> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut values = Vec::with_capacity(n);
     while values.len() < n {
@@ -53,17 +58,18 @@ pub(crate) fn rademacher(n: usize, seed: u64, dtype: DType, device: &Device) -> 
         let take = (n - values.len()).min(64);
         values.extend((0..take).map(|bit| if bits >> bit & 1 == 1 { 1.0 } else { -1.0 }));
     }
-    upload(values, dtype, device)
+    values
 }
 
 /// `n` independent standard normal numbers.
 pub(crate) fn normal(n: usize, seed: u64, dtype: DType, device: &Device) -> Tensor<1> {
+    upload(normals(n, seed), dtype, device)
+}
+
+/// The same on the host.
+pub(crate) fn normals(n: usize, seed: u64) -> Vec<f64> {
     let rng = ChaCha8Rng::seed_from_u64(seed);
-    upload(
-        rng.sample_iter(StandardNormal).take(n).collect(),
-        dtype,
-        device,
-    )
+    rng.sample_iter(StandardNormal).take(n).collect()
 }
 
 /// `n` independent uniform numbers in `[0, 1)`.

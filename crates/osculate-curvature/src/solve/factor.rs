@@ -30,6 +30,22 @@ pub trait Factor {
     /// # Errors
     /// What its passes fail with.
     fn transpose(&self, u: &[f64]) -> Result<FactorProduct<ParamVec>, CurvatureError>;
+
+    /// How many transposed products are best asked for at once.
+    fn width(&self) -> usize {
+        1
+    }
+
+    /// `Jᵀ u` for each of several, one for each in their order, side by side where the factor gains by it.
+    ///
+    /// # Errors
+    /// As [`transpose`](Self::transpose).
+    fn transpose_many(
+        &self,
+        several: &[Vec<f64>],
+    ) -> Result<Vec<FactorProduct<ParamVec>>, CurvatureError> {
+        several.iter().map(|u| self.transpose(u)).collect()
+    }
 }
 
 /// A product with a [`Factor`] or its transpose.
