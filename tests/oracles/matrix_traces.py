@@ -2,7 +2,7 @@
 
 Written from the papers, apart from the crate: one class a method, one parameter at a time, plain
 numpy, spectral norms from numpy's singular values, inverses from numpy's solver. Run it to write
-../data/matrix_traces.json, which tests/traces.rs compares with.
+../data/matrix_traces.json, which tests/methods/traces.rs compares with.
 """
 import json
 import os

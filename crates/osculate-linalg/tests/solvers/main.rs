@@ -6,6 +6,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod edges;
 mod eigen;
 mod factors;
 mod gram;
@@ -13,3 +14,4 @@ mod matrices;
 mod null_space;
 mod orthogonal;
 mod roots;
+mod shapes;
