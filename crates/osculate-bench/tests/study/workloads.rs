@@ -65,7 +65,7 @@ fn check(workloads: &Workloads, about: &About) {
 /// Every second built-in workload, from this one on.
 fn are_learnt(from: usize) {
     let workloads = Workloads::built_in();
-    for about in workloads.abouts().into_iter().skip(from).step_by(2) {
+    for about in workloads.abouts().skip(from).step_by(2) {
         check(&workloads, &about);
     }
 }
