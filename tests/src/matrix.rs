@@ -14,6 +14,11 @@ pub type Matrix = Single<2>;
 /// Weights after each step, by the name of an entry.
 pub type Trajectories = BTreeMap<String, Vec<Vec<f64>>>;
 
+/// Reads a file of `data`.
+pub fn trajectories(text: &str) -> Trajectories {
+    serde_json::from_str(text).expect("valid JSON")
+}
+
 /// A constant matrix.
 pub fn tensor(values: &[f64], shape: [usize; 2], (device, dtype): (&Device, DType)) -> Tensor<2> {
     Tensor::from_data(TensorData::new(values.to_vec(), shape), (device, dtype))

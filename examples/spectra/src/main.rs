@@ -16,10 +16,9 @@
 #![allow(clippy::expect_used, reason = "an example stops where it cannot go on")]
 
 use burn::module::Module;
-use burn::tensor::activation::softmax;
-use burn::tensor::{Device, Distribution, Int, Tensor, s};
+use burn::tensor::{Device, Distribution, Int, Tensor};
 use osculate::curvature::{
-    BlockLanczosConfig, Criterion, CurvatureError, CurvatureOperator, GaussNewton,
+    BlockLanczosConfig, Criterion, CurvatureError, CurvatureOperator, Factor, GaussNewton,
     GaussNewtonFactor, GradientOracle, Hessian, HutchinsonConfig, KrylovTraceConfig, LanczosConfig,
     Objective, SketchConfig, SupervisedBatch, TraceEstimate, block_lanczos, factor_trace, hutch_pp,
     hutchinson_trace, krylov_trace, lanczos, xnystrace, xtrace,
@@ -32,27 +31,15 @@ const SEEDS: u64 = 20;
 const GOAL: f64 = 0.02;
 const VOCABULARY: usize = 64;
 
-/// The trace of the Gauss-Newton matrix of a mean cross-entropy: with `H_b = L Lᵀ / B` for the logits
-/// of each row, it is the sum of the squared norms of `Jᵀ L e_c` over all rows and classes.
-fn exact_trace<M: Module>(oracle: &GradientOracle<'_, M>) -> Result<f64, CurvatureError> {
-    let layout = oracle.layout()?;
-    let p = softmax(oracle.outputs_at(None)?, 1);
-    let [rows, columns] = p.dims();
+/// The trace of the Gauss-Newton matrix `Fᵀ F`: the sum of the squared norms of `Fᵀ e` over all outputs.
+fn exact_trace(factor: &dyn Factor) -> Result<f64, CurvatureError> {
+    let mut unit = vec![0.0; factor.rows()];
     let mut trace = 0.0;
-    for row in 0..rows {
-        let p = p.clone().slice(s![row..row + 1, ..]);
-        for column in 0..columns {
-            // L = diag(sqrt p) - p sqrt(p)ᵀ, whose square is diag(p) - p pᵀ.
-            let root = p.clone().sqrt().slice([0..1, column..column + 1]);
-            let unit = Tensor::<2>::zeros([1, columns], &p.device())
-                .slice_assign([0..1, column..column + 1], root.clone());
-            let factor = unit - p.clone() * root;
-            let gradient = oracle.pull_back(&layout, |outputs| {
-                let factor = Tensor::<2>::from_inner(factor);
-                Ok((outputs.slice(s![row..row + 1, ..]) * factor).sum())
-            })?;
-            trace += gradient.dot(&gradient) / rows as f64;
-        }
+    for row in 0..unit.len() {
+        unit[row] = 1.0;
+        let gradient = factor.transpose(&unit)?.value;
+        trace += gradient.dot(&gradient);
+        unit[row] = 0.0;
     }
     Ok(trace)
 }
@@ -108,7 +95,8 @@ impl Probes {
 }
 
 fn traces<M: Module>(name: &str, oracle: &GradientOracle<'_, M>) -> Result<(), CurvatureError> {
-    let truth = exact_trace(oracle)?;
+    let factor = GaussNewtonFactor::new(oracle)?;
+    let truth = exact_trace(&factor)?;
     let operator = GaussNewton::new(oracle)?;
     println!("\n{name}: trace of Gauss-Newton {truth:.4}, relative error over {SEEDS} seeds");
     print!("{:>10}", "products");
@@ -118,7 +106,6 @@ fn traces<M: Module>(name: &str, oracle: &GradientOracle<'_, M>) -> Result<(), C
     // The probes of fewer are the first of those of more.
     let most = PRODUCTS[PRODUCTS.len() - 1];
     let probes = Probes::draw(most, |config| hutchinson_trace(&operator, config))?;
-    let factor = GaussNewtonFactor::new(oracle)?;
     let halves = Probes::draw(2 * most, |config| factor_trace(&factor, config))?;
     for products in PRODUCTS {
         let sketch = |seed| SketchConfig {

@@ -38,8 +38,7 @@ impl Net {
             let weight = values(rows * columns, phase).reshape([rows, columns]);
             linear.weight = linear.weight.map(|_| weight.require_grad());
             let bias = values(columns, phase + 0.7);
-            let old = linear.bias.take();
-            linear.bias = old.map(|old| old.map(|_| bias.require_grad()));
+            linear.bias = linear.bias.map(|old| old.map(|_| bias.require_grad()));
             linear
         };
         Self {

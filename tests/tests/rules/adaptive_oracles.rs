@@ -1,7 +1,6 @@
 //! SGDW, random scaling, optimistic AMSGrad, SANIA, the induced metric and NAG-GS on P3 against numbers that were
 //! computed independently.
 
-use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use burn::optim::{AdamConfig, ModuleOptimizer};
@@ -13,12 +12,11 @@ use osculate_optim::{
     SquareFloor, SquaredGradientConfig, StepReport, StepSize, StepSizeContext, WeightDecay,
 };
 use osculate_problems::closed_form::{ClosedForm, P3, P3Point, TensorProblem};
+use osculate_tests::matrix::trajectories;
 use osculate_tests::on_every_backend;
 
 fn expected(name: &str) -> Vec<Vec<f64>> {
-    let text = include_str!("../../data/adaptive.json");
-    let all: BTreeMap<String, Vec<Vec<f64>>> = serde_json::from_str(text).expect("valid JSON");
-    all[name].clone()
+    trajectories(include_str!("../../data/adaptive.json"))[name].clone()
 }
 
 fn near(got: f64, want: f64, dtype: DType, what: &str) {

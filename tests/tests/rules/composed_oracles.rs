@@ -1,7 +1,5 @@
 //! MoMo, MoMo-Adam, MoMo* and Schedule-Free on P3 against numbers that were computed independently.
 
-use std::collections::BTreeMap;
-
 use burn::optim::{AdamConfig, ModuleOptimizer, SgdConfig};
 use burn::tensor::{DType, Device};
 use osculate_optim::{
@@ -9,12 +7,11 @@ use osculate_optim::{
     WeightDecay,
 };
 use osculate_problems::closed_form::{ClosedForm, P3, P3Point, TensorProblem};
+use osculate_tests::matrix::trajectories;
 use osculate_tests::on_every_backend;
 
 fn expected(name: &str) -> Vec<Vec<f64>> {
-    let text = include_str!("../../data/composed.json");
-    let all: BTreeMap<String, Vec<Vec<f64>>> = serde_json::from_str(text).expect("valid JSON");
-    all[name].clone()
+    trajectories(include_str!("../../data/composed.json"))[name].clone()
 }
 
 fn near(got: &[f64], want: &[f64], dtype: DType, what: &str) {

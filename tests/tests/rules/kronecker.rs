@@ -6,7 +6,7 @@ use osculate_optim::{
     EigenSolver, ExponentOverride, Grafting, KlShampooConfig, KlSoapConfig, PerParameter,
     RefreshSchedule, RootSolver, ShampooConfig, ShampooDecay, ShampooForm, SoapConfig,
 };
-use osculate_tests::matrix::{Door, Trajectories, follow};
+use osculate_tests::matrix::{Door, follow, trajectories};
 use osculate_tests::on_every_backend;
 use osculate_tests::single::{GRADIENTS, START};
 
@@ -15,8 +15,7 @@ macro_rules! oracle {
         mod $name {
             use super::*;
             on_every_backend!(|device: &Device, dtype: DType| {
-                let text = include_str!("../../data/kronecker.json");
-                let all: Trajectories = serde_json::from_str(text).expect("valid JSON");
+                let all = trajectories(include_str!("../../data/kronecker.json"));
                 let expected = &all[stringify!($name)];
                 let gradients = GRADIENTS.map(|gradient| gradient.to_vec());
                 let config = $config;
@@ -119,8 +118,7 @@ macro_rules! trace {
         mod $name {
             use super::*;
             on_every_backend!(|device: &Device, dtype: DType| {
-                let text = include_str!("../../data/kronecker_traces.json");
-                let all: Trajectories = serde_json::from_str(text).expect("valid JSON");
+                let all = trajectories(include_str!("../../data/kronecker_traces.json"));
                 let (start, gradients) = (&all["start"][0], &all["gradients"]);
                 let config = $config;
                 for door in [

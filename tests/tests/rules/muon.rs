@@ -1,15 +1,13 @@
 //! Muon against numbers that were computed independently, and its limits.
 
-use std::collections::BTreeMap;
-
 use burn::tensor::{DType, Device, Tensor};
 use osculate_optim::{ClosureOptimizer, MuonConfig, MuonOrthogonalizer, MuonScale};
+use osculate_tests::matrix::trajectories;
 use osculate_tests::on_every_backend;
 use osculate_tests::single::{GRADIENTS, START, Single, linear};
 
 fn expected(name: &str) -> Vec<Vec<f64>> {
-    let text = include_str!("../../data/muon.json");
-    let all: BTreeMap<String, Vec<Vec<f64>>> = serde_json::from_str(text).expect("valid JSON");
+    let all = trajectories(include_str!("../../data/muon.json"));
     all.get(name).expect("a known entry").clone()
 }
 

@@ -1,6 +1,5 @@
 //! Trajectories on P3 against numbers that were computed independently, through the public API.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use burn::module::ParamGroup;
@@ -15,9 +14,8 @@ use osculate_optim::{
     SophiaConfig, SophiaSchedule,
 };
 use osculate_problems::closed_form::{ClosedForm, P3, P3Point, TensorProblem};
+use osculate_tests::matrix::trajectories;
 use osculate_tests::on_every_backend;
-
-type Trajectories = BTreeMap<String, Vec<Vec<f64>>>;
 
 fn expected(name: &str) -> Vec<Vec<f64>> {
     let files = [
@@ -27,7 +25,7 @@ fn expected(name: &str) -> Vec<Vec<f64>> {
     ];
     files
         .into_iter()
-        .flat_map(|text| serde_json::from_str::<Trajectories>(text).expect("valid JSON"))
+        .flat_map(trajectories)
         .find(|(key, _)| key == name)
         .expect("a known entry")
         .1

@@ -1,6 +1,5 @@
 //! PSGD against numbers that were computed independently, through the public API.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor};
@@ -9,12 +8,12 @@ use osculate_optim::{
     ClosureOptimizer, Driver, Hutchinson, PsgdDenseConfig, PsgdFit, PsgdGeometry, PsgdKronConfig,
     PsgdLraConfig, RefreshSchedule, SpectralNorm, StateRecord, StatefulOptimizer,
 };
+use osculate_tests::matrix::trajectories;
 use osculate_tests::on_every_backend;
 use osculate_tests::single::{GRADIENTS, START, Single, linear, record_with};
 
 fn expected(name: &str) -> Vec<Vec<f64>> {
-    let text = include_str!("../../data/psgd.json");
-    let all: BTreeMap<String, Vec<Vec<f64>>> = serde_json::from_str(text).expect("valid JSON");
+    let all = trajectories(include_str!("../../data/psgd.json"));
     all.get(name).expect("a known entry").clone()
 }
 

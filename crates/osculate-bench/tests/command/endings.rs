@@ -4,7 +4,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::program::{osculate, small, text};
+use crate::program::{osculate, send, small, text};
 
 #[test]
 fn a_full_disk_ends_a_study_and_leaves_nothing_half_written() {
@@ -71,9 +71,7 @@ fn a_terminated_study_or_search_keeps_its_trials_and_says_what_goes_on() {
             assert!(Instant::now() < until && child.try_wait().unwrap().is_none());
             std::thread::sleep(Duration::from_millis(10));
         }
-        let id = child.id().to_string();
-        let sent = Command::new("kill").args([signal, &id]).status().unwrap();
-        assert!(sent.success());
+        send(signal, &child);
         let done = child.wait_with_output().unwrap();
         assert_eq!(done.status.code(), Some(130), "{command} {signal}");
         let told = text(&done.stdout);

@@ -3,6 +3,8 @@
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
+#[cfg(unix)]
+use crate::program::{endless_race, send, wait};
 use crate::program::{json, osculate, text};
 use serde_json::json;
 
@@ -274,29 +276,14 @@ fn memory_and_step_times_are_measured() {
 #[test]
 fn an_interrupt_keeps_the_results() {
     let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().to_str().unwrap();
-    let mut child = osculate(&[
-        "race",
-        "--optimizers",
-        "sgd",
-        "--workloads",
-        "digits-mlp",
-        "--seeds",
-        "1",
-        "--steps",
-        "10000000",
-        "--device",
-        "flex",
-        "--out",
-        out,
-    ])
-    .stdout(Stdio::piped())
-    .stderr(Stdio::piped())
-    .spawn()
-    .unwrap();
+    let mut child = endless_race(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     std::thread::sleep(Duration::from_secs(4));
-    crate::program::interrupt(&child);
-    let status = crate::program::wait(&mut child, Instant::now() + Duration::from_secs(60));
+    send("-INT", &child);
+    let status = wait(&mut child, Instant::now() + Duration::from_secs(60));
     assert_eq!(status.code(), Some(130));
     let results = json(&folder.path().join("results.json"));
     assert_eq!(results["complete"], false);

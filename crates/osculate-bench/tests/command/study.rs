@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::program::{interrupt, json, osculate, text, wait};
+use crate::program::{json, osculate, text};
+#[cfg(unix)]
+use crate::program::{send, wait};
 
 /// Two optimizers on two workloads: 2 x (2 x (2 + 2) + 1) jobs of fractions of a second.
 const WHAT: [&str; 12] = [
@@ -200,7 +202,7 @@ fn an_interrupt_stops_the_workers_and_the_report_is_partial() {
     let out = folder.path().join("study");
     let mut child = start(&out, "2");
     wait_for(&out, 2, &mut child);
-    interrupt(&child);
+    send("-INT", &child);
     let status = wait(&mut child, soon());
     assert_eq!(status.code(), Some(130));
     let there = trials(&out).len();

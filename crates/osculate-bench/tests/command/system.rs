@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::program::{json, osculate, small, text, wait};
+use crate::program::{endless_race, json, osculate, send, small, text, wait};
 use osculate_program::FolderLock;
 
 /// A race of some seconds.
@@ -203,34 +203,13 @@ fn a_terminated_race_keeps_its_results() {
             continue;
         }
         let folder = tempfile::tempdir().unwrap();
-        let mut child = osculate(&[
-            "race",
-            "--optimizers",
-            "sgd",
-            "--workloads",
-            "digits-mlp",
-            "--seeds",
-            "1",
-            "--steps",
-            "10000000",
-            "--device",
-            "flex",
-            "--out",
-        ])
-        .arg(folder.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+        let mut child = endless_race(folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         std::thread::sleep(Duration::from_secs(3));
-        let id = child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([signal, &id])
-                .status()
-                .unwrap()
-                .success()
-        );
+        send(signal, &child);
         let status = wait(&mut child, Instant::now() + Duration::from_secs(60));
         assert_eq!(status.code(), Some(130), "{signal}");
         assert_eq!(json(&folder.path().join("results.json"))["complete"], false);

@@ -1,5 +1,4 @@
 //! Starting the `osculate` command.
-#![allow(dead_code, reason = "each suite uses a part")]
 
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
@@ -15,6 +14,7 @@ pub fn osculate(words: &[&str]) -> Command {
 }
 
 /// A study of some seconds in a folder, by one of the commands that make one.
+#[cfg(unix)]
 pub fn small(command: &str, out: &Path) -> Command {
     let mut words = vec![command, "--optimizers", "adamw", "--trials", "1"];
     words.extend(match command {
@@ -36,17 +36,27 @@ pub fn json(path: &Path) -> Value {
     serde_json::from_slice(&bytes).expect("valid JSON")
 }
 
-/// Sends what Ctrl-C sends.
+/// A race that only a signal ends.
 #[cfg(unix)]
-pub fn interrupt(child: &Child) {
+pub fn endless_race(out: &Path) -> Command {
+    let mut made = osculate(&["race", "--optimizers", "sgd", "--workloads", "digits-mlp"]);
+    made.args(["--seeds", "1", "--steps", "10000000", "--device", "flex"]);
+    made.arg("--out").arg(out);
+    made
+}
+
+/// Sends a signal, `-INT` for what Ctrl-C sends.
+#[cfg(unix)]
+pub fn send(signal: &str, child: &Child) {
     let sent = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
+        .args([signal, &child.id().to_string()])
         .status()
         .expect("kill runs");
     assert!(sent.success());
 }
 
 /// Waits for the end of a process, and fails where it does not come in time.
+#[cfg(unix)]
 pub fn wait(child: &mut Child, until: Instant) -> ExitStatus {
     loop {
         if let Some(status) = child.try_wait().expect("the process can be waited for") {
